@@ -1,0 +1,12 @@
+//! The Istio operator: an `IstioOperator` resource becomes a running Istio.
+//!
+//! ```text
+//! IstioOperator --merge--> Merged --render--> Rendered --plan(+ Live)--> Plan --apply--> Applied --status--> IstioOperatorStatus
+//! ```
+//!
+//! The modules stand in the order of that pipeline, and none imports one that stands later.
+
+pub mod api;
+pub mod catalogue;
+pub mod merge;
+pub mod render;

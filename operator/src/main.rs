@@ -1,0 +1,3 @@
+//! The `istio-operator` command.
+
+fn main() {}

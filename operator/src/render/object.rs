@@ -1,0 +1,38 @@
+//! One rendered Kubernetes object and its identity.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// What identifies an object in a cluster, independent of the served version.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// API group; empty for the core group.
+    pub group: String,
+    /// Kind, such as `Deployment`.
+    pub kind: String,
+    /// Namespace; absent for cluster-scoped objects.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
+/// One Kubernetes object as it is sent: no `status`, no server-set fields.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// Its identity; always agrees with `body`.
+    pub key: ObjectKey,
+    /// The API version of `body` without the group, such as `v2`.
+    pub version: String,
+    /// The whole object.
+    pub body: Value,
+}
