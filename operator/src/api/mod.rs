@@ -1,7 +1,31 @@
 //! What users write and read: the `IstioOperator` resource, its spec and its status.
 
 mod component;
+pub mod condition;
+#[allow(
+    clippy::doc_markdown,
+    reason = "these comments are the CRD's descriptions, in plain text"
+)]
+pub mod k8s;
 mod path;
+#[allow(
+    clippy::duplicated_attributes,
+    reason = "each printer column has a type"
+)]
+mod resource;
+#[allow(
+    clippy::doc_markdown,
+    reason = "these comments are the CRD's descriptions, in plain text"
+)]
+pub mod spec;
+#[allow(
+    clippy::doc_markdown,
+    reason = "these comments are the CRD's descriptions, in plain text"
+)]
+mod status;
 
 pub use component::ComponentKind;
 pub use path::{Mistake, Path};
+pub use resource::{IstioOperator, RawSpec, crd, strict_schema};
+pub use spec::DeletionPolicy;
+pub use status::{ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus};

@@ -1,0 +1,47 @@
+//! Types and reasons of `status.conditions`. Other tools match on these words, so they are written
+//! here once.
+
+/// `True` when everything rendered is applied and every workload runs its newest generation.
+pub const READY: &str = "Ready";
+/// `True` while a pass is under way or has to be repeated; absent otherwise, as kstatus wants it.
+pub const RECONCILING: &str = "Reconciling";
+/// `True` when no progress is possible without a person; absent otherwise, as kstatus wants it.
+pub const STALLED: &str = "Stalled";
+/// `True` while the CR carries the annotation that pauses it.
+pub const SUSPENDED: &str = "Suspended";
+/// `True` while a setting of the CR has no effect, such as an overlay that matches no object.
+pub const WARNINGS: &str = "Warnings";
+/// `True` while another writer keeps changing a field that the charts set.
+pub const CONFLICT: &str = "Conflict";
+
+/// Reasons, the machine-readable half of a condition.
+pub mod reason {
+    /// A new generation was seen and nothing of it is applied yet.
+    pub const PROGRESSING: &str = "Progressing";
+    /// Everything is applied; workloads are not available yet.
+    pub const ROLLING_OUT: &str = "RollingOut";
+    /// Everything is applied and available.
+    pub const INSTALLED: &str = "Installed";
+    /// The spec enables no component.
+    pub const NOTHING_ENABLED: &str = "NothingEnabled";
+    /// The spec holds mistakes; nothing was touched.
+    pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// A chart could not be rendered with these values.
+    pub const RENDER_FAILED: &str = "RenderFailed";
+    /// The API server refused an object in a way that trying again does not cure.
+    pub const APPLY_REFUSED: &str = "ApplyRefused";
+    /// The API server could not be reached or was busy; the pass is repeated.
+    pub const RETRYING: &str = "Retrying";
+    /// Workloads did not become available in time.
+    pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+    /// A workload that was available is not any more.
+    pub const DEGRADED: &str = "Degraded";
+    /// The CR is being deleted.
+    pub const DELETING: &str = "Deleting";
+    /// The CR is paused by its annotation.
+    pub const PAUSED: &str = "Paused";
+    /// Settings have no effect.
+    pub const NO_EFFECT: &str = "NoEffect";
+    /// Another writer owns or keeps changing a field.
+    pub const OTHER_WRITER: &str = "OtherWriter";
+}

@@ -1,0 +1,267 @@
+//! The `IstioOperator` resource and its CRD.
+
+use std::sync::LazyLock;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON, JSONSchemaProps,
+};
+use kube::{CustomResource, CustomResourceExt};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::spec::{DeletionPolicy, IstioOperatorSpec};
+use super::status::IstioOperatorStatus;
+
+/// A spec as it is stored: any JSON, because clusters hold CRs that were written for other
+/// versions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, CustomResource)]
+#[kube(
+    group = "install.istio.io",
+    version = "v1alpha1",
+    kind = "IstioOperator",
+    doc = "An Istio installation.",
+    plural = "istiooperators",
+    shortname = "iop",
+    shortname = "io",
+    namespaced,
+    status = "IstioOperatorStatus",
+    printcolumn(
+        name = "Revision",
+        type_ = "string",
+        json_path = ".spec.revision",
+        description = "Name of the control plane"
+    ),
+    printcolumn(
+        name = "Version",
+        type_ = "string",
+        json_path = ".status.version",
+        description = "Installed Istio version"
+    ),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = ".status.status",
+        description = "State of the installation"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether everything runs"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp",
+        description = "Time since creation"
+    )
+)]
+pub struct RawSpec(pub Value);
+
+impl<'de> Deserialize<'de> for RawSpec {
+    /// A CR without `spec` is one whose spec is null.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Option::deserialize(deserializer)?.unwrap_or_default()))
+    }
+}
+
+impl JsonSchema for RawSpec {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "RawSpec".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let open = open(&STRICT, &STRICT);
+        Schema::try_from(open).unwrap_or_default()
+    }
+}
+
+impl IstioOperator {
+    /// What to do with the installed objects when this CR is deleted; readable even where the rest
+    /// of the spec is not.
+    #[must_use]
+    pub fn deletion_policy(&self) -> DeletionPolicy {
+        let policy = self.spec.0.get("deletionPolicy");
+        policy
+            .and_then(|policy| DeletionPolicy::deserialize(policy).ok())
+            .unwrap_or_default()
+    }
+}
+
+static STRICT: LazyLock<Value> = LazyLock::new(|| {
+    let generator = SchemaGenerator::default();
+    generator
+        .into_root_schema_for::<IstioOperatorSpec>()
+        .to_value()
+});
+
+/// The JSON Schema of `spec`, with every type in `$defs`: what `merge` refuses and what it accepts.
+#[must_use]
+pub fn strict_schema() -> &'static Value {
+    &STRICT
+}
+
+/// The CRD to install.
+///
+/// Fields of `spec` are named and described but not typed: the API server must never refuse a
+/// status update or the removal of a finalizer because an old spec is wrong, and a wrong spec must
+/// reach us to be explained in status.
+#[must_use]
+pub fn crd() -> CustomResourceDefinition {
+    let mut crd = IstioOperator::crd();
+    for version in &mut crd.spec.versions {
+        let schema = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let Some(schema) = schema else { continue };
+        // kube takes every CR to have a spec; ours may come without.
+        schema.required = None;
+        schema.x_kubernetes_preserve_unknown_fields = Some(true);
+        if let Some(status) = schema
+            .properties
+            .as_mut()
+            .and_then(|fields| fields.get_mut("status"))
+        {
+            default_status(status);
+        }
+    }
+    crd
+}
+
+/// kstatus calls an object without any status done, so one that nobody has seen yet carries a
+/// generation that never was.
+fn default_status(status: &mut JSONSchemaProps) {
+    status.default = Some(JSON(json!({"observedGeneration": -1})));
+    status.x_kubernetes_preserve_unknown_fields = Some(true);
+    // A status that another operator wrote may lack what ours always has.
+    status.required = None;
+}
+
+/// Turns the strict schema `node` into one that documents and accepts everything.
+///
+/// Kubernetes' own types are not spelled out: their reference is the API server's, and a CRD has to
+/// stay small.
+fn open(root: &Value, node: &Value) -> Value {
+    let mut opened = Map::new();
+    opened.insert(
+        "x-kubernetes-preserve-unknown-fields".to_owned(),
+        true.into(),
+    );
+    // A null means something (it deletes what the chart set), and the API server drops it where it
+    // is not allowed.
+    opened.insert("nullable".to_owned(), true.into());
+    if let Some(description) = node.get("description").and_then(Value::as_str) {
+        opened.insert("description".to_owned(), description.into());
+    }
+    let own = definition(root, node);
+    if let Some(Value::Object(properties)) = own.and_then(|own| own.get("properties")) {
+        let properties = properties
+            .iter()
+            .map(|(key, field)| (key.clone(), open(root, field)));
+        opened.insert("properties".to_owned(), Value::Object(properties.collect()));
+    }
+    if let Some(items) = own.and_then(|own| own.get("items"))
+        && definition(root, items).is_some_and(|items| items.get("properties").is_some())
+    {
+        opened.insert("items".to_owned(), open(root, items));
+    }
+    Value::Object(opened)
+}
+
+/// The schema that `node` is or refers to, if it is one of ours.
+fn definition<'a>(root: &'a Value, node: &'a Value) -> Option<&'a Value> {
+    if let Some(Value::Array(either)) = node.get("anyOf") {
+        return either.first().and_then(|first| definition(root, first));
+    }
+    let Some(name) = node.get("$ref").and_then(Value::as_str) else {
+        return Some(node);
+    };
+    let name = name.strip_prefix("#/$defs/")?;
+    if name.starts_with("io.k8s.") {
+        None
+    } else {
+        root.get("$defs")?.get(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const FILE: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../crds/install.istio.io_istiooperators.yaml"
+    );
+
+    #[test]
+    fn checked_in_crd_is_current() {
+        let value = serde_json::to_value(crd()).unwrap();
+        let yaml = serde_saphyr::to_string(&value).unwrap();
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(FILE, &yaml).unwrap();
+        }
+        let found = fs::read_to_string(FILE).unwrap_or_default();
+        assert!(
+            found == yaml,
+            "{FILE} is out of date; run this test with UPDATE=1"
+        );
+        assert!(yaml.len() < 256 * 1024, "the CRD has {} bytes", yaml.len());
+    }
+
+    #[test]
+    fn crd_types_nothing_of_spec() {
+        fn check(node: &JSONSchemaProps) {
+            assert_eq!(node.type_, None);
+            assert_eq!(node.x_kubernetes_preserve_unknown_fields, Some(true));
+            node.properties
+                .iter()
+                .flatten()
+                .for_each(|(_, field)| check(field));
+        }
+        let crd = crd();
+        let schema = crd.spec.versions[0]
+            .schema
+            .as_ref()
+            .unwrap()
+            .open_api_v3_schema
+            .as_ref();
+        check(&schema.unwrap().properties.as_ref().unwrap()["spec"]);
+    }
+
+    #[test]
+    fn any_spec_and_any_status_decodes() {
+        for (spec, status) in [
+            (json!(null), json!(null)),
+            (json!("text"), json!({"status": 3, "conditions": {}})),
+            (json!({"components": [1]}), json!([])),
+            (
+                json!({"deletionPolicy": "Orphan", "profile": 7}),
+                json!({"status": "HEALTHY"}),
+            ),
+        ] {
+            let cr = json!({"metadata": {"name": "a"}, "spec": spec, "status": status});
+            let cr: IstioOperator = serde_json::from_value(cr).unwrap();
+            assert_eq!(cr.spec.0, spec);
+        }
+        let cr: IstioOperator = serde_json::from_value(json!({"metadata": {}})).unwrap();
+        assert_eq!(cr.spec, RawSpec(Value::Null));
+    }
+
+    #[test]
+    fn deletion_policy_survives_a_wrong_spec() {
+        let spec = json!({"deletionPolicy": "Orphan", "components": "all"});
+        assert_eq!(
+            IstioOperator::new("a", RawSpec(spec)).deletion_policy(),
+            DeletionPolicy::Orphan
+        );
+        let spec = json!({"deletionPolicy": 5});
+        assert_eq!(
+            IstioOperator::new("a", RawSpec(spec)).deletion_policy(),
+            DeletionPolicy::Delete
+        );
+    }
+}

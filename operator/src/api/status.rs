@@ -1,0 +1,148 @@
+//! What the operator reports about a CR.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+/// What the operator observed of an installation.
+///
+/// `status`, `message` and `componentStatus` are those of Istio's own operator, which Argo CD's
+/// built-in check reads; `observedGeneration` and `conditions` are what kstatus reads.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IstioOperatorStatus {
+    /// The newest generation of the spec that the operator has seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// State of the whole installation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub status: Option<InstallState>,
+    /// What the state means, in a sentence; every mistake of an invalid spec.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Istio version that is installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Revision that is installed, "default" if the spec names none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// State of each component, by its name such as Pilot or IngressGateways.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub component_status: BTreeMap<String, ComponentStatus>,
+    /// The installed gateways.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<GatewayStatus>,
+    /// Conditions, one per type.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions")]
+    pub conditions: Vec<Condition>,
+}
+
+/// State of an installation or of one component, in the words of Istio's own operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum InstallState {
+    /// Nothing of it is installed.
+    None,
+    /// Another version is being rolled out.
+    Updating,
+    /// It is being applied or is not available yet.
+    Reconciling,
+    /// Everything runs as the spec says.
+    Healthy,
+    /// Something failed in a way that needs a person.
+    Error,
+    /// A person has to act before it goes on.
+    ActionRequired,
+}
+
+/// State of one component.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ComponentStatus {
+    /// State of the component.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub status: Option<InstallState>,
+    /// Why it is not healthy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Istio version of its objects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// State of one gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayStatus {
+    /// Name of the gateway.
+    pub name: String,
+    /// Namespace of the gateway.
+    pub namespace: String,
+    /// Whether its newest pods are available.
+    pub ready: bool,
+    /// Addresses at which it is reached from outside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub addresses: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for IstioOperatorStatus {
+    /// Never fails on a JSON value: a field that another operator wrote in another shape counts as
+    /// absent, because the next status we write replaces it anyway.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Value::Object(fields) = Value::deserialize(deserializer)? else {
+            return Ok(Self::default());
+        };
+        Ok(Self {
+            observed_generation: readable(&fields, "observedGeneration"),
+            status: readable(&fields, "status"),
+            message: readable(&fields, "message"),
+            version: readable(&fields, "version"),
+            revision: readable(&fields, "revision"),
+            component_status: readable(&fields, "componentStatus").unwrap_or_default(),
+            gateways: readable(&fields, "gateways").unwrap_or_default(),
+            conditions: readable(&fields, "conditions").unwrap_or_default(),
+        })
+    }
+}
+
+fn readable<T: DeserializeOwned>(fields: &Map<String, Value>, key: &str) -> Option<T> {
+    fields.get(key).and_then(|value| T::deserialize(value).ok())
+}
+
+/// A list that the API server merges by `type`, so that two writers can each hold their own
+/// conditions.
+fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "required": ["type", "status"],
+            "properties": {
+                "type": {"type": "string", "description": "What the condition is about."},
+                "status": {"type": "string", "description": "True, False or Unknown."},
+                "reason": {"type": "string", "description": "Why, as one word."},
+                "message": {"type": "string", "description": "Why, as a sentence."},
+                "observedGeneration": {
+                    "type": "integer",
+                    "format": "int64",
+                    "description": "Generation of the spec that the condition was computed from.",
+                },
+                "lastTransitionTime": {
+                    "type": "string",
+                    "format": "date-time",
+                    "description": "When status last changed.",
+                },
+            },
+        },
+    })
+}
