@@ -1,0 +1,386 @@
+//! A Kubernetes control plane on loopback: etcd, kube-apiserver, kube-controller-manager,
+//! kube-scheduler, and kwok, which plays nodes and the pods on them.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::OsStr,
+    fs,
+    io::Write,
+    net::{Ipv4Addr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Duration,
+};
+
+use k8s_openapi::api::{
+    authentication::v1::{TokenRequest, TokenRequestSpec},
+    core::v1::{Node, ServiceAccount},
+};
+use kube::{
+    Api, Client,
+    api::{ListParams, PostParams},
+};
+use serde_json::json;
+
+use crate::{
+    audit::AuditLog,
+    binaries::Bundle,
+    client,
+    components::{Component, Site},
+    egress::{Egress, Route},
+    error::Error,
+    process::Process,
+    wait::wait_until,
+    watchdog,
+    workspace::{create_dir, state_dir, write},
+};
+
+/// What may differ from one control plane to another.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Port of the API server on 127.0.0.1; a free one if absent.
+    pub port: Option<u16>,
+    /// Number of simulated nodes, each with 32 CPUs, 256 GiB and room for 1,000 pods.
+    pub nodes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            port: None,
+            nodes: 1,
+        }
+    }
+}
+
+/// A running control plane. It is gone when this value is dropped, and when the process ends in
+/// whatever way; after a panic its logs are kept, and their place is printed.
+#[derive(Debug)]
+pub struct ControlPlane {
+    // Fields are dropped in this order: the API server's clients before the API server.
+    processes: BTreeMap<Component, Process>,
+    egress: Egress,
+    site: Site,
+}
+
+/// A start takes 4 to 7 s on two free cores, far longer on busy ones.
+const START: Duration = Duration::from_secs(120);
+
+/// How often a start is tried again because somebody took a port in between.
+const PORT_RACES: usize = 3;
+
+/// Numbers the control planes of this process.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+impl ControlPlane {
+    /// Starts a control plane with one node on free ports; builds its programs if they are missing.
+    pub async fn start() -> Result<Self, Error> {
+        Self::start_with(Options::default()).await
+    }
+
+    /// Starts a control plane and waits until pods can be created and scheduled on it.
+    pub async fn start_with(options: Options) -> Result<Self, Error> {
+        let bin = Bundle::Kubernetes.dir()?;
+        let mut races = 0;
+        loop {
+            match Self::boot(options, bin.clone()).await {
+                Err(Error::Died { tail, .. })
+                    if tail.contains("address already in use") && races < PORT_RACES =>
+                {
+                    races += 1;
+                }
+                booted => return booted,
+            }
+        }
+    }
+
+    async fn boot(options: Options, bin: PathBuf) -> Result<Self, Error> {
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let dir = watchdog::run_dir()?.join(number.to_string());
+        let site = Site::prepare(dir, bin, options.port)?;
+        let egress = Egress::start(site.egress_socket(), site.kubeconfig("admin"))?;
+        write(&site.egress_configuration(), egress.configuration())?;
+        let mut plane = Self {
+            processes: BTreeMap::new(),
+            egress,
+            site,
+        };
+        plane.launch(Component::Etcd)?;
+        plane.wait_for_etcd().await?;
+        plane.launch(Component::ApiServer)?;
+        plane.wait_for_api_server().await?;
+        plane.launch(Component::ControllerManager)?;
+        plane.launch(Component::Scheduler)?;
+        plane.launch(Component::Kwok)?;
+        plane.create_nodes(options.nodes).await?;
+        plane.wait_for_service_account("default", "default").await?;
+        Ok(plane)
+    }
+
+    /// A client with full access; see [`client::from_kubeconfig`].
+    pub async fn client(&self) -> Result<Client, Error> {
+        client::from_kubeconfig(&self.kubeconfig()).await
+    }
+
+    /// A kubeconfig file with full access.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.site.kubeconfig("admin")
+    }
+
+    /// The kubectl that belongs to this control plane.
+    #[must_use]
+    pub fn kubectl_path(&self) -> PathBuf {
+        self.site.bin("kubectl")
+    }
+
+    /// The directory with logs, kubeconfigs and data.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.site.dir
+    }
+
+    /// Runs kubectl with full access and returns what it prints.
+    pub fn kubectl<A: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<String, Error> {
+        self.kubectl_with_input(args, "")
+    }
+
+    /// Applies YAML documents server-side with full access, taking over fields of other managers.
+    pub fn apply(&self, yaml: &str) -> Result<String, Error> {
+        self.kubectl_with_input(
+            ["apply", "--server-side", "--force-conflicts", "-f", "-"],
+            yaml,
+        )
+    }
+
+    /// Runs kubectl with `input` as its standard input.
+    pub fn kubectl_with_input<A: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = A>,
+        input: &str,
+    ) -> Result<String, Error> {
+        let mut command = Command::new(self.kubectl_path());
+        command
+            .args(args)
+            .env_clear()
+            .env("PATH", env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.dir())
+            .env("KUBECONFIG", self.kubeconfig())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(Error::io("kubectl"))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // kubectl may refuse before it has read all; its own message says why.
+            let _ = stdin.write_all(input.as_bytes());
+        }
+        let output = child.wait_with_output().map_err(Error::io("kubectl"))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let args = command
+            .get_args()
+            .map(OsStr::to_string_lossy)
+            .collect::<Vec<_>>()
+            .join(" ");
+        let message = String::from_utf8_lossy(&output.stderr).trim().to_string();
+        Err(Error::Command {
+            command: format!("kubectl {args}"),
+            message,
+        })
+    }
+
+    /// The API server's record of all requests.
+    #[must_use]
+    pub fn audit(&self) -> AuditLog {
+        AuditLog::new(self.site.audit_log())
+    }
+
+    /// One of the processes, to measure it, kill it, or start it again.
+    ///
+    /// Waiting until others have noticed is up to the caller; for the API server,
+    /// [`ControlPlane::wait_for_api_server`] does.
+    pub fn process(&mut self, component: Component) -> Option<&mut Process> {
+        self.processes.get_mut(&component)
+    }
+
+    /// A kubeconfig with a token of a service account, valid for a month: this control plane's only
+    /// way to act as anybody but the administrator. Waits until the service account exists.
+    pub async fn kubeconfig_of(&self, namespace: &str, name: &str) -> Result<PathBuf, Error> {
+        self.wait_for_service_account(namespace, name).await?;
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
+        let spec = TokenRequestSpec {
+            expiration_seconds: Some(30 * 24 * 3600),
+            ..TokenRequestSpec::default()
+        };
+        let request = TokenRequest {
+            spec: Some(spec),
+            ..TokenRequest::default()
+        };
+        let answer = accounts
+            .create_token_request(name, &PostParams::default(), &request)
+            .await?;
+        let token = answer
+            .status
+            .and_then(|status| status.token)
+            .unwrap_or_default();
+        let path = self.dir().join(format!("{namespace}-{name}.kubeconfig"));
+        self.site.write_kubeconfig(&path, &token, namespace)?;
+        Ok(path)
+    }
+
+    /// Waits until the API server answers that it is ready.
+    pub async fn wait_for_api_server(&mut self) -> Result<(), Error> {
+        let kubeconfig = self.kubeconfig();
+        let certificate = self.site.certificate();
+        let ready = wait_until("the API server to be ready", START, || {
+            let alive = self.check();
+            let (kubeconfig, certificate) = (&kubeconfig, &certificate);
+            async move {
+                if alive.is_err() {
+                    return Ok(alive);
+                }
+                if !certificate.exists() {
+                    return Err(Error::Unexpected("it has no certificate yet".into()));
+                }
+                let request = http::Request::get("/readyz").body(Vec::new());
+                let request = request.map_err(|error| Error::Unexpected(error.to_string()))?;
+                client::from_kubeconfig(kubeconfig)
+                    .await?
+                    .request_text(request)
+                    .await?;
+                Ok(Ok(()))
+            }
+        });
+        ready.await?
+    }
+
+    /// Connections of the API server to these pods and port go to a process.
+    pub(crate) fn route(&self, route: Route) {
+        self.egress.route(route);
+    }
+
+    fn launch(&mut self, component: Component) -> Result<(), Error> {
+        let process = Process::start(self.site.program(component))?;
+        self.processes.insert(component, process);
+        Ok(())
+    }
+
+    /// The first process that ended by itself, as an error.
+    fn check(&mut self) -> Result<(), Error> {
+        self.processes.values_mut().try_for_each(Process::check)
+    }
+
+    async fn wait_for_etcd(&mut self) -> Result<(), Error> {
+        let port = self.site.etcd_port();
+        let listening = wait_until("etcd to listen", START, || {
+            let alive = self.check();
+            let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+            async move {
+                match alive {
+                    Err(died) => Ok(Err(died)),
+                    Ok(()) => connected.map(|_| Ok(())),
+                }
+            }
+        });
+        listening.await?
+    }
+
+    async fn create_nodes(&self, count: usize) -> Result<(), Error> {
+        let nodes: Api<Node> = Api::all(self.client().await?);
+        for number in 0..count {
+            nodes.create(&PostParams::default(), &node(number)?).await?;
+        }
+        wait_until("the nodes to be ready", START, || async {
+            let all = nodes.list(&ListParams::default()).await?.items;
+            let waiting = all.iter().find(|node| !is_ready(node));
+            match waiting {
+                None => Ok(()),
+                Some(node) => Err(Error::Unexpected(format!(
+                    "{:?} is not",
+                    node.metadata.name
+                ))),
+            }
+        })
+        .await
+    }
+
+    /// Pods are refused until their service account exists.
+    async fn wait_for_service_account(&self, namespace: &str, name: &str) -> Result<(), Error> {
+        let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
+        let what = format!("the service account {namespace}/{name}");
+        wait_until(&what, START, || async {
+            accounts.get(name).await.map(drop)
+        })
+        .await
+    }
+
+    /// Copies the logs to where they outlive this process.
+    fn keep_logs(&self) -> Result<PathBuf, Error> {
+        let name = thread::current()
+            .name()
+            .unwrap_or("unnamed")
+            .replace("::", "-");
+        let kept = state_dir().join("failed").join(name);
+        create_dir(&kept)?;
+        for entry in fs::read_dir(self.dir()).map_err(Error::io("logs"))? {
+            let path = entry.map_err(Error::io("logs"))?.path();
+            if let (Some("log"), Some(name)) =
+                (path.extension().and_then(OsStr::to_str), path.file_name())
+            {
+                fs::copy(&path, kept.join(name)).map_err(Error::io("logs"))?;
+            }
+        }
+        Ok(kept)
+    }
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        if thread::panicking()
+            && let Ok(kept) = self.keep_logs()
+        {
+            let said = format!("logs of the control plane: {}\n", kept.display());
+            // A closed standard error loses only this hint.
+            let _ = std::io::stderr().write_all(said.as_bytes());
+        }
+        self.processes.clear();
+        // What cannot be removed now is removed when the process ends.
+        let _ = fs::remove_dir_all(self.dir());
+    }
+}
+
+fn node(number: usize) -> Result<Node, Error> {
+    let name = format!("node-{number}");
+    let room = json!({"cpu": "32", "memory": "256Gi", "pods": "1000"});
+    let labels = json!({
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+        "kubernetes.io/arch": "amd64",
+    });
+    let node = json!({
+        "metadata": {
+            "name": name,
+            "labels": labels,
+            "annotations": {"kwok.x-k8s.io/node": "fake"},
+        },
+        "status": {"allocatable": room, "capacity": room},
+    });
+    serde_json::from_value(node).map_err(|error| Error::Unexpected(error.to_string()))
+}
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}

@@ -1,0 +1,68 @@
+//! Who may talk to an API server: tokens, the key that signs service account tokens, kubeconfigs.
+
+use std::{fs::File, io::Read, path::Path};
+
+use k8s_openapi::ByteString;
+use serde_json::json;
+
+use crate::error::Error;
+
+/// DER of a P-256 private key before and after its 32 secret bytes (RFC 5915, without the public
+/// half, which the reader computes).
+const KEY_HEAD: [u8; 7] = [0x30, 0x31, 0x02, 0x01, 0x01, 0x04, 0x20];
+const KEY_TAIL: [u8; 12] = [
+    0xa0, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07,
+];
+
+/// A secret that nobody can guess.
+pub(crate) fn token() -> Result<String, Error> {
+    Ok(random::<16>()?
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+/// A new private key in PEM. Any number below the order of the curve is one, so no cryptography is
+/// needed to make it.
+pub(crate) fn signing_key() -> Result<String, Error> {
+    let mut secret = random::<32>()?;
+    secret[0] &= 0x7f;
+    let der = [&KEY_HEAD[..], &secret, &KEY_TAIL].concat();
+    let base64 = serde_json::to_value(ByteString(der)).ok();
+    let text = base64
+        .as_ref()
+        .and_then(|value| value.as_str())
+        .unwrap_or_default();
+    let (first, second) = text.split_at(text.len().min(64));
+    Ok(format!(
+        "-----BEGIN EC PRIVATE KEY-----\n{first}\n{second}\n-----END EC PRIVATE KEY-----\n"
+    ))
+}
+
+/// A kubeconfig (JSON, which is YAML) for one server and one token.
+pub(crate) fn kubeconfig(port: u16, ca: &Path, token: &str, namespace: &str) -> String {
+    let cluster = json!({
+        "server": format!("https://127.0.0.1:{port}"),
+        "certificate-authority": ca,
+    });
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "local", "cluster": cluster}],
+        "users": [{"name": "local", "user": {"token": token}}],
+        "contexts": [{
+            "name": "local",
+            "context": {"cluster": "local", "user": "local", "namespace": namespace},
+        }],
+        "current-context": "local",
+    })
+    .to_string()
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    let source = "/dev/urandom";
+    let mut file = File::open(source).map_err(Error::io(source))?;
+    file.read_exact(&mut bytes).map_err(Error::io(source))?;
+    Ok(bytes)
+}

@@ -1,0 +1,74 @@
+//! Free ports on loopback.
+
+use std::{
+    io,
+    net::{Ipv4Addr, TcpListener},
+    process,
+    sync::atomic::{AtomicU16, Ordering},
+};
+
+use crate::error::Error;
+
+/// Below the ports that Linux hands to outgoing connections (32768 and up), which could take a
+/// port between our look and the server's bind.
+const FIRST: u16 = 20_000;
+const COUNT: u16 = 10_000;
+
+/// Ports that this process has looked at, so that two control planes never get the same one.
+static LOOKED_AT: AtomicU16 = AtomicU16::new(0);
+
+/// A port that is free on 127.0.0.1 and was not handed out before by this process.
+pub(crate) fn free() -> Result<u16, Error> {
+    // Processes that run side by side begin at different places; 37 ports serve one control plane
+    // with istiod and operator several times over.
+    let start = (process::id() * 37 % u32::from(COUNT)) as u16;
+    for _ in 0..COUNT {
+        let step = LOOKED_AT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + (start + step % COUNT) % COUNT;
+        if is_free(port)? {
+            return Ok(port);
+        }
+    }
+    Err(Error::Unexpected(format!(
+        "no port from {FIRST} on is free on 127.0.0.1"
+    )))
+}
+
+/// `port` if it is free, else the sentence that says so.
+pub(crate) fn exactly(port: u16) -> Result<u16, Error> {
+    if is_free(port)? {
+        Ok(port)
+    } else {
+        Err(Error::PortTaken(port))
+    }
+}
+
+fn is_free(port: u16) -> Result<bool, Error> {
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(false),
+        Err(error) => Err(Error::io(format!("port {port} on 127.0.0.1"))(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_named() {
+        let port = free().unwrap();
+        let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let sentence = exactly(port).unwrap_err().to_string();
+        assert!(
+            sentence.starts_with(&format!("port {port} on 127.0.0.1 is taken")),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn ports_are_never_handed_out_twice() {
+        let (one, two) = (free().unwrap(), free().unwrap());
+        assert_ne!(one, two);
+    }
+}
