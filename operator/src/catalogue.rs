@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::Deserialize;
+
 /// An Istio version: a minor that the catalogue knows and the patch release to name in labels and image tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
@@ -11,8 +13,163 @@ pub struct Version {
     pub patch: u16,
 }
 
+impl Version {
+    /// The minor as users write it, such as `1.30`.
+    #[must_use]
+    pub fn minor_text(self) -> String {
+        format!("1.{}", self.minor)
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "1.{}.{}", self.minor, self.patch)
+    }
+}
+
+/// Reads a minor such as `1.30`; anything else, a patch release included, is none.
+#[must_use]
+pub fn parse_minor(text: &str) -> Option<u16> {
+    let digits = text.strip_prefix("1.")?;
+    let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
+    digits.parse().ok().filter(|_| plain)
+}
+
+/// What the catalogue says about one minor.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// The minor with the newest patch release that the charts were checked against.
+    pub version: Version,
+    /// The registry path of this minor's images, without a tag.
+    pub hub: String,
+    /// The oldest supported Kubernetes minor: the 32 of `1.32`.
+    pub kubernetes: u16,
+    /// The day on which upstream's support ends, as `YYYY-MM-DD`.
+    pub end_of_life: String,
+    /// The values of `spec.compatibilityVersion` that this minor accepts, oldest first.
+    pub compatibility: Vec<String>,
+}
+
+/// Every minor that the charts can render, oldest first.
+#[derive(Clone, Debug)]
+pub struct Catalogue {
+    releases: Vec<Release>,
+    default: Version,
+}
+
+/// The file `versions.yaml` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    default: String,
+    versions: Vec<Entry>,
+}
+
+/// One entry of `versions.yaml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Entry {
+    minor: String,
+    patch: u16,
+    hub: String,
+    kubernetes: String,
+    end_of_life: String,
+    compatibility: Vec<String>,
+}
+
+impl Catalogue {
+    /// Reads `versions.yaml`; the error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let file: File = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
+        let mut releases = file.versions.into_iter().map(release).collect::<Result<Vec<_>, _>>()?;
+        releases.sort_by_key(|r| r.version);
+        let minor = parse_minor(&file.default);
+        let default = releases.iter().map(|r| r.version).find(|v| Some(v.minor) == minor);
+        let default = default.ok_or_else(|| format!("default {:?} is not listed", file.default))?;
+        Ok(Self { releases, default })
+    }
+
+    /// The version that is installed when neither `spec.version` nor `spec.tag` chooses one.
+    #[must_use]
+    pub fn default_version(&self) -> Version {
+        self.default
+    }
+
+    /// Every release, oldest first.
+    #[must_use]
+    pub fn releases(&self) -> &[Release] {
+        &self.releases
+    }
+
+    /// The catalogue's entry for a minor: the 30 of `1.30`.
+    #[must_use]
+    pub fn release(&self, minor: u16) -> Option<&Release> {
+        self.releases.iter().find(|r| r.version.minor == minor)
+    }
+
+    /// Reads a version that a user wrote: `1.30` gives the newest known patch release, `1.30.3` that very one,
+    /// and a suffix such as `-distroless` of an image tag is left out. An unknown minor is none.
+    #[must_use]
+    pub fn version(&self, text: &str) -> Option<Version> {
+        let text = text.strip_prefix('v').unwrap_or(text);
+        let number = text.split_once('-').map_or(text, |(number, _)| number);
+        let mut parts = number.splitn(3, '.');
+        let minor = parse_minor(&format!("{}.{}", parts.next()?, parts.next()?))?;
+        let known = self.release(minor)?.version;
+        match parts.next() {
+            None => Some(known),
+            Some(patch) => Some(Version { minor, patch: patch.parse().ok()? }),
+        }
+    }
+
+    /// The known minors for an error text: `1.24, 1.25, 1.26`.
+    #[must_use]
+    pub fn known(&self) -> String {
+        let minors: Vec<String> = self.releases.iter().map(|r| r.version.minor_text()).collect();
+        minors.join(", ")
+    }
+}
+
+fn release(entry: Entry) -> Result<Release, String> {
+    let minor = |text: &str| parse_minor(text).ok_or_else(|| format!("{text:?} is not a minor"));
+    Ok(Release {
+        version: Version { minor: minor(&entry.minor)?, patch: entry.patch },
+        hub: entry.hub,
+        kubernetes: minor(&entry.kubernetes)?,
+        end_of_life: entry.end_of_life,
+        compatibility: entry.compatibility,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalogue() -> Catalogue {
+        Catalogue::parse(include_str!("../../charts/versions.yaml")).unwrap()
+    }
+
+    #[test]
+    fn versions_are_found_as_users_write_them() {
+        let c = catalogue();
+        let text = |s: &str| c.version(s).map(|v| v.to_string());
+        assert_eq!(text("1.30").as_deref(), Some("1.30.3"));
+        assert_eq!(text("1.30.1").as_deref(), Some("1.30.1"));
+        assert_eq!(text("v1.26.8-distroless").as_deref(), Some("1.26.8"));
+        for unknown in ["1.23", "1.99", "2.30", "latest", "1", "", "1.030", "1.30.x", "1.30.1.2"] {
+            assert_eq!(text(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn the_default_is_the_newest_minor() {
+        let c = catalogue();
+        assert_eq!(c.default_version().to_string(), "1.31.1");
+        assert_eq!(c.known(), "1.24, 1.25, 1.26, 1.27, 1.28, 1.29, 1.30, 1.31");
+    }
+
+    #[test]
+    fn a_default_that_is_not_listed_is_an_error() {
+        assert!(Catalogue::parse("default: '1.3'\nversions: []").is_err());
     }
 }

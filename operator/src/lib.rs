@@ -8,5 +8,6 @@
 
 pub mod api;
 pub mod catalogue;
+pub mod charts;
 pub mod merge;
 pub mod render;

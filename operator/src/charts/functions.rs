@@ -1,0 +1,258 @@
+//! The functions that charts call: typed, pure, and without knowledge of handlebars.
+//!
+//! Each takes the arguments that the template wrote. A value that is absent in the context never gets here in strict
+//! mode, unless the function is one of those that ask for it ([`Function::takes_absent`]); then it is null.
+
+use serde_json::{Map, Value};
+
+use super::tree::merge_over;
+use super::yaml;
+
+/// What a call yields, or why the template is wrong.
+pub(super) type Outcome = Result<Value, String>;
+
+/// One function of the chart language.
+pub(super) struct Function {
+    /// Its name in templates.
+    pub(super) name: &'static str,
+    /// Whether an argument may be absent from the context.
+    pub(super) takes_absent: bool,
+    /// What it computes.
+    pub(super) call: fn(&[&Value]) -> Outcome,
+}
+
+/// Every function that needs nothing but its arguments.
+pub(super) const FUNCTIONS: [Function; 14] = [
+    strict("json", json),
+    strict("toYaml", to_yaml),
+    lenient("default", default),
+    lenient("lookup", lookup),
+    strict("merge", merge),
+    strict("concat", concat),
+    strict("contains", contains),
+    strict("hasPrefix", has_prefix),
+    strict("trimPrefix", trim_prefix),
+    strict("join", join),
+    strict("dict", dict),
+    strict("omit", omit),
+    strict("pick", pick),
+    strict("list", list),
+];
+
+const fn strict(name: &'static str, call: fn(&[&Value]) -> Outcome) -> Function {
+    Function { name, takes_absent: false, call }
+}
+
+const fn lenient(name: &'static str, call: fn(&[&Value]) -> Outcome) -> Function {
+    Function { name, takes_absent: true, call }
+}
+
+/// Truth as Go templates see it: null, false, zero and everything empty are false.
+pub(super) fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(b) => *b,
+        Value::Number(n) => n.as_f64() != Some(0.0),
+        Value::String(s) => !s.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+    }
+}
+
+/// `json v`: the value as JSON text, which is YAML too.
+fn json(args: &[&Value]) -> Outcome {
+    let [value] = exactly(args)?;
+    Ok(value.to_string().into())
+}
+
+/// `toYaml v`: the value as the text of a YAML document.
+fn to_yaml(args: &[&Value]) -> Outcome {
+    let [value] = exactly(args)?;
+    Ok(yaml::write(value).into())
+}
+
+/// `default a b`: `a`, or `b` where `a` is false, empty or absent.
+fn default(args: &[&Value]) -> Outcome {
+    let [value, otherwise] = exactly(args)?;
+    Ok(if is_true(value) { value.clone() } else { otherwise.clone() })
+}
+
+/// `lookup v "key" ..`: what stands under the keys or list indexes, null where there is nothing.
+fn lookup(args: &[&Value]) -> Outcome {
+    let [value, keys @ ..] = args else { return Err("expects a value and keys".to_owned()) };
+    let step = |value: &Value, key: &&Value| match key {
+        Value::String(key) => value.get(key.as_str()).cloned(),
+        Value::Number(index) => value.get(usize::try_from(index.as_u64()?).ok()?).cloned(),
+        _ => None,
+    };
+    let found = keys.iter().try_fold((*value).clone(), |value, key| step(&value, key));
+    Ok(found.unwrap_or(Value::Null))
+}
+
+/// `merge a b ..`: maps laid over each other, the right one winning; null counts as an empty map.
+fn merge(args: &[&Value]) -> Outcome {
+    let mut merged = Value::Object(Map::new());
+    for arg in args.iter().filter(|arg| !arg.is_null()) {
+        if !arg.is_object() {
+            return Err(format!("expects maps, got {arg}"));
+        }
+        merge_over(&mut merged, (*arg).clone());
+    }
+    Ok(merged)
+}
+
+/// `concat a b ..`: strings, numbers and booleans as one string.
+fn concat(args: &[&Value]) -> Outcome {
+    let parts = args.iter().map(|arg| printed(arg)).collect::<Result<Vec<_>, _>>()?;
+    Ok(parts.concat().into())
+}
+
+/// `contains haystack needle`: whether a string holds a string, or a list an element.
+fn contains(args: &[&Value]) -> Outcome {
+    let [haystack, needle] = exactly(args)?;
+    Ok(match haystack {
+        Value::Null => false,
+        Value::Array(list) => list.contains(needle),
+        haystack => string(haystack)?.contains(string(needle)?),
+    }
+    .into())
+}
+
+/// `hasPrefix s prefix`.
+fn has_prefix(args: &[&Value]) -> Outcome {
+    let [text, prefix] = exactly(args)?;
+    Ok(string(text)?.starts_with(string(prefix)?).into())
+}
+
+/// `trimPrefix s prefix`: the string without the prefix, if it has it.
+fn trim_prefix(args: &[&Value]) -> Outcome {
+    let [text, prefix] = exactly(args)?;
+    let text = string(text)?;
+    Ok(text.strip_prefix(string(prefix)?).unwrap_or(text).into())
+}
+
+/// `join list separator`; a null list is an empty one.
+fn join(args: &[&Value]) -> Outcome {
+    let [list, separator] = exactly(args)?;
+    let list = match list {
+        Value::Null => &[],
+        Value::Array(list) => list.as_slice(),
+        other => return Err(format!("expects a list, got {other}")),
+    };
+    let parts = list.iter().map(printed).collect::<Result<Vec<_>, _>>()?;
+    Ok(parts.join(string(separator)?).into())
+}
+
+/// `dict "key" value ..`: a map.
+fn dict(args: &[&Value]) -> Outcome {
+    let mut map = Map::new();
+    for pair in args.chunks(2) {
+        let [key, value] = exactly(pair)?;
+        map.insert(string(key)?.to_owned(), value.clone());
+    }
+    Ok(map.into())
+}
+
+/// `omit map "key" ..`: the map without these keys.
+fn omit(args: &[&Value]) -> Outcome {
+    let (mut map, keys) = map_and_keys(args)?;
+    map.retain(|key, _| !keys.contains(&key.as_str()));
+    Ok(map.into())
+}
+
+/// `pick map "key" ..`: the map with these keys only.
+fn pick(args: &[&Value]) -> Outcome {
+    let (mut map, keys) = map_and_keys(args)?;
+    map.retain(|key, _| keys.contains(&key.as_str()));
+    Ok(map.into())
+}
+
+/// `list a ..`: a list of at least one element.
+fn list(args: &[&Value]) -> Outcome {
+    if args.is_empty() {
+        return Err("expects an element".to_owned());
+    }
+    Ok(args.iter().map(|arg| (*arg).clone()).collect())
+}
+
+fn map_and_keys<'a>(args: &[&'a Value]) -> Result<(Map<String, Value>, Vec<&'a str>), String> {
+    let [map, keys @ ..] = args else { return Err("expects a map and keys".to_owned()) };
+    let map = match map {
+        Value::Null => Map::new(),
+        Value::Object(map) => map.clone(),
+        other => return Err(format!("expects a map, got {other}")),
+    };
+    Ok((map, keys.iter().map(|key| string(key)).collect::<Result<_, _>>()?))
+}
+
+fn exactly<'a, const N: usize>(args: &[&'a Value]) -> Result<[&'a Value; N], String> {
+    args.try_into().map_err(|_| format!("expects {N} arguments, got {}", args.len()))
+}
+
+fn string(value: &Value) -> Result<&str, String> {
+    value.as_str().ok_or_else(|| format!("expects a string, got {value}"))
+}
+
+/// A scalar as Go prints it.
+fn printed(value: &Value) -> Result<String, String> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
+        Value::Null => Ok(String::new()),
+        Value::Array(_) | Value::Object(_) => Err(format!("expects a scalar, got {value}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn call(name: &str, args: &Value) -> Outcome {
+        let function = FUNCTIONS.iter().find(|f| f.name == name).unwrap();
+        (function.call)(&args.as_array().unwrap().iter().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn functions_compute() {
+        let cases = [
+            ("json", json!([{"b": 1, "a": [null]}]), json!("{\"a\":[null],\"b\":1}")),
+            ("toYaml", json!([{"b": "1", "a": [true]}]), json!("a:\n- true\nb: \"1\"\n")),
+            ("default", json!([0, 5]), json!(5)),
+            ("default", json!(["x", 5]), json!("x")),
+            ("lookup", json!([{"a": {"b": [7]}}, "a", "b", 0]), json!(7)),
+            ("lookup", json!([{"a": 1}, "b", "c"]), json!(null)),
+            ("merge", json!([{"a": {"b": 1}}, null, {"a": {"b": 2, "c": 3}}]), json!({"a": {"b": 2, "c": 3}})),
+            ("concat", json!(["a", 1, true, null]), json!("a1true")),
+            ("contains", json!(["abc", "b"]), json!(true)),
+            ("contains", json!([["a", "b"], "c"]), json!(false)),
+            ("hasPrefix", json!(["abc", "ab"]), json!(true)),
+            ("trimPrefix", json!(["abc", "ab"]), json!("c")),
+            ("join", json!([["a", 1], ","]), json!("a,1")),
+            ("dict", json!(["a", 1, "b", [2]]), json!({"a": 1, "b": [2]})),
+            ("omit", json!([{"a": 1, "b": 2}, "a"]), json!({"b": 2})),
+            ("pick", json!([{"a": 1, "b": 2}, "a", "c"]), json!({"a": 1})),
+            ("list", json!([1, "a"]), json!([1, "a"])),
+        ];
+        for (name, args, expected) in cases {
+            assert_eq!(call(name, &args), Ok(expected), "{name} {args}");
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_are_errors() {
+        let cases = [
+            ("json", json!([1, 2])),
+            ("merge", json!(["a"])),
+            ("dict", json!(["a"])),
+            ("dict", json!([1, 2])),
+            ("join", json!(["a", ","])),
+            ("hasPrefix", json!([1, "a"])),
+            ("concat", json!([[1]])),
+            ("omit", json!([])),
+        ];
+        for (name, args) in cases {
+            assert!(call(name, &args).is_err(), "{name} {args}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Everything that is read from the charts directory: catalogue, profiles, values, and compiled templates.
+//!
+//! `merge` needs the profiles and the catalogue, `render` the values and templates; both take [`Charts`], so this
+//! stands before both. In: the files, embedded in the binary or read from a directory. Out: plain values and texts.
+
+mod functions;
+mod gated;
+mod gates;
+mod template;
+pub mod tree;
+pub mod yaml;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use include_dir::{Dir, DirEntry, include_dir};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::catalogue::Catalogue;
+use gated::Gated;
+use template::Templates;
+pub use template::Output;
+
+static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../charts");
+
+/// The files of the charts directory by their path in it, with `/` between the parts.
+type Files = BTreeMap<String, Cow<'static, str>>;
+
+/// Why charts cannot be used, or refuse a CR.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ChartError {
+    /// The directory cannot be read, or a file of it is absent or not text.
+    #[error("{file}: {message}")]
+    File {
+        /// The file or directory.
+        file: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A template does not compile, or asks for something that is not there.
+    #[error("chart {chart}: {file}:{line}:{column}: {message}")]
+    Template {
+        /// The chart.
+        chart: String,
+        /// The template's file, or the name of the partial.
+        file: String,
+        /// The line in it, counted from 1.
+        line: usize,
+        /// The column in it, counted from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The chart refuses what the user set.
+    #[error("{message}")]
+    Refused {
+        /// The chart.
+        chart: String,
+        /// What the user has to change.
+        message: String,
+    },
+}
+
+/// A charts directory. Files are parsed and templates compiled on first use, once.
+pub struct Charts {
+    files: Arc<Files>,
+    catalogue: Catalogue,
+    parsed: BTreeMap<String, OnceLock<Result<Gated, ChartError>>>,
+    by_name: BTreeMap<String, Chart>,
+}
+
+/// One chart.
+struct Chart {
+    about: About,
+    templates: OnceLock<Result<Templates, ChartError>>,
+}
+
+/// What `chart.yaml` says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// The chart's own name, also that of its directory.
+    pub name: String,
+    /// Upstream's name of the chart, for the label `helm.sh/chart`.
+    pub release: String,
+}
+
+impl Charts {
+    /// The charts in the binary.
+    pub fn embedded() -> Result<Self, ChartError> {
+        let mut files = Files::new();
+        collect_embedded(&EMBEDDED, &mut files)?;
+        Self::of(files)
+    }
+
+    /// The charts in a directory. Everything is parsed and compiled at once, so that a mistake shows at start.
+    pub fn from_dir(dir: &Path) -> Result<Self, ChartError> {
+        let mut files = Files::new();
+        collect(dir, dir, &mut files)?;
+        let charts = Self::of(files)?;
+        charts.check()?;
+        Ok(charts)
+    }
+
+    fn of(files: Files) -> Result<Self, ChartError> {
+        let text = files.get("versions.yaml").ok_or_else(|| bad("versions.yaml", "is absent"))?;
+        let catalogue = Catalogue::parse(text).map_err(|e| bad("versions.yaml", e))?;
+        let is_gated = |file: &&String| {
+            (file.starts_with("profiles/") && has_suffix(file, "yaml")) || file.ends_with("/values.yaml")
+        };
+        let parsed = files.keys().filter(is_gated).map(|f| (f.clone(), OnceLock::new())).collect();
+        let mut by_name = BTreeMap::new();
+        for (file, text) in &files {
+            if let Some(name) = file.strip_suffix("/chart.yaml") {
+                let about: About = yaml::parse(text).map_err(|e| bad(file, e.message))?;
+                by_name.insert(name.to_owned(), Chart { about, templates: OnceLock::new() });
+            }
+        }
+        Ok(Self { files: Arc::new(files), catalogue, parsed, by_name })
+    }
+
+    /// Parses every file and compiles every template.
+    pub fn check(&self) -> Result<(), ChartError> {
+        for file in self.parsed.keys() {
+            self.gated(file)?;
+        }
+        for name in self.by_name.keys() {
+            self.templates(name)?;
+        }
+        Ok(())
+    }
+
+    /// The Istio minors that the charts know.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// The names of the `IstioOperator` profiles, sorted.
+    #[must_use]
+    pub fn profile_names(&self) -> Vec<&str> {
+        self.names_in("profiles/")
+    }
+
+    /// The `spec` of an `IstioOperator` profile, as it is in one minor; none if there is no such profile.
+    pub fn profile(&self, name: &str, minor: u16) -> Result<Option<Value>, ChartError> {
+        self.values_of(&format!("profiles/{name}.yaml"), minor)
+    }
+
+    /// The names of the chart profiles, sorted; `platform-<p>` and `compatibility-<v>` are among them.
+    #[must_use]
+    pub fn chart_profile_names(&self) -> Vec<&str> {
+        self.names_in("profiles/values/")
+    }
+
+    /// A chart profile as it is in one minor; none if there is no such profile.
+    pub fn chart_profile(&self, name: &str, minor: u16) -> Result<Option<Value>, ChartError> {
+        self.values_of(&format!("profiles/values/{name}.yaml"), minor)
+    }
+
+    /// The default values of a chart, as they are in one minor.
+    pub fn defaults(&self, chart: &str, minor: u16) -> Result<Value, ChartError> {
+        let file = format!("{chart}/values.yaml");
+        self.values_of(&file, minor)?.ok_or_else(|| bad(&file, "is absent"))
+    }
+
+    /// What `chart.yaml` of a chart says.
+    pub fn about(&self, chart: &str) -> Result<&About, ChartError> {
+        self.chart(chart).map(|chart| &chart.about)
+    }
+
+    /// Executes the templates of a chart over a root context.
+    pub fn execute(&self, chart: &str, context: Value) -> Result<Vec<Output>, ChartError> {
+        self.templates(chart)?.execute(context)
+    }
+
+    fn chart(&self, name: &str) -> Result<&Chart, ChartError> {
+        self.by_name.get(name).ok_or_else(|| bad(&format!("{name}/chart.yaml"), "is absent"))
+    }
+
+    fn templates(&self, name: &str) -> Result<&Templates, ChartError> {
+        let compile = || Templates::compile(name, &self.files);
+        self.chart(name)?.templates.get_or_init(compile).as_ref().map_err(Clone::clone)
+    }
+
+    fn values_of(&self, file: &str, minor: u16) -> Result<Option<Value>, ChartError> {
+        if !self.parsed.contains_key(file) {
+            return Ok(None);
+        }
+        self.gated(file).map(|gated| Some(gated.at(minor)))
+    }
+
+    fn gated(&self, file: &str) -> Result<&Gated, ChartError> {
+        let (Some(slot), Some(text)) = (self.parsed.get(file), self.files.get(file)) else {
+            return Err(bad(file, "is absent"));
+        };
+        let parse = || Gated::parse(text).map_err(|message| bad(file, message));
+        slot.get_or_init(parse).as_ref().map_err(Clone::clone)
+    }
+
+    fn names_in(&self, dir: &str) -> Vec<&str> {
+        let stem = |file: &'_ String| -> Option<usize> {
+            let name = file.strip_prefix(dir)?.strip_suffix(".yaml")?;
+            (!name.contains('/')).then_some(dir.len() + name.len())
+        };
+        self.parsed.keys().filter_map(|f| stem(f).map(|end| &f[dir.len()..end])).collect()
+    }
+}
+
+fn bad(file: &str, message: impl Into<String>) -> ChartError {
+    ChartError::File { file: file.to_owned(), message: message.into() }
+}
+
+fn has_suffix(file: &str, suffix: &str) -> bool {
+    Path::new(file).extension().is_some_and(|e| e == suffix)
+}
+
+fn collect_embedded(dir: &'static Dir<'static>, files: &mut Files) -> Result<(), ChartError> {
+    for entry in dir.entries() {
+        match entry {
+            DirEntry::Dir(dir) => collect_embedded(dir, files)?,
+            DirEntry::File(file) => {
+                let path = file.path().to_string_lossy().replace('\\', "/");
+                let text = file.contents_utf8().ok_or_else(|| bad(&path, "is not UTF-8"))?;
+                files.insert(path, Cow::Borrowed(text));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn collect(root: &Path, dir: &Path, files: &mut Files) -> Result<(), ChartError> {
+    let failed = |path: &Path, e: std::io::Error| bad(&path.to_string_lossy(), e.to_string());
+    for entry in std::fs::read_dir(dir).map_err(|e| failed(dir, e))? {
+        let path = entry.map_err(|e| failed(dir, e))?.path();
+        if path.is_dir() {
+            collect(root, &path, files)?;
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).map_err(|e| failed(&path, e))?;
+        let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+        files.insert(name, Cow::Owned(text));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_charts_parse_and_compile() {
+        Charts::embedded().unwrap().check().unwrap();
+    }
+
+    #[test]
+    fn a_directory_gives_the_same_as_the_binary() {
+        let dir = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../charts"));
+        let (read, embedded) = (Charts::from_dir(dir).unwrap(), Charts::embedded().unwrap());
+        assert_eq!(read.files, embedded.files);
+    }
+
+    #[test]
+    fn an_absent_directory_is_named() {
+        let error = Charts::from_dir(Path::new("no/such/charts")).err().unwrap();
+        assert!(error.to_string().contains("no/such/charts"), "{error}");
+    }
+}

@@ -1,0 +1,207 @@
+//! YAML in and out, as charts need it.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// Why a text is not the YAML it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct YamlError {
+    /// Line of the mistake, counted from 1; absent where the parser names none.
+    pub line: Option<usize>,
+    /// Column of the mistake, counted from 1.
+    pub column: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+}
+
+/// Reads one YAML document.
+pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
+    let options = serde_saphyr::options! {
+        // The text comes out of our own charts, so a budget against hostile input only costs time.
+        budget: None,
+        with_snippet: false,
+        strict_booleans: true,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| YamlError {
+        line: error.location().and_then(|l| usize::try_from(l.line()).ok()),
+        column: error.location().and_then(|l| usize::try_from(l.column()).ok()),
+        message: error.to_string(),
+    })
+}
+
+/// Writes block style YAML with sorted keys and a line feed at the end. Strings are quoted wherever a YAML 1.1
+/// or 1.2 parser could read them as something else; texts of several lines become literal blocks.
+#[must_use]
+pub fn write(value: &Value) -> String {
+    let mut out = String::new();
+    match value {
+        Value::Object(map) if !map.is_empty() => write_map(&mut out, map, 0, ""),
+        Value::Array(list) if !list.is_empty() => write_list(&mut out, list, 0, ""),
+        scalar => {
+            out.push_str(&scalar_text(scalar, 0));
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// Writes the entries of a map; `lead` stands before the first one instead of its indentation.
+fn write_map(out: &mut String, map: &Map<String, Value>, indent: usize, lead: &str) {
+    for (index, (key, value)) in map.iter().enumerate() {
+        open_line(out, indent, if index == 0 { lead } else { "" });
+        out.push_str(&plain_or_quoted(key));
+        out.push(':');
+        match value {
+            Value::Object(map) if !map.is_empty() => {
+                out.push('\n');
+                write_map(out, map, indent + 2, "");
+            }
+            Value::Array(list) if !list.is_empty() => {
+                out.push('\n');
+                write_list(out, list, indent, "");
+            }
+            scalar => {
+                out.push(' ');
+                out.push_str(&scalar_text(scalar, indent + 2));
+                out.push('\n');
+            }
+        }
+    }
+}
+
+/// Writes the elements of a list; `lead` stands before the first one instead of its indentation.
+fn write_list(out: &mut String, list: &[Value], indent: usize, lead: &str) {
+    for (index, value) in list.iter().enumerate() {
+        let lead = if index == 0 { lead } else { "" };
+        match value {
+            Value::Object(map) if !map.is_empty() => {
+                write_map(out, map, indent + 2, &format!("{}- ", lead_or_indent(lead, indent)));
+            }
+            Value::Array(list) if !list.is_empty() => {
+                write_list(out, list, indent + 2, &format!("{}- ", lead_or_indent(lead, indent)));
+            }
+            scalar => {
+                open_line(out, indent, lead);
+                out.push_str("- ");
+                out.push_str(&scalar_text(scalar, indent + 2));
+                out.push('\n');
+            }
+        }
+    }
+}
+
+fn open_line(out: &mut String, indent: usize, lead: &str) {
+    out.push_str(&lead_or_indent(lead, indent));
+}
+
+fn lead_or_indent(lead: &str, indent: usize) -> String {
+    if lead.is_empty() { " ".repeat(indent) } else { lead.to_owned() }
+}
+
+fn scalar_text(value: &Value, indent: usize) -> String {
+    match value {
+        Value::String(text) => block(text, indent).unwrap_or_else(|| plain_or_quoted(text)),
+        // Null, booleans, numbers, `{}` and `[]` are the same in JSON and YAML.
+        other => other.to_string(),
+    }
+}
+
+/// A text of several lines as a literal block, unless the block could not give the same text back.
+fn block(text: &str, indent: usize) -> Option<String> {
+    let printable = |c: char| c == '\n' || c == '\t' || (!c.is_control() && c != '\u{feff}');
+    let body = text.trim_end_matches('\n');
+    let trailing = text.len() - body.len();
+    let fits = body.contains('\n')
+        && !body.starts_with([' ', '\n', '\t'])
+        && text.chars().all(printable)
+        && !text.contains(['\u{2028}', '\u{2029}', '\u{85}']);
+    if !fits {
+        return None;
+    }
+    let mut out = match trailing {
+        0 => "|-".to_owned(),
+        1 => "|".to_owned(),
+        _ => "|+".to_owned(),
+    };
+    for line in body.split('\n') {
+        out.push('\n');
+        if !line.is_empty() {
+            out.push_str(&" ".repeat(indent));
+            out.push_str(line);
+        }
+    }
+    out.push_str(&"\n".repeat(trailing.saturating_sub(1)));
+    Some(out)
+}
+
+/// A string as it is where no parser can misread it, and as a JSON string everywhere else.
+fn plain_or_quoted(text: &str) -> String {
+    if is_plain(text) { text.to_owned() } else { Value::from(text).to_string() }
+}
+
+fn is_plain(text: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    let inner = text.strip_prefix('/').unwrap_or(text);
+    inner.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(word)
+        && !RESERVED.contains(&text.to_ascii_lowercase().as_str())
+}
+
+/// Words that YAML 1.1 or 1.2 reads as a boolean or null. Numbers never start with a letter, so they are not here.
+const RESERVED: [&str; 9] = ["true", "false", "yes", "no", "on", "off", "y", "n", "null"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn structures_are_written_in_block_style() {
+        let value = json!({
+            "a": {"b": [1, {"c": "x", "d": [true, null]}, [1, 2]], "e": {}, "f": []},
+            "g": "two\nlines\n",
+        });
+        let expected = "\
+a:
+  b:
+  - 1
+  - c: x
+    d:
+    - true
+    - null
+  - - 1
+    - 2
+  e: {}
+  f: []
+g: |
+  two
+  lines
+";
+        assert_eq!(write(&value), expected);
+    }
+
+    #[test]
+    fn what_is_written_reads_back_the_same() {
+        let texts = [
+            "", " ", "a b", "yes", "No", "on", "y", "~", "null", "1", "1.5", "0x1f", "1e3", "012", "1:30", ".inf",
+            "- a", "a: b", "a #b", "#a", "*x", "&x", "!x", "%x", "@x", "`x", "{{ x }}", "[x]", "'x'", "\"x\"", "a\\b",
+            "a\nb", "a\nb\n", "a\nb\n\n", "\na\nb", " a\nb", "a\n\n  b\n", "a\n \nb", "\n", "a\tb", "\u{1}", "ü", "é\nü",
+            "2020-01-01", "<<", "=", "---", "a\n---\nb", "/etc/x", "*/*", "a:b", "a,b", "?", ":", "-", "x\r\ny", "\u{85}x\ny",
+            "istio.io/rev", "Infinity", "nan", ".nan",
+        ];
+        for text in texts {
+            let value = json!({"k": text, "l": [text, [text], {"m": text}], (text): 1});
+            let read: Value = parse(&write(&value)).unwrap();
+            assert_eq!(read, value, "{}", write(&value));
+        }
+        for value in [json!(1), json!("a"), json!([]), json!({}), json!(["a"]), json!(null)] {
+            assert_eq!(parse::<Value>(&write(&value)).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn duplicate_keys_are_refused_with_their_line() {
+        let error = parse::<Value>("a: 1\nb: 2\na: 3\n").unwrap_err();
+        assert_eq!(error.line, Some(3));
+    }
+}
