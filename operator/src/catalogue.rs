@@ -81,10 +81,17 @@ impl Catalogue {
     /// Reads `versions.yaml`; the error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let file: File = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
-        let mut releases = file.versions.into_iter().map(release).collect::<Result<Vec<_>, _>>()?;
+        let mut releases = file
+            .versions
+            .into_iter()
+            .map(release)
+            .collect::<Result<Vec<_>, _>>()?;
         releases.sort_by_key(|r| r.version);
         let minor = parse_minor(&file.default);
-        let default = releases.iter().map(|r| r.version).find(|v| Some(v.minor) == minor);
+        let default = releases
+            .iter()
+            .map(|r| r.version)
+            .find(|v| Some(v.minor) == minor);
         let default = default.ok_or_else(|| format!("default {:?} is not listed", file.default))?;
         Ok(Self { releases, default })
     }
@@ -118,14 +125,21 @@ impl Catalogue {
         let known = self.release(minor)?.version;
         match parts.next() {
             None => Some(known),
-            Some(patch) => Some(Version { minor, patch: patch.parse().ok()? }),
+            Some(patch) => Some(Version {
+                minor,
+                patch: patch.parse().ok()?,
+            }),
         }
     }
 
     /// The known minors for an error text: `1.24, 1.25, 1.26`.
     #[must_use]
     pub fn known(&self) -> String {
-        let minors: Vec<String> = self.releases.iter().map(|r| r.version.minor_text()).collect();
+        let minors: Vec<String> = self
+            .releases
+            .iter()
+            .map(|r| r.version.minor_text())
+            .collect();
         minors.join(", ")
     }
 }
@@ -133,7 +147,10 @@ impl Catalogue {
 fn release(entry: Entry) -> Result<Release, String> {
     let minor = |text: &str| parse_minor(text).ok_or_else(|| format!("{text:?} is not a minor"));
     Ok(Release {
-        version: Version { minor: minor(&entry.minor)?, patch: entry.patch },
+        version: Version {
+            minor: minor(&entry.minor)?,
+            patch: entry.patch,
+        },
         hub: entry.hub,
         kubernetes: minor(&entry.kubernetes)?,
         end_of_life: entry.end_of_life,
@@ -156,7 +173,9 @@ mod tests {
         assert_eq!(text("1.30").as_deref(), Some("1.30.3"));
         assert_eq!(text("1.30.1").as_deref(), Some("1.30.1"));
         assert_eq!(text("v1.26.8-distroless").as_deref(), Some("1.26.8"));
-        for unknown in ["1.23", "1.99", "2.30", "latest", "1", "", "1.030", "1.30.x", "1.30.1.2"] {
+        for unknown in [
+            "1.23", "1.99", "2.30", "latest", "1", "", "1.030", "1.30.x", "1.30.1.2",
+        ] {
             assert_eq!(text(unknown), None, "{unknown}");
         }
     }

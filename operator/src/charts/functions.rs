@@ -40,11 +40,19 @@ pub(super) const FUNCTIONS: [Function; 14] = [
 ];
 
 const fn strict(name: &'static str, call: fn(&[&Value]) -> Outcome) -> Function {
-    Function { name, takes_absent: false, call }
+    Function {
+        name,
+        takes_absent: false,
+        call,
+    }
 }
 
 const fn lenient(name: &'static str, call: fn(&[&Value]) -> Outcome) -> Function {
-    Function { name, takes_absent: true, call }
+    Function {
+        name,
+        takes_absent: true,
+        call,
+    }
 }
 
 /// Truth as Go templates see it: null, false, zero and everything empty are false.
@@ -74,18 +82,26 @@ fn to_yaml(args: &[&Value]) -> Outcome {
 /// `default a b`: `a`, or `b` where `a` is false, empty or absent.
 fn default(args: &[&Value]) -> Outcome {
     let [value, otherwise] = exactly(args)?;
-    Ok(if is_true(value) { value.clone() } else { otherwise.clone() })
+    Ok(if is_true(value) {
+        value.clone()
+    } else {
+        otherwise.clone()
+    })
 }
 
 /// `lookup v "key" ..`: what stands under the keys or list indexes, null where there is nothing.
 fn lookup(args: &[&Value]) -> Outcome {
-    let [value, keys @ ..] = args else { return Err("expects a value and keys".to_owned()) };
+    let [value, keys @ ..] = args else {
+        return Err("expects a value and keys".to_owned());
+    };
     let step = |value: &Value, key: &&Value| match key {
         Value::String(key) => value.get(key.as_str()).cloned(),
         Value::Number(index) => value.get(usize::try_from(index.as_u64()?).ok()?).cloned(),
         _ => None,
     };
-    let found = keys.iter().try_fold((*value).clone(), |value, key| step(&value, key));
+    let found = keys
+        .iter()
+        .try_fold((*value).clone(), |value, key| step(&value, key));
     Ok(found.unwrap_or(Value::Null))
 }
 
@@ -103,7 +119,10 @@ fn merge(args: &[&Value]) -> Outcome {
 
 /// `concat a b ..`: strings, numbers and booleans as one string.
 fn concat(args: &[&Value]) -> Outcome {
-    let parts = args.iter().map(|arg| printed(arg)).collect::<Result<Vec<_>, _>>()?;
+    let parts = args
+        .iter()
+        .map(|arg| printed(arg))
+        .collect::<Result<Vec<_>, _>>()?;
     Ok(parts.concat().into())
 }
 
@@ -176,21 +195,31 @@ fn list(args: &[&Value]) -> Outcome {
 }
 
 fn map_and_keys<'a>(args: &[&'a Value]) -> Result<(Map<String, Value>, Vec<&'a str>), String> {
-    let [map, keys @ ..] = args else { return Err("expects a map and keys".to_owned()) };
+    let [map, keys @ ..] = args else {
+        return Err("expects a map and keys".to_owned());
+    };
     let map = match map {
         Value::Null => Map::new(),
         Value::Object(map) => map.clone(),
         other => return Err(format!("expects a map, got {other}")),
     };
-    Ok((map, keys.iter().map(|key| string(key)).collect::<Result<_, _>>()?))
+    Ok((
+        map,
+        keys.iter()
+            .map(|key| string(key))
+            .collect::<Result<_, _>>()?,
+    ))
 }
 
 fn exactly<'a, const N: usize>(args: &[&'a Value]) -> Result<[&'a Value; N], String> {
-    args.try_into().map_err(|_| format!("expects {N} arguments, got {}", args.len()))
+    args.try_into()
+        .map_err(|_| format!("expects {N} arguments, got {}", args.len()))
 }
 
 fn string(value: &Value) -> Result<&str, String> {
-    value.as_str().ok_or_else(|| format!("expects a string, got {value}"))
+    value
+        .as_str()
+        .ok_or_else(|| format!("expects a string, got {value}"))
 }
 
 /// A scalar as Go prints it.
@@ -216,13 +245,25 @@ mod tests {
     #[test]
     fn functions_compute() {
         let cases = [
-            ("json", json!([{"b": 1, "a": [null]}]), json!("{\"a\":[null],\"b\":1}")),
-            ("toYaml", json!([{"b": "1", "a": [true]}]), json!("a:\n- true\nb: \"1\"\n")),
+            (
+                "json",
+                json!([{"b": 1, "a": [null]}]),
+                json!("{\"a\":[null],\"b\":1}"),
+            ),
+            (
+                "toYaml",
+                json!([{"b": "1", "a": [true]}]),
+                json!("a:\n- true\nb: \"1\"\n"),
+            ),
             ("default", json!([0, 5]), json!(5)),
             ("default", json!(["x", 5]), json!("x")),
             ("lookup", json!([{"a": {"b": [7]}}, "a", "b", 0]), json!(7)),
             ("lookup", json!([{"a": 1}, "b", "c"]), json!(null)),
-            ("merge", json!([{"a": {"b": 1}}, null, {"a": {"b": 2, "c": 3}}]), json!({"a": {"b": 2, "c": 3}})),
+            (
+                "merge",
+                json!([{"a": {"b": 1}}, null, {"a": {"b": 2, "c": 3}}]),
+                json!({"a": {"b": 2, "c": 3}}),
+            ),
             ("concat", json!(["a", 1, true, null]), json!("a1true")),
             ("contains", json!(["abc", "b"]), json!(true)),
             ("contains", json!([["a", "b"], "c"]), json!(false)),

@@ -84,8 +84,16 @@ until: {'1.27': {b: null, c: 2}}";
 
     #[test]
     fn wrong_gates_are_refused() {
-        assert!(Gated::parse("since: {latest: {}}").unwrap_err().contains("latest"));
-        assert!(Gated::parse("since: {'1.28': 1}").unwrap_err().contains("not a map"));
+        assert!(
+            Gated::parse("since: {latest: {}}")
+                .unwrap_err()
+                .contains("latest")
+        );
+        assert!(
+            Gated::parse("since: {'1.28': 1}")
+                .unwrap_err()
+                .contains("not a map")
+        );
         assert!(Gated::parse("value: {}").unwrap_err().contains("value"));
     }
 }

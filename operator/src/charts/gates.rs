@@ -35,12 +35,19 @@ pub(super) fn resolve(text: &str, minor: u16) -> Result<String, GateError> {
         match line.strip_prefix("%%") {
             None if open.iter().all(|gate| gate.holds) => kept.push_str(line),
             None => {}
-            Some(gate) => turn(&mut open, gate.trim(), index + 1, minor)
-                .map_err(|message| GateError { line: index + 1, message })?,
+            Some(gate) => {
+                turn(&mut open, gate.trim(), index + 1, minor).map_err(|message| GateError {
+                    line: index + 1,
+                    message,
+                })?
+            }
         }
     }
     match open.last() {
-        Some(gate) => Err(GateError { line: gate.line, message: "gate without an end".to_owned() }),
+        Some(gate) => Err(GateError {
+            line: gate.line,
+            message: "gate without an end".to_owned(),
+        }),
         None => Ok(kept),
     }
 }
@@ -50,11 +57,22 @@ fn turn(open: &mut Vec<Open>, gate: &str, line: usize, minor: u16) -> Result<(),
         parse_minor(text.trim()).ok_or_else(|| format!("{:?} is not a minor", text.trim()))
     };
     if let Some(first) = gate.strip_prefix("since ") {
-        open.push(Open { line, holds: minor >= bound(first)?, has_else: false });
+        open.push(Open {
+            line,
+            holds: minor >= bound(first)?,
+            has_else: false,
+        });
     } else if let Some(last) = gate.strip_prefix("until ") {
-        open.push(Open { line, holds: minor <= bound(last)?, has_else: false });
+        open.push(Open {
+            line,
+            holds: minor <= bound(last)?,
+            has_else: false,
+        });
     } else if gate == "else" {
-        let gate = open.last_mut().filter(|gate| !gate.has_else).ok_or("else without a gate")?;
+        let gate = open
+            .last_mut()
+            .filter(|gate| !gate.has_else)
+            .ok_or("else without a gate")?;
         gate.holds = !gate.holds;
         gate.has_else = true;
     } else if gate == "end" {
@@ -69,7 +87,8 @@ fn turn(open: &mut Vec<Open>, gate: &str, line: usize, minor: u16) -> Result<(),
 mod tests {
     use super::*;
 
-    const TEXT: &str = "a\n%% since 1.28\nb\n%% until 1.29\nc\n%% else\nd\n%% end\n%% else\ne\n%% end\nf";
+    const TEXT: &str =
+        "a\n%% since 1.28\nb\n%% until 1.29\nc\n%% else\nd\n%% end\n%% else\ne\n%% end\nf";
 
     #[test]
     fn gates_nest() {

@@ -21,8 +21,8 @@ use serde_json::Value;
 
 use crate::catalogue::Catalogue;
 use gated::Gated;
-use template::Templates;
 pub use template::Output;
+use template::Templates;
 
 static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../charts");
 
@@ -81,11 +81,17 @@ struct Chart {
 /// What `chart.yaml` says.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct About {
-    /// The chart's own name, also that of its directory.
-    pub name: String,
-    /// Upstream's name of the chart, for the label `helm.sh/chart`.
-    pub release: String,
+struct About {
+    name: String,
+    release: Release,
+}
+
+/// Upstream's name of the chart, for the label `helm.sh/chart`; by component where several share a chart.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+enum Release {
+    One(String),
+    ByComponent(BTreeMap<String, String>),
 }
 
 impl Charts {
@@ -106,20 +112,44 @@ impl Charts {
     }
 
     fn of(files: Files) -> Result<Self, ChartError> {
-        let text = files.get("versions.yaml").ok_or_else(|| bad("versions.yaml", "is absent"))?;
+        let text = files
+            .get("versions.yaml")
+            .ok_or_else(|| bad("versions.yaml", "is absent"))?;
         let catalogue = Catalogue::parse(text).map_err(|e| bad("versions.yaml", e))?;
         let is_gated = |file: &&String| {
-            (file.starts_with("profiles/") && has_suffix(file, "yaml")) || file.ends_with("/values.yaml")
+            (file.starts_with("profiles/") && has_suffix(file, "yaml"))
+                || file.ends_with("/values.yaml")
         };
-        let parsed = files.keys().filter(is_gated).map(|f| (f.clone(), OnceLock::new())).collect();
+        let parsed = files
+            .keys()
+            .filter(is_gated)
+            .map(|f| (f.clone(), OnceLock::new()))
+            .collect();
         let mut by_name = BTreeMap::new();
         for (file, text) in &files {
             if let Some(name) = file.strip_suffix("/chart.yaml") {
                 let about: About = yaml::parse(text).map_err(|e| bad(file, e.message))?;
-                by_name.insert(name.to_owned(), Chart { about, templates: OnceLock::new() });
+                if about.name != name {
+                    return Err(bad(
+                        file,
+                        format!("name {:?} is not that of its directory", about.name),
+                    ));
+                }
+                by_name.insert(
+                    name.to_owned(),
+                    Chart {
+                        about,
+                        templates: OnceLock::new(),
+                    },
+                );
             }
         }
-        Ok(Self { files: Arc::new(files), catalogue, parsed, by_name })
+        Ok(Self {
+            files: Arc::new(files),
+            catalogue,
+            parsed,
+            by_name,
+        })
     }
 
     /// Parses every file and compiles every template.
@@ -156,20 +186,34 @@ impl Charts {
         self.names_in("profiles/values/")
     }
 
-    /// A chart profile as it is in one minor; none if there is no such profile.
+    /// A chart profile as it is in one minor; none if there is no such profile, or nothing in it for this minor.
     pub fn chart_profile(&self, name: &str, minor: u16) -> Result<Option<Value>, ChartError> {
-        self.values_of(&format!("profiles/values/{name}.yaml"), minor)
+        let values = self.values_of(&format!("profiles/values/{name}.yaml"), minor)?;
+        Ok(values.filter(|values| values.as_object().is_some_and(|map| !map.is_empty())))
     }
 
     /// The default values of a chart, as they are in one minor.
     pub fn defaults(&self, chart: &str, minor: u16) -> Result<Value, ChartError> {
         let file = format!("{chart}/values.yaml");
-        self.values_of(&file, minor)?.ok_or_else(|| bad(&file, "is absent"))
+        self.values_of(&file, minor)?
+            .ok_or_else(|| bad(&file, "is absent"))
     }
 
-    /// What `chart.yaml` of a chart says.
-    pub fn about(&self, chart: &str) -> Result<&About, ChartError> {
-        self.chart(chart).map(|chart| &chart.about)
+    /// Upstream's name of the chart that a component is rendered with, for the label `helm.sh/chart`.
+    pub fn release(&self, chart: &str, component: &str) -> Result<&str, ChartError> {
+        let unnamed = || {
+            bad(
+                &format!("{chart}/chart.yaml"),
+                format!("no release of {component}"),
+            )
+        };
+        match &self.chart(chart)?.about.release {
+            Release::One(release) => Ok(release),
+            Release::ByComponent(releases) => releases
+                .get(component)
+                .map(String::as_str)
+                .ok_or_else(unnamed),
+        }
     }
 
     /// Executes the templates of a chart over a root context.
@@ -178,12 +222,18 @@ impl Charts {
     }
 
     fn chart(&self, name: &str) -> Result<&Chart, ChartError> {
-        self.by_name.get(name).ok_or_else(|| bad(&format!("{name}/chart.yaml"), "is absent"))
+        self.by_name
+            .get(name)
+            .ok_or_else(|| bad(&format!("{name}/chart.yaml"), "is absent"))
     }
 
     fn templates(&self, name: &str) -> Result<&Templates, ChartError> {
         let compile = || Templates::compile(name, &self.files);
-        self.chart(name)?.templates.get_or_init(compile).as_ref().map_err(Clone::clone)
+        self.chart(name)?
+            .templates
+            .get_or_init(compile)
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     fn values_of(&self, file: &str, minor: u16) -> Result<Option<Value>, ChartError> {
@@ -206,12 +256,18 @@ impl Charts {
             let name = file.strip_prefix(dir)?.strip_suffix(".yaml")?;
             (!name.contains('/')).then_some(dir.len() + name.len())
         };
-        self.parsed.keys().filter_map(|f| stem(f).map(|end| &f[dir.len()..end])).collect()
+        self.parsed
+            .keys()
+            .filter_map(|f| stem(f).map(|end| &f[dir.len()..end]))
+            .collect()
     }
 }
 
 fn bad(file: &str, message: impl Into<String>) -> ChartError {
-    ChartError::File { file: file.to_owned(), message: message.into() }
+    ChartError::File {
+        file: file.to_owned(),
+        message: message.into(),
+    }
 }
 
 fn has_suffix(file: &str, suffix: &str) -> bool {
@@ -224,7 +280,9 @@ fn collect_embedded(dir: &'static Dir<'static>, files: &mut Files) -> Result<(),
             DirEntry::Dir(dir) => collect_embedded(dir, files)?,
             DirEntry::File(file) => {
                 let path = file.path().to_string_lossy().replace('\\', "/");
-                let text = file.contents_utf8().ok_or_else(|| bad(&path, "is not UTF-8"))?;
+                let text = file
+                    .contents_utf8()
+                    .ok_or_else(|| bad(&path, "is not UTF-8"))?;
                 files.insert(path, Cow::Borrowed(text));
             }
         }
@@ -241,7 +299,11 @@ fn collect(root: &Path, dir: &Path, files: &mut Files) -> Result<(), ChartError>
             continue;
         }
         let text = std::fs::read_to_string(&path).map_err(|e| failed(&path, e))?;
-        let name = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+        let name = path
+            .strip_prefix(root)
+            .unwrap_or(&path)
+            .to_string_lossy()
+            .replace('\\', "/");
         files.insert(name, Cow::Owned(text));
     }
     Ok(())

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use handlebars::{
-    Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, RenderErrorReason, ScopedJson,
+    Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, RenderErrorReason,
+    ScopedJson,
 };
 use serde_json::Value;
 
@@ -60,14 +61,21 @@ impl Templates {
                 compiled.map_err(|error| compile_error(chart, file, &error))?;
             }
         }
-        Ok(Self { chart: chart.to_owned(), registry, names })
+        Ok(Self {
+            chart: chart.to_owned(),
+            registry,
+            names,
+        })
     }
 
     /// Executes every template over one root context, in the order of their paths.
     pub(super) fn execute(&self, context: Value) -> Result<Vec<Output>, ChartError> {
         let context = Context::from(context);
         let execute = |name: &String| match self.registry.render_with_context(name, &context) {
-            Ok(text) => Ok(Output { file: name.clone(), text }),
+            Ok(text) => Ok(Output {
+                file: name.clone(),
+                text,
+            }),
             Err(error) => Err(self.execution_error(name, &error)),
         };
         self.names.iter().map(execute).collect()
@@ -77,11 +85,17 @@ impl Templates {
         if let RenderErrorReason::NestedError(nested) = error.reason()
             && let Some(Failed(message)) = nested.downcast_ref()
         {
-            return ChartError::Refused { chart: self.chart.clone(), message: message.clone() };
+            return ChartError::Refused {
+                chart: self.chart.clone(),
+                message: message.clone(),
+            };
         }
         ChartError::Template {
             chart: self.chart.clone(),
-            file: error.template_name.clone().unwrap_or_else(|| name.to_owned()),
+            file: error
+                .template_name
+                .clone()
+                .unwrap_or_else(|| name.to_owned()),
             line: error.line_no.unwrap_or(0),
             column: error.column_no.unwrap_or(0),
             message: error.reason().to_string(),
@@ -108,8 +122,20 @@ fn register_functions(registry: &mut Handlebars<'static>, chart: &str, files: &A
     for function in FUNCTIONS {
         registry.register_helper(function.name, Box::new(Pure(function)));
     }
-    registry.register_helper("since", Box::new(Gate { name: "since", holds: |m, bound| m >= bound }));
-    registry.register_helper("until", Box::new(Gate { name: "until", holds: |m, bound| m <= bound }));
+    registry.register_helper(
+        "since",
+        Box::new(Gate {
+            name: "since",
+            holds: |m, bound| m >= bound,
+        }),
+    );
+    registry.register_helper(
+        "until",
+        Box::new(Gate {
+            name: "until",
+            holds: |m, bound| m <= bound,
+        }),
+    );
     registry.register_helper("fail", Box::new(Fail));
     registry.register_helper("file", Box::new(File::of(chart, files)));
 }
@@ -121,7 +147,10 @@ fn wrong(name: &str, message: impl std::fmt::Display) -> RenderError {
 /// The string that a helper was given as its only argument.
 fn only_string<'a>(name: &str, helper: &'a Helper<'_>) -> Result<&'a str, RenderError> {
     match helper.params().as_slice() {
-        [text] => text.value().as_str().ok_or_else(|| wrong(name, "expects a string")),
+        [text] => text
+            .value()
+            .as_str()
+            .ok_or_else(|| wrong(name, "expects a string")),
         _ => Err(wrong(name, "expects one argument")),
     }
 }
@@ -129,7 +158,9 @@ fn only_string<'a>(name: &str, helper: &'a Helper<'_>) -> Result<&'a str, Render
 /// The minor that is rendered: the 28 of `minor` in the root context.
 fn minor_of(context: &Context) -> Result<u16, RenderError> {
     let minor = context.data().get("minor").and_then(Value::as_str);
-    minor.and_then(parse_minor).ok_or_else(|| wrong("since", "the context has no minor"))
+    minor
+        .and_then(parse_minor)
+        .ok_or_else(|| wrong("since", "the context has no minor"))
 }
 
 /// A function of [`FUNCTIONS`].
@@ -148,8 +179,14 @@ impl HelperDef for Pure {
         if let Some(absent) = absent.filter(|_| !function.takes_absent) {
             return Err(RenderError::strict_error(absent.relative_path()));
         }
-        let args: Vec<&Value> = helper.params().iter().map(handlebars::PathAndJson::value).collect();
-        (function.call)(&args).map(ScopedJson::from).map_err(|e| wrong(function.name, e))
+        let args: Vec<&Value> = helper
+            .params()
+            .iter()
+            .map(handlebars::PathAndJson::value)
+            .collect();
+        (function.call)(&args)
+            .map(ScopedJson::from)
+            .map_err(|e| wrong(function.name, e))
     }
 }
 
@@ -202,7 +239,9 @@ impl File {
             let opaque = !path.starts_with("templates/") && !path.starts_with("partials/");
             opaque.then(|| (path.to_owned(), text.clone()))
         };
-        Self { texts: files.iter().filter_map(own).collect() }
+        Self {
+            texts: files.iter().filter_map(own).collect(),
+        }
     }
 }
 
@@ -215,7 +254,10 @@ impl HelperDef for File {
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
         let path = only_string("file", helper)?;
-        let text = self.texts.get(path).ok_or_else(|| wrong("file", format!("no file {path:?}")))?;
+        let text = self
+            .texts
+            .get(path)
+            .ok_or_else(|| wrong("file", format!("no file {path:?}")))?;
         let text = gates::resolve(text, minor_of(context)?)
             .map_err(|e| wrong("file", format!("{path}:{}: {}", e.line, e.message)))?;
         Ok(Value::from(text).into())
@@ -249,9 +291,15 @@ mod tests {
     #[test]
     fn templates_call_functions_partials_and_files() {
         assert_eq!(one("{{json own.a}} {{own.a}}"), "\"x<y\" x<y");
-        assert_eq!(one("{{> shared x=\"1\"}} {{> c/mine}}"), "shared 1 mine x<y");
+        assert_eq!(
+            one("{{> shared x=\"1\"}} {{> c/mine}}"),
+            "shared 1 mine x<y"
+        );
         assert_eq!(one("{{json (file \"files/f.tmpl\")}}"), "\"{{ .Go }}\\n\"");
-        assert_eq!(one("{{#if (since \"1.28\")}}a{{/if}}{{#if (until \"1.27\")}}b{{/if}}"), "a");
+        assert_eq!(
+            one("{{#if (since \"1.28\")}}a{{/if}}{{#if (until \"1.27\")}}b{{/if}}"),
+            "a"
+        );
         assert_eq!(one("{{json (default own.none.deeper \"d\")}}"), "\"d\"");
         assert_eq!(one("{{json (lookup own \"m\" \"k\" 0)}}"), "1");
         assert_eq!(one("{{#if own.none}}a{{else}}b{{/if}}"), "b");
@@ -259,33 +307,57 @@ mod tests {
 
     #[test]
     fn blocks_on_their_own_line_leave_no_blank_line() {
-        assert_eq!(one("a: 1\n  {{#if own.a}}\nb: 2\n  {{/if}}\nc: 3\n"), "a: 1\nb: 2\nc: 3\n");
+        assert_eq!(
+            one("a: 1\n  {{#if own.a}}\nb: 2\n  {{/if}}\nc: 3\n"),
+            "a: 1\nb: 2\nc: 3\n"
+        );
     }
 
     #[test]
     fn an_absent_value_names_file_line_and_column() {
-        let error = render(&[("c/templates/t.yaml.hbs", "a: 1\nb: {{json own.typo}}\n")]).unwrap_err();
+        let error =
+            render(&[("c/templates/t.yaml.hbs", "a: 1\nb: {{json own.typo}}\n")]).unwrap_err();
         let text = error.to_string();
-        assert!(text.starts_with("chart c: c/templates/t.yaml.hbs:2:"), "{text}");
+        assert!(
+            text.starts_with("chart c: c/templates/t.yaml.hbs:2:"),
+            "{text}"
+        );
         assert!(text.contains("own.typo"), "{text}");
     }
 
     #[test]
     fn a_template_that_does_not_compile_names_its_place() {
-        let error = chart(&[("c/templates/t.yaml.hbs", "a: 1\n{{#if x}}\n")]).err().unwrap();
-        assert!(error.to_string().starts_with("chart c: c/templates/t.yaml.hbs:"), "{error}");
+        let error = chart(&[("c/templates/t.yaml.hbs", "a: 1\n{{#if x}}\n")])
+            .err()
+            .unwrap();
+        assert!(
+            error
+                .to_string()
+                .starts_with("chart c: c/templates/t.yaml.hbs:"),
+            "{error}"
+        );
     }
 
     #[test]
     fn fail_refuses_the_settings() {
-        let error = render(&[("c/templates/t.yaml.hbs", "{{fail \"spec.values.x: no\"}}")]).unwrap_err();
-        assert!(matches!(&error, ChartError::Refused { message, .. } if message == "spec.values.x: no"));
+        let error =
+            render(&[("c/templates/t.yaml.hbs", "{{fail \"spec.values.x: no\"}}")]).unwrap_err();
+        assert!(
+            matches!(&error, ChartError::Refused { message, .. } if message == "spec.values.x: no")
+        );
     }
 
     #[test]
     fn templates_run_in_the_order_of_their_paths() {
-        let files = [("c/templates/b.yaml.hbs", "2"), ("c/templates/a/z.yaml.hbs", "1")];
-        let texts: Vec<String> = render(&files).unwrap().into_iter().map(|o| o.text).collect();
+        let files = [
+            ("c/templates/b.yaml.hbs", "2"),
+            ("c/templates/a/z.yaml.hbs", "1"),
+        ];
+        let texts: Vec<String> = render(&files)
+            .unwrap()
+            .into_iter()
+            .map(|o| o.text)
+            .collect();
         assert_eq!(texts, ["1", "2"]);
     }
 }

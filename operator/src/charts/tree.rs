@@ -23,7 +23,9 @@ fn merge_maps(base: &mut Map<String, Value>, top: Map<String, Value>) {
 
 /// Like [`merge_over`], but a null in `top` removes the key.
 pub(super) fn merge_removing(base: &mut Value, top: Value) {
-    let (Value::Object(below), Value::Object(top)) = (base, top) else { return };
+    let (Value::Object(below), Value::Object(top)) = (base, top) else {
+        return;
+    };
     for (key, value) in top {
         if value.is_null() {
             below.remove(&key);
@@ -37,7 +39,9 @@ pub(super) fn merge_removing(base: &mut Value, top: Value) {
 
 /// A value of which null keys are gone: what is removed from nothing leaves nothing.
 fn without_nulls(value: Value) -> Value {
-    let Value::Object(map) = value else { return value };
+    let Value::Object(map) = value else {
+        return value;
+    };
     let kept = map.into_iter().filter(|(_, v)| !v.is_null());
     Value::Object(kept.map(|(k, v)| (k, without_nulls(v))).collect())
 }
@@ -56,8 +60,14 @@ mod tests {
     #[test]
     fn maps_merge_and_everything_else_replaces() {
         let mut base = json!({"a": {"b": 1, "c": [1, 2]}, "d": "x", "e": {"f": 1}});
-        merge_over(&mut base, json!({"a": {"b": null, "c": []}, "d": {"g": 0}, "e": false}));
-        assert_eq!(base, json!({"a": {"b": null, "c": []}, "d": {"g": 0}, "e": false}));
+        merge_over(
+            &mut base,
+            json!({"a": {"b": null, "c": []}, "d": {"g": 0}, "e": false}),
+        );
+        assert_eq!(
+            base,
+            json!({"a": {"b": null, "c": []}, "d": {"g": 0}, "e": false})
+        );
     }
 
     #[test]
@@ -70,7 +80,10 @@ mod tests {
     #[test]
     fn a_null_of_a_gate_removes_the_key() {
         let mut base = json!({"a": {"b": 1, "c": 2}, "d": 3});
-        merge_removing(&mut base, json!({"a": {"b": null}, "d": null, "e": {"f": null, "g": 1}}));
+        merge_removing(
+            &mut base,
+            json!({"a": {"b": null}, "d": null, "e": {"f": null, "g": 1}}),
+        );
         assert_eq!(base, json!({"a": {"c": 2}, "e": {"g": 1}}));
     }
 }

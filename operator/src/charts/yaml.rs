@@ -23,8 +23,12 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
         strict_booleans: true,
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| YamlError {
-        line: error.location().and_then(|l| usize::try_from(l.line()).ok()),
-        column: error.location().and_then(|l| usize::try_from(l.column()).ok()),
+        line: error
+            .location()
+            .and_then(|l| usize::try_from(l.line()).ok()),
+        column: error
+            .location()
+            .and_then(|l| usize::try_from(l.column()).ok()),
         message: error.to_string(),
     })
 }
@@ -75,10 +79,20 @@ fn write_list(out: &mut String, list: &[Value], indent: usize, lead: &str) {
         let lead = if index == 0 { lead } else { "" };
         match value {
             Value::Object(map) if !map.is_empty() => {
-                write_map(out, map, indent + 2, &format!("{}- ", lead_or_indent(lead, indent)));
+                write_map(
+                    out,
+                    map,
+                    indent + 2,
+                    &format!("{}- ", lead_or_indent(lead, indent)),
+                );
             }
             Value::Array(list) if !list.is_empty() => {
-                write_list(out, list, indent + 2, &format!("{}- ", lead_or_indent(lead, indent)));
+                write_list(
+                    out,
+                    list,
+                    indent + 2,
+                    &format!("{}- ", lead_or_indent(lead, indent)),
+                );
             }
             scalar => {
                 open_line(out, indent, lead);
@@ -95,7 +109,11 @@ fn open_line(out: &mut String, indent: usize, lead: &str) {
 }
 
 fn lead_or_indent(lead: &str, indent: usize) -> String {
-    if lead.is_empty() { " ".repeat(indent) } else { lead.to_owned() }
+    if lead.is_empty() {
+        " ".repeat(indent)
+    } else {
+        lead.to_owned()
+    }
 }
 
 fn scalar_text(value: &Value, indent: usize) -> String {
@@ -136,7 +154,11 @@ fn block(text: &str, indent: usize) -> Option<String> {
 
 /// A string as it is where no parser can misread it, and as a JSON string everywhere else.
 fn plain_or_quoted(text: &str) -> String {
-    if is_plain(text) { text.to_owned() } else { Value::from(text).to_string() }
+    if is_plain(text) {
+        text.to_owned()
+    } else {
+        Value::from(text).to_string()
+    }
 }
 
 fn is_plain(text: &str) -> bool {
@@ -183,18 +205,81 @@ g: |
     #[test]
     fn what_is_written_reads_back_the_same() {
         let texts = [
-            "", " ", "a b", "yes", "No", "on", "y", "~", "null", "1", "1.5", "0x1f", "1e3", "012", "1:30", ".inf",
-            "- a", "a: b", "a #b", "#a", "*x", "&x", "!x", "%x", "@x", "`x", "{{ x }}", "[x]", "'x'", "\"x\"", "a\\b",
-            "a\nb", "a\nb\n", "a\nb\n\n", "\na\nb", " a\nb", "a\n\n  b\n", "a\n \nb", "\n", "a\tb", "\u{1}", "ü", "é\nü",
-            "2020-01-01", "<<", "=", "---", "a\n---\nb", "/etc/x", "*/*", "a:b", "a,b", "?", ":", "-", "x\r\ny", "\u{85}x\ny",
-            "istio.io/rev", "Infinity", "nan", ".nan",
+            "",
+            " ",
+            "a b",
+            "yes",
+            "No",
+            "on",
+            "y",
+            "~",
+            "null",
+            "1",
+            "1.5",
+            "0x1f",
+            "1e3",
+            "012",
+            "1:30",
+            ".inf",
+            "- a",
+            "a: b",
+            "a #b",
+            "#a",
+            "*x",
+            "&x",
+            "!x",
+            "%x",
+            "@x",
+            "`x",
+            "{{ x }}",
+            "[x]",
+            "'x'",
+            "\"x\"",
+            "a\\b",
+            "a\nb",
+            "a\nb\n",
+            "a\nb\n\n",
+            "\na\nb",
+            " a\nb",
+            "a\n\n  b\n",
+            "a\n \nb",
+            "\n",
+            "a\tb",
+            "\u{1}",
+            "ü",
+            "é\nü",
+            "2020-01-01",
+            "<<",
+            "=",
+            "---",
+            "a\n---\nb",
+            "/etc/x",
+            "*/*",
+            "a:b",
+            "a,b",
+            "?",
+            ":",
+            "-",
+            "x\r\ny",
+            "\u{85}x\ny",
+            "istio.io/rev",
+            "Infinity",
+            "nan",
+            ".nan",
         ];
         for text in texts {
             let value = json!({"k": text, "l": [text, [text], {"m": text}], (text): 1});
             let read: Value = parse(&write(&value)).unwrap();
             assert_eq!(read, value, "{}", write(&value));
         }
-        for value in [json!(1), json!("a"), json!([]), json!({}), json!(["a"]), json!(null)] {
+        for value in [
+            json!(1),
+            json!("a"),
+            json!([]),
+            json!({}),
+            json!(["a"]),
+            json!(null),
+        ] {
             assert_eq!(parse::<Value>(&write(&value)).unwrap(), value);
         }
     }

@@ -2,13 +2,21 @@
 //!
 //! Pure: takes no client and reads no clock, environment or file; the charts are handed in.
 
+mod document;
 mod object;
+mod values;
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
 
 pub use object::{Object, ObjectKey};
 
 use crate::api::{ComponentKind, Mistake};
+use crate::charts::{ChartError, Charts};
+use crate::merge::{Component, Merged};
 
-/// The objects of one CR, component by component in render order. Only `render` makes one.
+/// The objects of one CR, component by component in render order. Only [`render`] makes one.
 ///
 /// Keys are unique over all components, and no object carries owner labels yet: those are added by `plan`.
 #[derive(Clone, Debug)]
@@ -28,4 +36,145 @@ pub struct RenderedComponent {
     pub name: String,
     /// Its objects, in the order of the chart's files.
     pub objects: Vec<Object>,
+}
+
+/// Why a CR could not be rendered: a mistake of its author, or of the charts, never of the network.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RenderError {
+    /// The charts are broken, or refuse the settings.
+    #[error(transparent)]
+    Chart(#[from] ChartError),
+    /// A setting that no chart can be rendered with.
+    #[error("{0}")]
+    Setting(Mistake),
+    /// A template gave something that is not an object in YAML.
+    #[error("{file}:{line}: {message}")]
+    Output {
+        /// The template.
+        file: String,
+        /// The line of its output, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Two objects with one identity.
+    #[error("{key} is rendered twice, by {first} and by {second}")]
+    Duplicate {
+        /// The identity.
+        key: Box<ObjectKey>,
+        /// Where the first one comes from.
+        first: String,
+        /// Where the second one comes from.
+        second: String,
+    },
+    /// An object that the API server could not store.
+    #[error("{key} has {bytes} bytes, and a cluster stores at most {LARGEST_OBJECT}")]
+    TooLarge {
+        /// The object.
+        key: ObjectKey,
+        /// Its size as JSON.
+        bytes: usize,
+    },
+}
+
+/// etcd refuses requests above 1.5 MiB by default, and the object is almost all of the request.
+const LARGEST_OBJECT: usize = 1536 * 1024;
+
+/// Renders every component of a CR. All errors are collected.
+pub fn render(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderError>> {
+    let mut errors = Vec::new();
+    let mut components = Vec::new();
+    for component in &merged.components {
+        match render_component(merged, component, charts) {
+            Ok(rendered) => components.push(rendered),
+            Err(error) => errors.push(error),
+        }
+    }
+    errors.extend(broken_invariants(&components));
+    if errors.is_empty() {
+        Ok(Rendered {
+            components,
+            warnings: Vec::new(),
+        })
+    } else {
+        Err(errors)
+    }
+}
+
+fn render_component(
+    merged: &Merged,
+    component: &Component,
+    charts: &Charts,
+) -> Result<RenderedComponent, RenderError> {
+    let chart = values::chart_of(component.kind);
+    let chart_values = values::chart_values(
+        charts,
+        component.kind,
+        merged.version.minor,
+        &component.values,
+    )?;
+    let context = json!({
+        "values": chart_values.values,
+        "own": chart_values.own,
+        "userValues": chart_values.user,
+        "name": component.name,
+        "namespace": component.namespace,
+        "revision": merged.revision,
+        "version": merged.version.to_string(),
+        "minor": merged.version.minor_text(),
+        "component": component.kind.as_str(),
+        "release": charts.release(chart, component.kind.as_str())?,
+    });
+    let mut objects = Vec::new();
+    for output in charts.execute(chart, context)? {
+        objects.extend(document::objects(&output)?);
+    }
+    Ok(RenderedComponent {
+        kind: component.kind,
+        name: component.name.clone(),
+        objects,
+    })
+}
+
+/// What the type promises and these components do not keep.
+fn broken_invariants(components: &[RenderedComponent]) -> Vec<RenderError> {
+    let mut owners: BTreeMap<&ObjectKey, String> = BTreeMap::new();
+    let mut errors = Vec::new();
+    for component in components {
+        let owner = format!("{} {}", component.kind, component.name)
+            .trim_end()
+            .to_owned();
+        for object in &component.objects {
+            if let Some(first) = owners.insert(&object.key, owner.clone()) {
+                let (key, second) = (Box::new(object.key.clone()), owner.clone());
+                errors.push(RenderError::Duplicate { key, first, second });
+            }
+            let bytes = size(object);
+            if bytes > LARGEST_OBJECT {
+                errors.push(RenderError::TooLarge {
+                    key: object.key.clone(),
+                    bytes,
+                });
+            }
+        }
+    }
+    errors
+}
+
+/// The size of an object as JSON, in bytes, counted without building the text.
+fn size(object: &Object) -> usize {
+    struct Counter(usize);
+    impl std::io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    // Counting cannot fail, and neither can writing a JSON value.
+    let _ = serde_json::to_writer(&mut counter, &object.body);
+    counter.0
 }

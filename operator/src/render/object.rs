@@ -36,3 +36,33 @@ pub struct Object {
     /// The whole object.
     pub body: Value,
 }
+
+impl Object {
+    /// Wraps a body; the error says what it lacks to be an object. A `status` is dropped: it is never ours to send.
+    pub(super) fn of(mut body: Value) -> Result<Self, String> {
+        let text = |pointer: &str| {
+            let found = body
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .filter(|s| !s.is_empty());
+            found.map(str::to_owned)
+        };
+        let required = |pointer: &str| {
+            text(pointer)
+                .ok_or_else(|| format!("an object without {}", pointer[1..].replace('/', ".")))
+        };
+        let api_version = required("/apiVersion")?;
+        let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
+        let key = ObjectKey {
+            group: group.to_owned(),
+            kind: required("/kind")?,
+            namespace: text("/metadata/namespace"),
+            name: required("/metadata/name")?,
+        };
+        let version = version.to_owned();
+        if let Some(map) = body.as_object_mut() {
+            map.remove("status");
+        }
+        Ok(Self { key, version, body })
+    }
+}

@@ -1,0 +1,81 @@
+//! From the text that a template gave to objects.
+
+use serde_json::Value;
+
+use super::{Object, RenderError};
+use crate::charts::{Output, yaml};
+
+/// Reads the documents of a template's output. They are parted by lines that begin with `---`; a document without
+/// a kind is dropped, because a template that decides to render nothing leaves one.
+pub(super) fn objects(output: &Output) -> Result<Vec<Object>, RenderError> {
+    let mut objects = Vec::new();
+    for (first_line, text) in documents(&output.text) {
+        if text.trim().is_empty() {
+            continue;
+        }
+        let failed = |line: usize, message: String| RenderError::Output {
+            file: output.file.clone(),
+            line: first_line + line,
+            message,
+        };
+        let body: Value =
+            yaml::parse(text).map_err(|e| failed(e.line.unwrap_or(1) - 1, e.message))?;
+        if body.get("kind").is_some_and(Value::is_string) {
+            objects.push(Object::of(body).map_err(|message| failed(0, message))?);
+        }
+    }
+    Ok(objects)
+}
+
+/// The documents of a text, each with the number of its first line, counted from 1.
+fn documents(text: &str) -> Vec<(usize, &str)> {
+    let mut documents = Vec::new();
+    let (mut start, mut first_line, mut position) = (0, 1, 0);
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        if line.starts_with("---") {
+            documents.push((first_line, &text[start..position]));
+            start = position + line.len();
+            first_line = index + 2;
+        }
+        position += line.len();
+    }
+    documents.push((first_line, &text[start..]));
+    documents
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Vec<Object>, RenderError> {
+        objects(&Output {
+            file: "c/templates/t.yaml.hbs".to_owned(),
+            text: text.to_owned(),
+        })
+    }
+
+    #[test]
+    fn documents_without_kind_are_dropped() {
+        let text = "# Nothing.\n---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\n\n---\na: 1\n";
+        let objects = read(text).unwrap();
+        assert_eq!(objects.len(), 1);
+        assert_eq!(objects[0].key.to_string(), "Service a");
+    }
+
+    #[test]
+    fn broken_yaml_names_the_line_of_the_whole_output() {
+        let error = read("---\nkind: B\na: [\n").unwrap_err().to_string();
+        assert!(
+            error.starts_with("c/templates/t.yaml.hbs:4: ") || error.contains(":5: "),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn an_object_without_a_name_is_refused() {
+        let error = read("apiVersion: v1\nkind: Service\n")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("metadata.name"), "{error}");
+    }
+}

@@ -1,0 +1,236 @@
+//! From the user-level values of a component to the values that its chart is rendered with.
+//!
+//! Upstream's charts do this in `zzz_profile.yaml` and `zzy_descope_legacy.yaml` since 1.24: chart defaults, under
+//! chart profile, compatibility file and platform file, under the user's values.
+
+use serde_json::{Map, Value};
+
+use super::RenderError;
+use crate::api::{ComponentKind, Mistake, Path};
+use crate::charts::Charts;
+use crate::charts::tree::{at, merge_over};
+
+/// The values of one component in the forms in which templates read them.
+#[derive(Debug)]
+pub(super) struct ChartValues {
+    /// Everything.
+    pub(super) values: Value,
+    /// The component's own settings: what its chart reads without a prefix.
+    pub(super) own: Value,
+    /// The user's values before defaults and profiles.
+    pub(super) user: Value,
+}
+
+/// The name of the chart of a component, also that of its directory.
+pub(super) const fn chart_of(kind: ComponentKind) -> &'static str {
+    match kind {
+        ComponentKind::Base => "base",
+        ComponentKind::Pilot => "pilot",
+        ComponentKind::IngressGateways | ComponentKind::EgressGateways => "gateway",
+        ComponentKind::Cni => "cni",
+        ComponentKind::Ztunnel => "ztunnel",
+    }
+}
+
+/// The key of a gateway's settings under `values.gateways`.
+const fn gateway_key(kind: ComponentKind) -> Option<&'static str> {
+    match kind {
+        ComponentKind::IngressGateways => Some("istio-ingressgateway"),
+        ComponentKind::EgressGateways => Some("istio-egressgateway"),
+        ComponentKind::Base
+        | ComponentKind::Pilot
+        | ComponentKind::Cni
+        | ComponentKind::Ztunnel => None,
+    }
+}
+
+/// Computes the values of a component; a chart profile, compatibility version or platform that the minor does not
+/// know is the user's mistake.
+pub(super) fn chart_values(
+    charts: &Charts,
+    kind: ComponentKind,
+    minor: u16,
+    user: &Value,
+) -> Result<ChartValues, RenderError> {
+    let user = if kind == ComponentKind::Ztunnel {
+        flattened(user)
+    } else {
+        user.clone()
+    };
+    if at(&user, &["defaults"]).is_some_and(|v| !v.is_null()) {
+        return Err(mistake(
+            &["defaults"],
+            "is not a setting; write its content without this prefix",
+        ));
+    }
+    let profile = layered_profile(charts, minor, &user)?;
+    let mut values = charts.defaults(chart_of(kind), minor)?;
+    merge_over(&mut values, profile.clone());
+    if kind == ComponentKind::Ztunnel {
+        for global in [profile.get("global"), user.get("global")]
+            .into_iter()
+            .flatten()
+        {
+            if global.is_object() {
+                merge_over(&mut values, global.clone());
+            }
+        }
+    }
+    merge_over(&mut values, user.clone());
+    let own = own_settings(kind, &values);
+    Ok(ChartValues { values, own, user })
+}
+
+/// The component's section laid over everything, or for gateways the section alone.
+fn own_settings(kind: ComponentKind, values: &Value) -> Value {
+    let section = match kind {
+        ComponentKind::Base | ComponentKind::Ztunnel => return values.clone(),
+        ComponentKind::Pilot => "pilot",
+        ComponentKind::Cni => "cni",
+        ComponentKind::IngressGateways | ComponentKind::EgressGateways => {
+            let key = gateway_key(kind).unwrap_or_default();
+            return at(values, &["gateways", key]).cloned().unwrap_or_default();
+        }
+    };
+    let mut own = values.clone();
+    if let Some(section) = values.get(section).filter(|s| s.is_object()) {
+        merge_over(&mut own, section.clone());
+    }
+    own
+}
+
+/// What ztunnel's chart gets instead of all values: `global`, every top-level value that is no map, and the content
+/// of `ztunnel`. Without a `ztunnel` section the values stay as they are.
+fn flattened(user: &Value) -> Value {
+    let (Some(all), Some(own)) = (
+        user.as_object(),
+        at(user, &["ztunnel"]).and_then(Value::as_object),
+    ) else {
+        return user.clone();
+    };
+    let mut flat = Map::new();
+    flat.extend(
+        all.iter()
+            .filter(|(k, v)| *k == "global" || !v.is_object())
+            .map(cloned),
+    );
+    flat.extend(own.iter().map(cloned));
+    Value::Object(flat)
+}
+
+fn cloned((key, value): (&String, &Value)) -> (String, Value) {
+    (key.clone(), value.clone())
+}
+
+/// Chart profile, compatibility file and platform file, each laid over the one before.
+fn layered_profile(charts: &Charts, minor: u16, user: &Value) -> Result<Value, RenderError> {
+    let mut layered = Value::Object(Map::new());
+    let profile_places: &[&[&str]] = if minor >= 25 {
+        &[&["profile"], &["global", "profile"]]
+    } else {
+        &[&["profile"]]
+    };
+    if let Some((place, name)) = first_set(user, profile_places) {
+        let known = names(charts, minor, |name| {
+            !name.starts_with("platform-") && !name.starts_with("compatibility-")
+        })?;
+        merge_over(
+            &mut layered,
+            lookup(charts, minor, place, name, &known, "")?,
+        );
+    }
+    let compatibility = first_set(user, &[&["compatibilityVersion"]]);
+    if let Some((place, name)) = compatibility {
+        let known = charts
+            .catalogue()
+            .release(minor)
+            .map(|r| r.compatibility.as_slice());
+        merge_over(
+            &mut layered,
+            lookup(
+                charts,
+                minor,
+                place,
+                name,
+                known.unwrap_or_default(),
+                "compatibility-",
+            )?,
+        );
+    }
+    let platform_places: &[&[&str]] = if minor >= 25 {
+        &[&["platform"], &["global", "platform"]]
+    } else {
+        &[&["global", "platform"]]
+    };
+    if let Some((place, name)) = first_set(user, platform_places) {
+        let known = names(charts, minor, |name| name.starts_with("platform-"))?;
+        let known: Vec<String> = known
+            .iter()
+            .filter_map(|n| n.strip_prefix("platform-"))
+            .map(str::to_owned)
+            .collect();
+        merge_over(
+            &mut layered,
+            lookup(charts, minor, place, name, &known, "platform-")?,
+        );
+    }
+    Ok(layered)
+}
+
+/// The first of these places whose value is not empty.
+fn first_set<'a>(
+    user: &'a Value,
+    places: &'a [&'a [&'a str]],
+) -> Option<(&'a [&'a str], &'a Value)> {
+    let is_set = |value: &&Value| !matches!(value, Value::Null) && value.as_str() != Some("");
+    places
+        .iter()
+        .find_map(|place| at(user, place).filter(is_set).map(|value| (*place, value)))
+}
+
+/// The chart profiles that this minor has, by a condition on their names.
+fn names(
+    charts: &Charts,
+    minor: u16,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<String>, RenderError> {
+    let mut found = Vec::new();
+    for name in charts.chart_profile_names() {
+        if wanted(name) && charts.chart_profile(name, minor)?.is_some() {
+            found.push(name.to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// The values behind a name that the user chose, if it is one of `known`.
+fn lookup(
+    charts: &Charts,
+    minor: u16,
+    place: &[&str],
+    chosen: &Value,
+    known: &[String],
+    prefix: &str,
+) -> Result<Value, RenderError> {
+    let name = chosen
+        .as_str()
+        .filter(|name| known.iter().any(|k| k == name));
+    let Some(name) = name else {
+        let expected = known.join(", ");
+        return Err(mistake(
+            place,
+            &format!("{chosen} is unknown; expected one of {expected}"),
+        ));
+    };
+    let values = charts.chart_profile(&format!("{prefix}{name}"), minor)?;
+    Ok(values.unwrap_or_else(|| Value::Object(Map::new())))
+}
+
+fn mistake(place: &[&str], problem: &str) -> RenderError {
+    let start = Path::root("spec").key("values");
+    let path = place.iter().fold(start, |path, key| path.key(key));
+    RenderError::Setting(Mistake {
+        path,
+        problem: problem.to_owned(),
+    })
+}
