@@ -36,10 +36,11 @@ pub(super) fn resolve(text: &str, minor: u16) -> Result<String, GateError> {
             None if open.iter().all(|gate| gate.holds) => kept.push_str(line),
             None => {}
             Some(gate) => {
-                turn(&mut open, gate.trim(), index + 1, minor).map_err(|message| GateError {
-                    line: index + 1,
+                let number = index + 1;
+                turn(&mut open, gate.trim(), number, minor).map_err(|message| GateError {
+                    line: number,
                     message,
-                })?
+                })?;
             }
         }
     }

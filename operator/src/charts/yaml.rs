@@ -22,14 +22,25 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
         with_snippet: false,
         strict_booleans: true,
     };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| YamlError {
-        line: error
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let line = error
             .location()
-            .and_then(|l| usize::try_from(l.line()).ok()),
-        column: error
+            .and_then(|l| usize::try_from(l.line()).ok());
+        let column = error
             .location()
-            .and_then(|l| usize::try_from(l.column()).ok()),
-        message: error.to_string(),
+            .and_then(|l| usize::try_from(l.column()).ok());
+        // The place is told by its own fields, because callers count lines from another start.
+        let message = error.to_string();
+        let message = message
+            .split(" at line ")
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        YamlError {
+            line,
+            column,
+            message,
+        }
     })
 }
 
