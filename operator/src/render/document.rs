@@ -65,10 +65,7 @@ mod tests {
     #[test]
     fn broken_yaml_names_the_line_of_the_whole_output() {
         let error = read("---\nkind: B\na: [\n").unwrap_err().to_string();
-        assert!(
-            error.starts_with("c/templates/t.yaml.hbs:4: ") || error.contains(":5: "),
-            "{error}"
-        );
+        assert_eq!(error, "c/templates/t.yaml.hbs:3: unclosed bracket '['");
     }
 
     #[test]
