@@ -10,4 +10,5 @@ pub mod api;
 pub mod catalogue;
 pub mod charts;
 pub mod merge;
+pub mod plan;
 pub mod render;

@@ -1,0 +1,258 @@
+//! Which objects the living CRs render, so that one CR never takes, or deletes, what another one needs.
+//!
+//! CRs share objects: several revisions of Istio stand on one base. A shared object stays with the CR that its labels
+//! name while that CR lives and renders it; then the next CR that renders it takes it over.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::live::{LiveObject, digest};
+use super::owner::CrKey;
+use crate::api::ComponentKind;
+use crate::render::ObjectKey;
+
+/// What every living CR renders. A CR that is being deleted is not living.
+#[derive(Debug, Default)]
+pub struct Claims {
+    watched: Option<Vec<String>>,
+    living: BTreeMap<CrKey, Claim>,
+}
+
+#[derive(Debug)]
+enum Claim {
+    /// Not looked at since this process started.
+    Unknown,
+    /// Its spec could not be rendered since this process started.
+    Unreadable,
+    /// What its newest readable spec renders.
+    Objects(HashSet<ObjectKey>),
+}
+
+impl Claims {
+    /// Claims of the CRs in these namespaces; `None` means all namespaces.
+    #[must_use]
+    pub fn new(watched: Option<Vec<String>>) -> Self {
+        Self {
+            watched,
+            living: BTreeMap::new(),
+        }
+    }
+
+    /// A CR exists.
+    pub fn live(&mut self, cr: &CrKey) {
+        self.living.entry(cr.clone()).or_insert(Claim::Unknown);
+    }
+
+    /// A CR is gone or going. Gives whether it was living.
+    pub fn die(&mut self, cr: &CrKey) -> bool {
+        self.living.remove(cr).is_some()
+    }
+
+    /// A CR renders exactly `objects`. Gives whether this is news.
+    pub fn render<'a>(&mut self, cr: &CrKey, objects: impl Iterator<Item = &'a ObjectKey>) -> bool {
+        let Some(claim) = self.living.get_mut(cr) else {
+            return false;
+        };
+        let objects: HashSet<_> = objects.cloned().collect();
+        let is_news = !matches!(claim, Claim::Objects(before) if *before == objects);
+        *claim = Claim::Objects(objects);
+        is_news
+    }
+
+    /// The spec of a CR cannot be rendered; what it claimed before still stands, because nothing of it was touched.
+    /// Gives whether this is news.
+    pub fn refuse(&mut self, cr: &CrKey) -> bool {
+        match self.living.get_mut(cr) {
+            Some(claim @ Claim::Unknown) => {
+                *claim = Claim::Unreadable;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The CR other than `me` that a live object stays with: its owner, while that lives and may still render it.
+    #[must_use]
+    pub fn holder<'a>(
+        &self,
+        me: &CrKey,
+        key: &ObjectKey,
+        live: &'a LiveObject,
+    ) -> Option<&'a CrKey> {
+        let owner = live.ownership.owner.as_ref().filter(|owner| *owner != me)?;
+        let holds = match self.living.get(owner) {
+            Some(Claim::Objects(objects)) => objects.contains(key),
+            Some(Claim::Unknown | Claim::Unreadable) => true,
+            // Another operator may look after the namespaces that this one does not watch.
+            None => self
+                .watched
+                .as_ref()
+                .is_some_and(|all| !all.contains(&owner.namespace)),
+        };
+        holds.then_some(owner)
+    }
+
+    /// Whether a living CR other than `me` needs an object that `me` would delete.
+    #[must_use]
+    pub fn is_needed(&self, me: &CrKey, key: &ObjectKey, live: &LiveObject) -> bool {
+        self.living
+            .iter()
+            .filter(|(cr, _)| *cr != me)
+            .any(|(_, claim)| match claim {
+                Claim::Objects(objects) => objects.contains(key),
+                Claim::Unknown => true,
+                // Only base is shared between sound CRs, so a broken one keeps no more than that from being deleted.
+                Claim::Unreadable => live.ownership.component == Some(ComponentKind::Base),
+            })
+    }
+
+    /// Whether every living CR but `me` was looked at, so that nothing is deleted that one of them needs.
+    #[must_use]
+    pub fn are_known(&self, me: &CrKey) -> bool {
+        !self
+            .living
+            .iter()
+            .any(|(cr, claim)| cr != me && matches!(claim, Claim::Unknown))
+    }
+
+    /// Whether `cr` is living and renders an object.
+    #[must_use]
+    pub fn renders(&self, cr: &CrKey, key: &ObjectKey) -> bool {
+        matches!(self.living.get(cr), Some(Claim::Objects(objects)) if objects.contains(key))
+    }
+
+    /// All living CRs.
+    #[must_use]
+    pub fn living(&self) -> Vec<CrKey> {
+        self.living.keys().cloned().collect()
+    }
+
+    /// A digest that changes when what `me` may take or delete could change.
+    #[must_use]
+    pub fn digest(&self, me: &CrKey) -> u64 {
+        let others = self.living.iter().filter(|(cr, _)| *cr != me);
+        let folded = others.map(|(cr, claim)| match claim {
+            Claim::Unknown => digest(&(cr, 0_u64)),
+            Claim::Unreadable => digest(&(cr, 1_u64)),
+            Claim::Objects(objects) => {
+                let sum = objects
+                    .iter()
+                    .fold(2_u64, |sum, key| sum.wrapping_add(digest(key)));
+                digest(&(cr, sum))
+            }
+        });
+        folded.fold(0, u64::wrapping_add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::owner::Ownership;
+
+    fn cr(name: &str) -> CrKey {
+        CrKey {
+            namespace: "mesh".into(),
+            name: name.into(),
+        }
+    }
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey {
+            group: String::new(),
+            kind: "ServiceAccount".into(),
+            namespace: None,
+            name: name.into(),
+        }
+    }
+
+    fn owned(by: &CrKey, component: ComponentKind) -> LiveObject {
+        let ownership = Ownership {
+            owner: Some(by.clone()),
+            component: Some(component),
+            kept: false,
+        };
+        LiveObject {
+            ours: Some(1),
+            ownership,
+            ..LiveObject::default()
+        }
+    }
+
+    #[test]
+    fn a_shared_object_stays_with_its_owner_while_that_renders_it() {
+        let (first, second) = (cr("first"), cr("second"));
+        let base = owned(&first, ComponentKind::Base);
+        let mut claims = Claims::new(None);
+        claims.live(&first);
+        claims.live(&second);
+        assert_eq!(
+            claims.holder(&second, &key("reader"), &base),
+            Some(&first),
+            "not looked at yet"
+        );
+        claims.render(&first, [key("reader")].iter());
+        claims.render(&second, [key("reader")].iter());
+        assert_eq!(claims.holder(&second, &key("reader"), &base), Some(&first));
+        assert_eq!(claims.holder(&first, &key("reader"), &base), None);
+        assert!(claims.is_needed(&first, &key("reader"), &base));
+        claims.render(&first, [].iter());
+        assert_eq!(
+            claims.holder(&second, &key("reader"), &base),
+            None,
+            "no longer rendered"
+        );
+        claims.render(&first, [key("reader")].iter());
+        claims.die(&first);
+        assert_eq!(
+            claims.holder(&second, &key("reader"), &base),
+            None,
+            "the owner went away"
+        );
+    }
+
+    #[test]
+    fn a_broken_cr_protects_base_only_and_keeps_what_it_claimed() {
+        let (good, broken) = (cr("good"), cr("broken"));
+        let mut claims = Claims::new(None);
+        claims.live(&good);
+        claims.live(&broken);
+        assert!(!claims.are_known(&good));
+        assert!(claims.refuse(&broken));
+        assert!(claims.are_known(&good));
+        assert!(claims.is_needed(&good, &key("reader"), &owned(&good, ComponentKind::Base)));
+        assert!(!claims.is_needed(&good, &key("istiod"), &owned(&good, ComponentKind::Pilot)));
+        claims.render(&broken, [key("istiod")].iter());
+        claims.refuse(&broken);
+        assert!(claims.is_needed(&good, &key("istiod"), &owned(&good, ComponentKind::Pilot)));
+    }
+
+    #[test]
+    fn objects_of_crs_in_namespaces_that_are_not_watched_stay_theirs() {
+        let me = cr("me");
+        let elsewhere = CrKey {
+            namespace: "other".into(),
+            name: "them".into(),
+        };
+        let object = owned(&elsewhere, ComponentKind::Base);
+        let all = Claims::new(None);
+        assert_eq!(all.holder(&me, &key("reader"), &object), None);
+        let some = Claims::new(Some(vec!["mesh".into()]));
+        assert_eq!(some.holder(&me, &key("reader"), &object), Some(&elsewhere));
+    }
+
+    #[test]
+    fn the_digest_changes_with_the_claims_of_others_only() {
+        let (me, other) = (cr("me"), cr("other"));
+        let mut claims = Claims::new(None);
+        claims.live(&me);
+        let alone = claims.digest(&me);
+        claims.render(&me, [key("a")].iter());
+        assert_eq!(claims.digest(&me), alone);
+        claims.live(&other);
+        let joined = claims.digest(&me);
+        assert_ne!(joined, alone);
+        assert!(claims.render(&other, [key("a")].iter()));
+        assert!(!claims.render(&other, [key("a")].iter()));
+        assert_ne!(claims.digest(&me), joined);
+    }
+}

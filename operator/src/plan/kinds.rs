@@ -1,0 +1,227 @@
+//! The kinds that charts can render: what may be sent, watched and pruned, and nothing else.
+//!
+//! A table rather than API discovery: the operator's own RBAC names the same kinds, so a kind that is not here could
+//! not be written anyway, and a start costs no discovery requests.
+
+use crate::render::ObjectKey;
+
+/// One kind that charts can render.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// The API version that charts render and that is watched.
+    pub version: &'static str,
+    /// Kind.
+    pub kind: &'static str,
+    /// The resource name in URLs and in RBAC rules.
+    pub plural: &'static str,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+    /// What part its objects play in an installation.
+    pub role: Role,
+}
+
+/// What part an object plays in an installation; decides in which order it comes and goes.
+///
+/// The order of the variants is the order of apply: CRDs, then what workloads read, then workloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// A CRD: first in, and never deleted, because deleting it deletes every user's objects.
+    Definition,
+    /// What workloads read or need beside them: configuration, accounts, rights, Services.
+    Config,
+    /// An admission webhook. Removed before the workload that answers it, so that no request waits for nobody.
+    Webhook,
+    /// What runs pods, and what scales them.
+    Workload,
+}
+
+impl Role {
+    /// The position in which objects of this role are deleted, lowest first.
+    #[must_use]
+    pub const fn removal_rank(self) -> u8 {
+        match self {
+            Self::Webhook => 0,
+            Self::Workload => 1,
+            Self::Config | Self::Definition => 2,
+        }
+    }
+}
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+const ADMISSION: &str = "admissionregistration.k8s.io";
+
+/// Every kind that charts can render.
+pub const KINDS: [Kind; 21] = [
+    global(
+        "apiextensions.k8s.io",
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+    )
+    .playing(Role::Definition),
+    local("", "ServiceAccount", "serviceaccounts"),
+    local("", "ConfigMap", "configmaps"),
+    local("", "Service", "services"),
+    local("", "Endpoints", "endpoints"),
+    local("", "ResourceQuota", "resourcequotas"),
+    local("discovery.k8s.io", "EndpointSlice", "endpointslices"),
+    local("networking.k8s.io", "NetworkPolicy", "networkpolicies"),
+    local("policy", "PodDisruptionBudget", "poddisruptionbudgets"),
+    local(
+        "k8s.cni.cncf.io",
+        "NetworkAttachmentDefinition",
+        "network-attachment-definitions",
+    ),
+    global(RBAC, "ClusterRole", "clusterroles"),
+    global(RBAC, "ClusterRoleBinding", "clusterrolebindings"),
+    local(RBAC, "Role", "roles"),
+    local(RBAC, "RoleBinding", "rolebindings"),
+    global(
+        ADMISSION,
+        "MutatingWebhookConfiguration",
+        "mutatingwebhookconfigurations",
+    )
+    .playing(Role::Webhook),
+    global(
+        ADMISSION,
+        "ValidatingWebhookConfiguration",
+        "validatingwebhookconfigurations",
+    )
+    .playing(Role::Webhook),
+    global(
+        ADMISSION,
+        "ValidatingAdmissionPolicy",
+        "validatingadmissionpolicies",
+    ),
+    global(
+        ADMISSION,
+        "ValidatingAdmissionPolicyBinding",
+        "validatingadmissionpolicybindings",
+    ),
+    local("apps", "Deployment", "deployments").playing(Role::Workload),
+    local("apps", "DaemonSet", "daemonsets").playing(Role::Workload),
+    local(
+        "autoscaling",
+        "HorizontalPodAutoscaler",
+        "horizontalpodautoscalers",
+    )
+    .in_version("v2")
+    .playing(Role::Workload),
+];
+
+const fn local(group: &'static str, kind: &'static str, plural: &'static str) -> Kind {
+    Kind {
+        group,
+        version: "v1",
+        kind,
+        plural,
+        namespaced: true,
+        role: Role::Config,
+    }
+}
+
+const fn global(group: &'static str, kind: &'static str, plural: &'static str) -> Kind {
+    Kind {
+        group,
+        version: "v1",
+        kind,
+        plural,
+        namespaced: false,
+        role: Role::Config,
+    }
+}
+
+impl Kind {
+    /// The entry for objects such as `key`, if charts can render them.
+    #[must_use]
+    pub fn of(key: &ObjectKey) -> Option<&'static Self> {
+        KINDS
+            .iter()
+            .find(|kind| kind.group == key.group && kind.kind == key.kind)
+    }
+
+    /// The identity of an object of this kind.
+    #[must_use]
+    pub fn key(&self, namespace: Option<String>, name: String) -> ObjectKey {
+        ObjectKey {
+            group: self.group.to_owned(),
+            kind: self.kind.to_owned(),
+            namespace,
+            name,
+        }
+    }
+
+    /// Whether the status of an object of this kind says if it is ready; all others are ready once they exist.
+    #[must_use]
+    pub fn reports_readiness(&self) -> bool {
+        matches!(
+            self.kind,
+            "Deployment" | "DaemonSet" | "CustomResourceDefinition"
+        )
+    }
+
+    const fn playing(self, role: Role) -> Self {
+        Self { role, ..self }
+    }
+
+    const fn in_version(self, version: &'static str) -> Self {
+        Self { version, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn kinds_are_unique() {
+        let names: BTreeSet<_> = KINDS.iter().map(|kind| (kind.group, kind.kind)).collect();
+        assert_eq!(names.len(), KINDS.len());
+    }
+
+    #[test]
+    fn webhooks_go_before_what_answers_them_and_config_goes_last() {
+        let mut roles = [Role::Config, Role::Workload, Role::Webhook];
+        roles.sort_by_key(|role| role.removal_rank());
+        assert_eq!(roles, [Role::Webhook, Role::Workload, Role::Config]);
+    }
+
+    /// Upstream's own output in every minor is the widest sample of what a chart may hold.
+    #[test]
+    fn every_kind_that_upstream_renders_is_known() {
+        let goldens = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/goldens"));
+        if !goldens.exists() {
+            println!("skipped: {} is absent", goldens.display());
+            return;
+        }
+        for minor in 24..=31 {
+            for case in std::fs::read_dir(goldens.join(format!("1.{minor}/cases"))).unwrap() {
+                let text = std::fs::read_to_string(case.unwrap().path()).unwrap();
+                let case: serde_json::Value = serde_json::from_str(&text).unwrap();
+                for object in case["objects"].as_array().into_iter().flatten() {
+                    check(object);
+                }
+            }
+        }
+    }
+
+    fn check(object: &serde_json::Value) {
+        let api_version = object["apiVersion"].as_str().unwrap();
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let name = object["kind"].as_str().unwrap();
+        let kind = KINDS
+            .iter()
+            .find(|kind| kind.group == group && kind.kind == name);
+        let kind = kind.unwrap_or_else(|| panic!("{api_version} {name} is not in the table"));
+        assert_eq!(kind.version, version, "{name}");
+        assert_eq!(
+            kind.namespaced,
+            object["metadata"]["namespace"].is_string(),
+            "{name}"
+        );
+    }
+}

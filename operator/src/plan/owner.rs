@@ -1,0 +1,161 @@
+//! Whose an object is: the labels by which the cluster itself is the inventory.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::{Map, Value};
+
+use crate::api::ComponentKind;
+
+/// The field manager of every apply. Upstream's CLI and its former operator use the same, so the first apply takes
+/// their objects over in place.
+pub const MANAGER: &str = "istio-operator";
+
+/// The label that names the CR which an object belongs to; every watch selects on its presence.
+pub const OWNER: &str = "install.operator.istio.io/owning-resource";
+const OWNER_NAMESPACE: &str = "install.operator.istio.io/owning-resource-namespace";
+const NOT_PRUNED: &str = "install.operator.istio.io/owning-resource-not-pruned";
+const COMPONENT: &str = "operator.istio.io/component";
+const MANAGED: &str = "operator.istio.io/managed";
+const VERSION: &str = "operator.istio.io/version";
+const REVISION: &str = "istio.io/rev";
+
+/// Longest value of a label (a rule of Kubernetes), and so the longest name of a CR whose objects can carry it.
+pub const MAX_NAME: usize = 63;
+
+/// Names one CR. Its UID is no part of it: a CR that was deleted and created again takes its objects over.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CrKey {
+    /// The namespace of the CR, which need not be the one that Istio is installed in.
+    pub namespace: String,
+    /// The name of the CR.
+    pub name: String,
+}
+
+impl fmt::Display for CrKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What the labels of an object say of its owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Ownership {
+    /// The CR that the object belongs to.
+    pub owner: Option<CrKey>,
+    /// The component that it was rendered for.
+    pub component: Option<ComponentKind>,
+    /// Whether it is exempt from prune, as the objects of a default revision tag are.
+    pub kept: bool,
+}
+
+impl Ownership {
+    /// Reads the labels of a live object.
+    #[must_use]
+    pub fn read(labels: &BTreeMap<String, String>) -> Self {
+        let owner = labels.get(OWNER).zip(labels.get(OWNER_NAMESPACE));
+        let component = labels.get(COMPONENT);
+        Self {
+            owner: owner.map(|(name, namespace)| CrKey {
+                namespace: namespace.clone(),
+                name: name.clone(),
+            }),
+            component: component.and_then(|name| {
+                ComponentKind::ALL
+                    .into_iter()
+                    .find(|kind| kind.as_str() == name)
+            }),
+            kept: labels.get(NOT_PRUNED).is_some_and(|value| value == "true"),
+        }
+    }
+}
+
+/// Writes the owner labels into the metadata of `body`, over what the chart wrote there.
+///
+/// They are upstream's, with one difference: the namespace is the CR's own. Upstream has written the namespace that
+/// Istio is installed in since 1.24, which does not tell two CRs of one name apart.
+pub fn label(
+    body: &mut Value,
+    cr: &CrKey,
+    component: ComponentKind,
+    version: &str,
+    revision: &str,
+) {
+    let revision = if revision.is_empty() {
+        "default"
+    } else {
+        revision
+    };
+    let wanted = [
+        (OWNER, cr.name.as_str()),
+        (OWNER_NAMESPACE, cr.namespace.as_str()),
+        (COMPONENT, component.as_str()),
+        (MANAGED, "Reconcile"),
+        (VERSION, version),
+        (REVISION, revision),
+    ];
+    let labels = object_in(body, "metadata").and_then(|metadata| object_in(metadata, "labels"));
+    let Some(Value::Object(labels)) = labels else {
+        return;
+    };
+    for (key, value) in wanted {
+        labels.insert(key.to_owned(), value.into());
+    }
+}
+
+/// The value at `key` of the object `parent`, made an empty object if it is none.
+fn object_in<'a>(parent: &'a mut Value, key: &str) -> Option<&'a mut Value> {
+    let slot = parent
+        .as_object_mut()?
+        .entry(key)
+        .or_insert_with(|| Value::Object(Map::new()));
+    if !slot.is_object() {
+        *slot = Value::Object(Map::new());
+    }
+    Some(slot)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn labels_are_written_over_the_charts_and_read_back() {
+        let cr = CrKey {
+            namespace: "team-a".into(),
+            name: "mesh".into(),
+        };
+        let mut body = json!({"metadata": {"labels": {"istio.io/rev": "chart", "app": "istiod"}}});
+        label(&mut body, &cr, ComponentKind::Pilot, "1.31.1", "");
+        let labels = &body["metadata"]["labels"];
+        assert_eq!(labels["istio.io/rev"], "default");
+        assert_eq!(labels["app"], "istiod");
+        assert_eq!(labels["operator.istio.io/version"], "1.31.1");
+
+        let labels: BTreeMap<String, String> = serde_json::from_value(labels.clone()).unwrap();
+        let read = Ownership::read(&labels);
+        assert_eq!(read.owner, Some(cr));
+        assert_eq!(read.component, Some(ComponentKind::Pilot));
+        assert!(!read.kept);
+    }
+
+    #[test]
+    fn an_object_without_labels_gets_them() {
+        let cr = CrKey {
+            namespace: "a".into(),
+            name: "b".into(),
+        };
+        for mut body in [json!({}), json!({"metadata": {"labels": null}})] {
+            label(&mut body, &cr, ComponentKind::Base, "1.26.8", "canary");
+            assert_eq!(body["metadata"]["labels"]["istio.io/rev"], "canary");
+        }
+    }
+
+    #[test]
+    fn half_an_owner_is_none() {
+        let labels = BTreeMap::from([(OWNER.to_owned(), "mesh".to_owned())]);
+        assert_eq!(Ownership::read(&labels).owner, None);
+    }
+}

@@ -1,0 +1,383 @@
+//! Plans of a small installation: base with a CRD, istiod with an autoscaler and a webhook, one gateway.
+
+use serde_json::json;
+
+use super::*;
+use crate::catalogue::Version;
+
+/// A cluster that answers every apply at once, as a double of the API server for what plans depend on.
+struct World {
+    cr: CrKey,
+    live: Live,
+    ledger: Ledger,
+    claims: Claims,
+    now: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        let cr = CrKey {
+            namespace: "mesh".into(),
+            name: "one".into(),
+        };
+        let mut claims = Claims::new(None);
+        claims.live(&cr);
+        let (live, ledger) = (Live::default(), Ledger::default());
+        Self {
+            cr,
+            live,
+            ledger,
+            claims,
+            now: Instant::now(),
+        }
+    }
+
+    fn plan(&mut self, rendered: Rendered) -> Plan {
+        self.claims.render(&self.cr, keys(&rendered));
+        let Self {
+            cr,
+            live,
+            ledger,
+            claims,
+            now,
+        } = self;
+        plan(
+            &merged(),
+            rendered,
+            Surroundings {
+                cr,
+                live,
+                ledger,
+                claims,
+                now: *now,
+            },
+        )
+    }
+
+    /// Sends everything in `plan`; workloads stay unready.
+    fn apply(&mut self, plan: Plan) -> Vec<String> {
+        let mut names = Vec::new();
+        for send in plan.waves.into_iter().flatten() {
+            names.push(send.key.to_string());
+            let labels = serde_json::from_value(send.body["metadata"]["labels"].clone()).unwrap();
+            let ownership = Ownership::read(&labels);
+            let uid = format!("uid of {}", send.key);
+            let object = LiveObject {
+                uid,
+                ownership,
+                ours: Some(1),
+                ..LiveObject::default()
+            };
+            self.ledger
+                .note(send.key.clone(), send.sent, send.need, &object, self.now);
+            self.live.put_answer(send.key, object);
+        }
+        for doomed in plan.prune {
+            names.push(format!("delete {}", doomed.key));
+            self.live.remove(&doomed.key);
+        }
+        names
+    }
+
+    /// Every workload and every CRD becomes ready.
+    fn settle(&mut self) {
+        let keys: Vec<_> = self.live.iter().map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let mut object = self.live.get(&key).unwrap().clone();
+            object.progress = match object.progress {
+                Some(Progress::Definition { .. }) => {
+                    Some(Progress::Definition { established: true })
+                }
+                Some(Progress::Workload(_)) => Some(Progress::Workload(Workload::default())),
+                None => None,
+            };
+            self.live.put(key, object);
+        }
+    }
+
+    fn install(&mut self) {
+        for _ in 0..3 {
+            let plan = self.plan(sample());
+            self.apply(plan);
+            self.settle();
+        }
+    }
+
+    fn edit(&mut self, key: &ObjectKey, change: impl FnOnce(&mut LiveObject)) {
+        let mut object = self.live.get(key).unwrap().clone();
+        change(&mut object);
+        self.live.put(key.clone(), object);
+    }
+}
+
+fn merged() -> Merged {
+    Merged {
+        version: Version {
+            minor: 31,
+            patch: 1,
+        },
+        revision: String::new(),
+        namespace: "istio-system".into(),
+        components: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+fn key(kind: &str, name: &str) -> ObjectKey {
+    let kind = KINDS.iter().find(|entry| entry.kind == kind).unwrap();
+    kind.key(
+        kind.namespaced.then(|| "istio-system".to_owned()),
+        name.to_owned(),
+    )
+}
+
+fn object(kind: &str, name: &str, body: Value) -> Object {
+    Object {
+        key: key(kind, name),
+        version: "v1".into(),
+        body,
+    }
+}
+
+fn sample() -> Rendered {
+    let component = |kind, name: &str, objects| RenderedComponent {
+        kind,
+        name: name.into(),
+        objects,
+    };
+    let scaler = json!({"spec": {"scaleTargetRef": {"kind": "Deployment", "name": "istiod"}}});
+    let webhook = json!({"webhooks": [{"name": "a.istio.io", "failurePolicy": "Ignore"}]});
+    let components = vec![
+        component(
+            ComponentKind::Base,
+            "",
+            vec![
+                object("ServiceAccount", "reader", json!({})),
+                object(
+                    "CustomResourceDefinition",
+                    "gateways.networking.istio.io",
+                    json!({}),
+                ),
+            ],
+        ),
+        component(
+            ComponentKind::IngressGateways,
+            "istio-ingressgateway",
+            vec![object(
+                "Deployment",
+                "istio-ingressgateway",
+                json!({"spec": {"replicas": 2}}),
+            )],
+        ),
+        component(
+            ComponentKind::Pilot,
+            "istiod",
+            vec![
+                object("Deployment", "istiod", json!({"spec": {}})),
+                object("HorizontalPodAutoscaler", "istiod", scaler),
+                object("ValidatingWebhookConfiguration", "validator", webhook),
+                object("ConfigMap", "istio", json!({"data": {"mesh": "x"}})),
+            ],
+        ),
+    ];
+    Rendered {
+        components,
+        warnings: Vec::new(),
+    }
+}
+
+#[test]
+fn components_follow_their_parents_and_workloads_their_config() {
+    let mut world = World::new();
+    let plan = world.plan(sample());
+    assert_eq!(
+        plan.namespaces,
+        [Namespace {
+            name: "istio-system".into(),
+            network: None
+        }]
+    );
+    assert_eq!(
+        world.apply(plan),
+        [
+            "CustomResourceDefinition gateways.networking.istio.io",
+            "ServiceAccount istio-system/reader"
+        ]
+    );
+    let plan = world.plan(sample());
+    assert!(plan.waves.is_empty(), "the CRD is not served yet");
+    assert!(plan.prune.is_empty());
+    assert_eq!(
+        plan.components[2].decided[0].1,
+        Decision::Waiting(
+            "Base is not ready: CustomResourceDefinition gateways.networking.istio.io: it is not \
+             served yet"
+                .into()
+        )
+    );
+    world.settle();
+    let plan = world.plan(sample());
+    assert!(
+        plan.namespaces.is_empty(),
+        "an object in the namespace shows that it exists"
+    );
+    assert_eq!(
+        world.apply(plan),
+        [
+            "ConfigMap istio-system/istio",
+            "ValidatingWebhookConfiguration validator",
+            "Deployment istio-system/istiod",
+            "HorizontalPodAutoscaler istio-system/istiod",
+        ]
+    );
+    world.settle();
+    let plan = world.plan(sample());
+    assert_eq!(
+        world.apply(plan),
+        ["Deployment istio-system/istio-ingressgateway"]
+    );
+}
+
+#[test]
+fn a_settled_cr_needs_nothing_and_a_lost_object_one_request() {
+    let mut world = World::new();
+    world.install();
+    let before = view(&world.cr, &world.live, &world.claims);
+    let plan = world.plan(sample());
+    assert!(plan.waves.is_empty() && plan.prune.is_empty());
+    assert_eq!(view(&world.cr, &world.live, &world.claims), before);
+
+    world.live.remove(&key("ConfigMap", "istio"));
+    assert_ne!(view(&world.cr, &world.live, &world.claims), before);
+    let plan = world.plan(sample());
+    assert_eq!(world.apply(plan), ["ConfigMap istio-system/istio"]);
+}
+
+#[test]
+fn a_repair_does_not_wait_for_parents() {
+    let mut world = World::new();
+    world.install();
+    world.edit(&key("Deployment", "istiod"), |istiod| istiod.generation = 9);
+    world.edit(&key("Deployment", "istio-ingressgateway"), |gateway| {
+        gateway.ours = Some(2);
+    });
+    let plan = world.plan(sample());
+    assert_eq!(
+        world.apply(plan),
+        ["Deployment istio-system/istio-ingressgateway"]
+    );
+}
+
+#[test]
+fn leftovers_go_once_everything_else_is_done() {
+    let mut world = World::new();
+    world.install();
+    let mut smaller = sample();
+    smaller.components.remove(1);
+    world.edit(&key("Deployment", "istiod"), |istiod| istiod.generation = 9);
+    let plan = world.plan(smaller.clone());
+    assert!(plan.prune.is_empty(), "istiod is not ready");
+    world.settle();
+    world.edit(&key("Deployment", "istiod"), |istiod| istiod.generation = 0);
+    let plan = world.plan(smaller);
+    assert_eq!(
+        world.apply(plan),
+        ["delete Deployment istio-system/istio-ingressgateway"]
+    );
+}
+
+#[test]
+fn a_co_owned_field_is_sent_until_its_owner_holds_it() {
+    let mut world = World::new();
+    let validator = key("ValidatingWebhookConfiguration", "validator");
+    let policy = |plan: &Plan| {
+        let sends = plan.waves.iter().flatten();
+        let send = sends
+            .into_iter()
+            .find(|send| send.key == validator)
+            .unwrap();
+        send.body["webhooks"][0].get("failurePolicy").cloned()
+    };
+    let plan = world.plan(sample());
+    world.apply(plan);
+    world.settle();
+    let plan = world.plan(sample());
+    assert_eq!(policy(&plan), Some(json!("Ignore")));
+    world.apply(plan);
+    world.settle();
+    world.edit(&validator, |validator| {
+        validator.ours = Some(2);
+        validator.held.others = vec!["webhooks[a.istio.io].failurePolicy".into()];
+    });
+    let plan = world.plan(sample());
+    assert_eq!(policy(&plan), None);
+    assert_eq!(
+        plan.waves.iter().flatten().next().unwrap().need,
+        Need::Repair
+    );
+}
+
+#[test]
+fn an_object_of_another_living_cr_is_shared_and_taken_over_when_that_goes() {
+    let mut world = World::new();
+    world.install();
+    let first = world.cr.clone();
+    world.cr = CrKey {
+        namespace: "mesh".into(),
+        name: "two".into(),
+    };
+    world.claims.live(&world.cr);
+    let plan = world.plan(sample());
+    assert!(plan.waves.is_empty());
+    let decided = plan
+        .components
+        .iter()
+        .flat_map(|component| &component.decided);
+    assert!(
+        decided
+            .into_iter()
+            .all(|(_, decision)| *decision == Decision::Shared(first.clone()))
+    );
+
+    world.claims.die(&first);
+    let plan = world.plan(sample());
+    let sent = world.apply(plan);
+    assert_eq!(sent.len(), 2, "base first: {sent:?}");
+    let reader = world.live.get(&key("ServiceAccount", "reader")).unwrap();
+    assert_eq!(reader.ownership.owner.as_ref(), Some(&world.cr));
+}
+
+#[test]
+fn a_kind_outside_the_table_is_not_sent() {
+    let mut world = World::new();
+    let mut rendered = sample();
+    let secret = ObjectKey {
+        kind: "Secret".into(),
+        ..key("ConfigMap", "stolen")
+    };
+    rendered.components.truncate(1);
+    rendered.components[0].objects = vec![Object {
+        key: secret,
+        version: "v1".into(),
+        body: json!({}),
+    }];
+    let plan = world.plan(rendered);
+    assert!(plan.waves.is_empty());
+    assert_eq!(plan.components[0].decided[0].1, Decision::Unsupported);
+}
+
+#[test]
+fn the_namespace_of_istio_carries_the_network() {
+    let mut merged = merged();
+    merged.components.push(crate::merge::Component {
+        kind: ComponentKind::Base,
+        name: String::new(),
+        namespace: "istio-system".into(),
+        values: json!({"global": {"network": "west"}}),
+        k8s: json!({}),
+        overlays: Vec::new(),
+        path: crate::api::Path::default(),
+    });
+    assert_eq!(network(&merged, "istio-system").as_deref(), Some("west"));
+    assert_eq!(network(&merged, "elsewhere"), None);
+}
