@@ -72,7 +72,7 @@ impl Bundle {
                 let version = required_version(go_mod, "k8s.io/kubernetes")?;
                 let mut numbers = version.trim_start_matches('v').split('.');
                 let (major, minor) = (numbers.next(), numbers.next());
-                vec![
+                [
                     (
                         "k8s.io/component-base/version.gitVersion",
                         version.to_string(),
@@ -92,7 +92,7 @@ impl Bundle {
                 // Istio's own module has no release tag in Go's sense; its API module does, and
                 // both are released together.
                 let version = required_version(go_mod, "istio.io/api")?.trim_start_matches('v');
-                vec![
+                [
                     (
                         "istio.io/istio/pkg/version.buildVersion",
                         version.to_string(),
@@ -106,11 +106,8 @@ impl Bundle {
                 ]
             }
         };
-        let stamps: String = stamps
-            .iter()
-            .map(|(name, value)| format!(" -X {name}={value}"))
-            .collect();
-        Ok(format!("-s -w{stamps}"))
+        let stamps = stamps.map(|(name, value)| format!("-X {name}={value}"));
+        Ok(format!("-s -w {}", stamps.join(" ")))
     }
 
     /// Builds into a directory beside `built` and renames it when it is whole, so that an

@@ -56,13 +56,13 @@ impl Site {
             etcd_port,
             etcd_peer_port,
         };
-        let mut tokens = String::new();
+        let mut tokens = Vec::new();
         for (user, group) in USERS {
             let token = credentials::token()?;
-            tokens += &format!("{token},{user},{user},{group}\n");
+            tokens.push(format!("{token},{user},{user},{group}\n"));
             site.write_kubeconfig(&site.kubeconfig(user), &token, "default")?;
         }
-        write(&site.dir.join("tokens.csv"), tokens)?;
+        write(&site.dir.join("tokens.csv"), tokens.concat())?;
         write(
             &site.dir.join("service-accounts.pem"),
             credentials::signing_key()?,

@@ -67,7 +67,7 @@ pub struct ControlPlane {
 }
 
 /// A start takes 4 to 7 s on two free cores, far longer on busy ones.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_mins(2);
 
 /// How often a start is tried again because somebody took a port in between.
 const PORT_RACES: usize = 3;

@@ -16,10 +16,7 @@ const KEY_TAIL: [u8; 12] = [
 
 /// A secret that nobody can guess.
 pub(crate) fn token() -> Result<String, Error> {
-    Ok(random::<16>()?
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(format!("{:032x}", u128::from_ne_bytes(random()?)))
 }
 
 /// A new private key in PEM. Any number below the order of the curve is one, so no cryptography is

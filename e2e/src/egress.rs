@@ -3,7 +3,7 @@
 //! A webhook names a Service, and simulated pods have addresses where nobody listens. The API server
 //! can send such calls through an HTTP CONNECT proxy (its egress selector); this is that proxy. It
 //! looks up the pod that the API server chose and connects to the process that stands in for it, so
-//! that Service, EndpointSlice, port, CA bundle and certificate are all used as in a real cluster.
+//! that Service, endpoints, port, CA bundle and certificate are all used as in a real cluster.
 
 use std::{
     collections::BTreeMap,

@@ -17,6 +17,7 @@ pub mod client;
 pub mod components;
 pub mod control_plane;
 pub mod error;
+pub mod istiod;
 pub mod process;
 pub mod progress;
 pub mod wait;

@@ -19,12 +19,12 @@ static LOOKED_AT: AtomicU16 = AtomicU16::new(0);
 
 /// A port that is free on 127.0.0.1 and was not handed out before by this process.
 pub(crate) fn free() -> Result<u16, Error> {
-    // Processes that run side by side begin at different places; 37 ports serve one control plane
-    // with istiod and operator several times over.
-    let start = (process::id() * 37 % u32::from(COUNT)) as u16;
+    // Processes that run side by side begin at different places.
+    let start = process::id().wrapping_mul(37) % u32::from(COUNT);
     for _ in 0..COUNT {
         let step = LOOKED_AT.fetch_add(1, Ordering::Relaxed);
-        let port = FIRST + (start + step % COUNT) % COUNT;
+        let offset = (start + u32::from(step)) % u32::from(COUNT);
+        let port = FIRST + u16::try_from(offset).unwrap_or(0);
         if is_free(port)? {
             return Ok(port);
         }

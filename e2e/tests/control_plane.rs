@@ -1,5 +1,10 @@
 //! The local control plane itself: it works as a cluster does, and it leaves nothing behind.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on may stop anywhere"
+)]
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -20,7 +25,7 @@ use kube::Api;
 
 const SOON: Duration = Duration::from_secs(30);
 
-const WORKLOAD: &str = r#"
+const WORKLOAD: &str = "
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web, namespace: default}
@@ -39,7 +44,7 @@ spec:
   maxReplicas: 5
   scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}
   metrics: [{type: Resource, resource: {name: cpu, target: {type: Utilization, averageUtilization: 80}}}]
-"#;
+";
 
 #[tokio::test]
 async fn works_as_a_cluster_does_beside_another_one() {
@@ -177,17 +182,16 @@ async fn nothing_outlives_a_killed_owner() {
 
 async fn own_until_killed(path: &Path) -> ! {
     let mut plane = ControlPlane::start().await.unwrap();
-    let mut text = plane.dir().display().to_string();
-    for component in [
+    let components = [
         Component::Etcd,
         Component::ApiServer,
         Component::ControllerManager,
         Component::Scheduler,
         Component::Kwok,
-    ] {
-        text += &format!("\n{}", plane.process(component).unwrap().pid());
-    }
-    fs::write(path, text + "\nend").unwrap();
+    ];
+    let pids = components.map(|component| plane.process(component).unwrap().pid().to_string());
+    let text = format!("{}\n{}\nend", plane.dir().display(), pids.join("\n"));
+    fs::write(path, text).unwrap();
     loop {
         std::thread::park();
     }

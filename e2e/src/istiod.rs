@@ -1,0 +1,352 @@
+//! The real istiod, run as a process beside the API server.
+//!
+//! It takes the place of the simulated pods of an istiod Deployment: the same arguments and
+//! environment, the Deployment's service account, and the configuration in the cluster. Calls of the
+//! API server to its webhooks reach it through the Service, as in a real cluster.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream},
+    path::PathBuf,
+    time::Duration,
+};
+
+use k8s_openapi::{
+    ByteString,
+    api::{
+        admissionregistration::v1::{MutatingWebhookConfiguration, WebhookClientConfig},
+        apps::v1::Deployment,
+        core::v1::{Container, EnvVar},
+    },
+};
+use kube::{
+    Api, Client, Config,
+    api::{ListParams, ResourceExt},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    binaries::Bundle,
+    client,
+    control_plane::ControlPlane,
+    egress::Route,
+    error::Error,
+    ports,
+    process::{Process, Program},
+    wait::wait_until,
+    workspace::create_dir,
+};
+
+/// A running istiod; ends when dropped.
+#[derive(Debug)]
+pub struct Istiod {
+    process: Process,
+    namespace: String,
+    service: String,
+    webhook_port: u16,
+    admin_kubeconfig: PathBuf,
+}
+
+/// istiod is ready within a few seconds; a busy machine gets more.
+const READY: Duration = Duration::from_mins(1);
+
+/// The port of its pods that the webhooks' Service leads to.
+const WEBHOOK_PORT: u16 = 15017;
+
+impl Istiod {
+    /// Starts istiod in place of the Deployment `deployment` (`istiod`, or `istiod-<revision>`) and
+    /// waits until it calls itself ready. Builds it if it is missing.
+    pub async fn start(
+        plane: &ControlPlane,
+        namespace: &str,
+        deployment: &str,
+    ) -> Result<Self, Error> {
+        let path = Bundle::Istio.dir()?.join("pilot-discovery");
+        let client = plane.client().await?;
+        let installed = Installed::read(&client, namespace, deployment).await?;
+        let kubeconfig = plane
+            .kubeconfig_of(namespace, &installed.service_account)
+            .await?;
+        let (http_port, webhook_port) = (ports::free()?, ports::free()?);
+        let mut args = installed.args;
+        args.push(format!("--kubeconfig={}", kubeconfig.display()));
+        args.extend(addresses(http_port, webhook_port)?);
+        // Its own empty directory: it prefers files in its working directory to the ConfigMaps.
+        let dir = plane.dir().join(deployment);
+        create_dir(&dir)?;
+        let program = Program {
+            name: deployment.into(),
+            path,
+            args,
+            env: installed.env,
+            dir,
+        };
+        plane.route(Route {
+            namespace: namespace.into(),
+            labels: installed.pod_labels,
+            port: WEBHOOK_PORT,
+            local_port: webhook_port,
+        });
+        let mut process = Process::start(program)?;
+        wait_until_ready(&mut process, http_port).await?;
+        Ok(Self {
+            process,
+            namespace: namespace.into(),
+            service: deployment.into(),
+            webhook_port,
+            admin_kubeconfig: plane.kubeconfig(),
+        })
+    }
+
+    /// The process, to measure it, kill it, or read its log.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Sends a pod to the injection webhook, exactly as the API server would, and returns it with
+    /// the webhook's patch applied.
+    ///
+    /// The API server fills in defaults before it asks; a pod that should look like that comes from
+    /// a create with `dryRun: All`. A refusal is [`Error::Unexpected`] with istiod's message.
+    pub async fn inject(&self, namespace: &str, pod: &Value) -> Result<Value, Error> {
+        let webhook = self.injection_webhook().await?;
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": "00000000-0000-4000-8000-000000000000",
+                "kind": {"group": "", "version": "v1", "kind": "Pod"},
+                "resource": {"group": "", "version": "v1", "resource": "pods"},
+                "namespace": namespace,
+                "operation": "CREATE",
+                "userInfo": {},
+                "object": pod,
+            },
+        });
+        let path = webhook
+            .service
+            .and_then(|service| service.path)
+            .unwrap_or_default();
+        let request = http::Request::post(path)
+            .header("Content-Type", "application/json")
+            .body(review.to_string().into_bytes())
+            .map_err(|error| Error::Unexpected(error.to_string()))?;
+        let client = self.webhook_client(&webhook.ca_bundle.unwrap_or_default())?;
+        patched(pod, &client.request(request).await?)
+    }
+
+    /// Where the API server calls this istiod, once istiod has put its CA bundle there.
+    async fn injection_webhook(&self) -> Result<WebhookClientConfig, Error> {
+        let configurations: Api<MutatingWebhookConfiguration> =
+            Api::all(client::from_kubeconfig(&self.admin_kubeconfig).await?);
+        wait_until(
+            "istiod's CA bundle in its injection webhook",
+            READY,
+            || async {
+                let all = configurations.list(&ListParams::default()).await?;
+                let webhooks = all
+                    .items
+                    .into_iter()
+                    .flat_map(|item| item.webhooks.unwrap_or_default());
+                webhooks
+                    .map(|webhook| webhook.client_config)
+                    .find(|config| self.is_called_by(config))
+                    .ok_or_else(|| Error::Unexpected("no webhook has one".into()))
+            },
+        )
+        .await
+    }
+
+    fn is_called_by(&self, config: &WebhookClientConfig) -> bool {
+        let trusted = config
+            .ca_bundle
+            .as_ref()
+            .is_some_and(|bundle| !bundle.0.is_empty());
+        let service = config.service.as_ref();
+        trusted
+            && service.is_some_and(|service| {
+                service.name == self.service && service.namespace == self.namespace
+            })
+    }
+
+    /// A client that trusts what the API server would trust.
+    fn webhook_client(&self, ca_bundle: &ByteString) -> Result<Client, Error> {
+        let url = format!("https://127.0.0.1:{}", self.webhook_port);
+        let url = url
+            .parse::<http::Uri>()
+            .map_err(|error| Error::Unexpected(error.to_string()))?;
+        let mut config = Config::new(url);
+        config.tls_server_name = Some(format!("{}.{}.svc", self.service, self.namespace));
+        config.root_cert = Some(certificates(&ca_bundle.0)?);
+        Ok(Client::try_from(config)?)
+    }
+}
+
+/// What the Deployment says about how istiod runs.
+struct Installed {
+    service_account: String,
+    pod_labels: BTreeMap<String, String>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+}
+
+impl Installed {
+    async fn read(client: &Client, namespace: &str, name: &str) -> Result<Self, Error> {
+        let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+        let deployment = deployments.get(name).await?;
+        let missing = |what| Error::Unexpected(format!("Deployment {namespace}/{name}: no {what}"));
+        let spec = deployment.spec.clone().unwrap_or_default();
+        let pod = spec.template.spec;
+        let pod = pod.ok_or_else(|| missing("pod"))?;
+        let container = pod
+            .containers
+            .into_iter()
+            .find(|container| container.name == "discovery");
+        let container = container.ok_or_else(|| missing("container `discovery`"))?;
+        let service_account = pod.service_account_name.unwrap_or_default();
+        Ok(Self {
+            env: environment(&container, &deployment, &service_account),
+            args: container.args.unwrap_or_default(),
+            pod_labels: spec.selector.match_labels.unwrap_or_default(),
+            service_account,
+        })
+    }
+}
+
+/// The environment that a kubelet would give, without what is about the pod's resources.
+fn environment(
+    container: &Container,
+    deployment: &Deployment,
+    service_account: &str,
+) -> Vec<(String, String)> {
+    let value = |var: &EnvVar| {
+        let Some(source) = &var.value_from else {
+            return var.value.clone();
+        };
+        match source.field_ref.as_ref()?.field_path.as_str() {
+            "metadata.name" => Some(deployment.name_any() + "-local"),
+            "metadata.namespace" => deployment.namespace(),
+            "spec.serviceAccountName" => Some(service_account.to_string()),
+            _ => None,
+        }
+    };
+    let vars = container.env.iter().flatten();
+    vars.filter_map(|var| Some((var.name.clone(), value(var)?)))
+        .collect()
+}
+
+/// Flags that keep all of istiod's listeners on loopback, in place of the Deployment's.
+fn addresses(http_port: u16, webhook_port: u16) -> Result<Vec<String>, Error> {
+    Ok(vec![
+        format!("--httpAddr=127.0.0.1:{http_port}"),
+        format!("--httpsAddr=127.0.0.1:{webhook_port}"),
+        format!("--grpcAddr=127.0.0.1:{}", ports::free()?),
+        format!("--secureGRPCAddr=127.0.0.1:{}", ports::free()?),
+        format!("--monitoringAddr=127.0.0.1:{}", ports::free()?),
+        "--ctrlz_address=127.0.0.1".into(),
+        format!("--ctrlz_port={}", ports::free()?),
+    ])
+}
+
+async fn wait_until_ready(process: &mut Process, port: u16) -> Result<(), Error> {
+    let ready = wait_until("istiod to be ready", READY, || {
+        let alive = process.check();
+        async move {
+            match alive {
+                Err(died) => Ok(Err(died)),
+                Ok(()) => is_ready(port).map(Ok),
+            }
+        }
+    });
+    ready.await?
+}
+
+/// Asks the readiness path that the Deployment's probe uses.
+fn is_ready(port: u16) -> Result<(), Error> {
+    let failed = || Error::io("GET /ready");
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(failed())?;
+    stream
+        .write_all(b"GET /ready HTTP/1.0\r\n\r\n")
+        .map_err(failed())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map_err(failed())?;
+    let status = answer.lines().next().unwrap_or_default();
+    if status.contains(" 200 ") {
+        Ok(())
+    } else {
+        Err(Error::Unexpected(status.into()))
+    }
+}
+
+/// The pod after the patch in the answer to a review; the pod itself if there is none.
+fn patched(pod: &Value, answer: &Value) -> Result<Value, Error> {
+    let response = &answer["response"];
+    if response["allowed"] != true {
+        let message = response["status"]["message"]
+            .as_str()
+            .unwrap_or("no reason given");
+        return Err(Error::Unexpected(format!(
+            "istiod refused the pod: {message}"
+        )));
+    }
+    let mut pod = pod.clone();
+    if !response["patch"].is_null() {
+        let unexpected = |error: &dyn std::error::Error| Error::Unexpected(error.to_string());
+        let patch: ByteString = serde_json::from_value(response["patch"].clone())
+            .map_err(|error| unexpected(&error))?;
+        let patch: json_patch::Patch =
+            serde_json::from_slice(&patch.0).map_err(|error| unexpected(&error))?;
+        json_patch::patch(&mut pod, &patch).map_err(|error| unexpected(&error))?;
+    }
+    Ok(pod)
+}
+
+/// The DER certificates in a PEM text.
+fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let text = String::from_utf8_lossy(pem);
+    let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
+    let decode = |block: &str| {
+        let body = block.split("-----END").next().unwrap_or_default();
+        let base64: String = body.split_whitespace().collect();
+        let bytes: Result<ByteString, _> = serde_json::from_value(Value::String(base64));
+        bytes
+            .map(|bytes| bytes.0)
+            .map_err(|error| Error::Unexpected(error.to_string()))
+    };
+    blocks.map(decode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_patch_of_an_answer_is_applied() {
+        let pod = json!({"spec": {"containers": []}});
+        // [{"op":"add","path":"/spec/containers/-","value":{"name":"p"}}]
+        let patch = "W3sib3AiOiJhZGQiLCJwYXRoIjoiL3NwZWMvY29udGFpbmVycy8tIiwidmFsdWUiOnsibmFtZSI6\
+                     InAifX1d";
+        let answer = json!({"response": {"allowed": true, "patch": patch}});
+        let expected = json!({"spec": {"containers": [{"name": "p"}]}});
+        assert_eq!(patched(&pod, &answer).unwrap(), expected);
+        assert_eq!(
+            patched(&pod, &json!({"response": {"allowed": true}})).unwrap(),
+            pod
+        );
+    }
+
+    #[test]
+    fn a_refusal_says_why() {
+        let answer = json!({"response": {"allowed": false, "status": {"message": "bad label"}}});
+        let error = patched(&json!({}), &answer).unwrap_err().to_string();
+        assert_eq!(error, "istiod refused the pod: bad label");
+    }
+
+    #[test]
+    fn all_certificates_of_a_bundle_are_read() {
+        let pem = "-----BEGIN CERTIFICATE-----\nAQ\nI=\n-----END CERTIFICATE-----\n\
+                   -----BEGIN CERTIFICATE-----\nAw==\n-----END CERTIFICATE-----\n";
+        assert_eq!(certificates(pem.as_bytes()).unwrap(), [vec![1, 2], vec![3]]);
+    }
+}
