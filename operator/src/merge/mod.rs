@@ -1,11 +1,26 @@
-//! CR → [`Merged`]: profile, derived values and the user's own settings folded into one value per component.
+//! CR → [`Merged`]: profile, derived values and the user's own settings folded into one value per
+//! component.
 //!
 //! Pure: takes no client and reads no clock, environment or file.
 
-use serde_json::Value;
+mod component;
+mod derive;
+mod overlay;
+mod profile;
+mod quantity;
+mod tree;
+mod version;
 
-use crate::api::{ComponentKind, Mistake, Path};
+use serde_json::{Map, Value};
+
+use crate::api::{ComponentKind, IstioOperator, Mistake, Path};
 use crate::catalogue::Version;
+use crate::charts::Charts;
+use crate::charts::tree::merge_over;
+use component::Installation;
+use tree::{plain_numbers, scalar_text, text_at};
+
+pub use version::end_of_life;
 
 /// A CR with every default filled in. Only [`merge`] makes one.
 #[derive(Clone, Debug)]
@@ -27,11 +42,13 @@ pub struct Merged {
 pub struct Component {
     /// Which component this is.
     pub kind: ComponentKind,
-    /// The name of its workload: `istiod`, `istiod-<revision>`, or a gateway's own name. Empty for base.
+    /// The name of its workload: `istiod`, `istiod-<revision>`, or a gateway's own name. Empty for
+    /// base.
     pub name: String,
     /// The namespace of its objects.
     pub namespace: String,
-    /// The user-level values that its chart is rendered with, before chart defaults and chart profiles.
+    /// The user-level values that its chart is rendered with, before chart defaults and chart
+    /// profiles.
     pub values: Value,
     /// The `k8s` block without `overlays`: a JSON object, empty if there is none.
     pub k8s: Value,
@@ -41,7 +58,8 @@ pub struct Component {
     pub path: Path,
 }
 
-/// One entry of `k8s.overlays`. Upstream ignores `apiVersion` in selecting objects, so it is not kept.
+/// One entry of `k8s.overlays`. Upstream ignores `apiVersion` in selecting objects, so it is not
+/// kept.
 #[derive(Clone, Debug)]
 pub struct Overlay {
     /// The kind of the objects to change.
@@ -63,4 +81,94 @@ pub struct OverlayPatch {
     pub value: Value,
     /// Where the patch stands in the CR.
     pub path: Path,
+}
+
+/// Fills in everything that a CR leaves open.
+///
+/// `istio_version` is the command line's choice of charts, which beats `spec.version` and
+/// `spec.tag`. The error holds every mistake of the CR at once, ordered by path.
+pub fn merge(
+    cr: &IstioOperator,
+    istio_version: Option<&str>,
+    charts: &Charts,
+) -> Result<Merged, Vec<Mistake>> {
+    let mut mistakes = Vec::new();
+    let user = written(&cr.spec.0, &mut mistakes);
+    let version = version::choose(&user, istio_version, charts.catalogue());
+    let version = kept(version, &mut mistakes).unwrap_or(charts.catalogue().default_version());
+    let profile = kept(profile::read(&user, version, charts), &mut mistakes);
+    let spec = derive::derive(
+        profile.unwrap_or_default(),
+        &user,
+        version,
+        charts.catalogue(),
+    );
+    let namespace = namespace(cr, &spec);
+    let spec = with_unvalidated(spec);
+    let revision = text_at(&spec, &["values", "revision"]).unwrap_or_default();
+    let components = Installation {
+        spec: &spec,
+        namespace: &namespace,
+        revision,
+        version,
+    }
+    .components();
+    if !mistakes.is_empty() {
+        mistakes.sort();
+        mistakes.dedup();
+        return Err(mistakes);
+    }
+    Ok(Merged {
+        version,
+        revision: revision.to_owned(),
+        namespace,
+        components,
+        warnings: Vec::new(),
+    })
+}
+
+/// Where Istio is installed. Like upstream, `unvalidatedValues` have no say in it.
+fn namespace(cr: &IstioOperator, spec: &Value) -> String {
+    text_at(spec, &["values", "global", "istioNamespace"])
+        .or(cr
+            .metadata
+            .namespace
+            .as_deref()
+            .filter(|namespace| !namespace.is_empty()))
+        .unwrap_or("istio-system")
+        .to_owned()
+}
+
+/// The spec as its author wrote it, without what has no meaning: a null at the top counts as
+/// absent, as does a spec that is null.
+fn written(spec: &Value, mistakes: &mut Vec<Mistake>) -> Value {
+    let mut spec = spec.clone();
+    plain_numbers(&mut spec);
+    match spec {
+        Value::Object(mut fields) => {
+            fields.retain(|_, value| !value.is_null());
+            return Value::Object(fields);
+        }
+        Value::Null => {}
+        other => mistakes.push(Mistake {
+            path: Path::root("spec"),
+            problem: format!("expected an object, found {other}"),
+        }),
+    }
+    Value::Object(Map::new())
+}
+
+/// The value of a step that found no mistake; otherwise the mistake is kept for the author.
+fn kept<T>(step: Result<T, Mistake>, mistakes: &mut Vec<Mistake>) -> Option<T> {
+    step.map_err(|mistake| mistakes.push(mistake)).ok()
+}
+
+/// Lays `unvalidatedValues` over `values`, after everything that looks at `values`.
+fn with_unvalidated(mut spec: Value) -> Value {
+    if let Some(unvalidated @ Value::Object(_)) = spec.get("unvalidatedValues").cloned() {
+        let mut values = spec["values"].take();
+        merge_over(&mut values, unvalidated);
+        spec["values"] = values;
+    }
+    spec
 }

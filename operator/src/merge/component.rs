@@ -1,0 +1,249 @@
+//! The components that a merged spec enables, each with its own view of the values.
+
+use serde_json::{Map, Value, json};
+
+use super::overlay::overlays;
+use super::tree::{is_true, scalar_text, set, text_at};
+use super::{Component, quantity};
+use crate::api::{ComponentKind, Path};
+use crate::catalogue::Version;
+use crate::charts::tree::at;
+
+/// What every component of one CR shares.
+pub(super) struct Installation<'a> {
+    /// The merged spec.
+    pub spec: &'a Value,
+    /// The namespace of components that name none.
+    pub namespace: &'a str,
+    /// The revision; empty if the spec names none.
+    pub revision: &'a str,
+    /// The version whose charts are rendered.
+    pub version: Version,
+}
+
+impl Installation<'_> {
+    /// The enabled components of every kind, in render order.
+    pub fn components(&self) -> Vec<Component> {
+        ComponentKind::ALL
+            .into_iter()
+            .flat_map(|kind| self.of_kind(kind))
+            .collect()
+    }
+
+    fn of_kind(&self, kind: ComponentKind) -> Vec<Component> {
+        let path = Path::root("spec").key("components").key(kind.spec_key());
+        let written = at(self.spec, &["components", kind.spec_key()]);
+        let forced = gateway_root(kind)
+            .is_some_and(|root| is_true(self.spec, &["values", "gateways", root, "enabled"]));
+        let enabled = |spec: &Value| forced || spec.get("enabled") != Some(&Value::Bool(false));
+        match written {
+            Some(Value::Array(list)) => {
+                let entries = list.iter().enumerate().filter(|(_, entry)| enabled(entry));
+                entries
+                    .map(|(i, entry)| self.component(kind, entry, path.index(i)))
+                    .collect()
+            }
+            Some(spec @ Value::Object(_)) if enabled(spec) => {
+                vec![self.component(kind, spec, path)]
+            }
+            // A component that is set to null is as if no profile had named it.
+            None | Some(Value::Null) if is_default(kind) => {
+                vec![self.component(kind, &json!({}), path)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn component(&self, kind: ComponentKind, written: &Value, path: Path) -> Component {
+        let mut k8s = match written.get("k8s") {
+            Some(Value::Object(k8s)) => k8s.clone(),
+            _ => Map::new(),
+        };
+        let overlays = overlays(
+            k8s.remove("overlays").as_ref(),
+            &path.key("k8s").key("overlays"),
+        );
+        let values = self.values(kind, written, &k8s);
+        if gateway_root(kind).is_some() {
+            // The chart has them already, with container ports and all.
+            if let Some(Value::Object(service)) = k8s.get_mut("service") {
+                service.remove("ports");
+            }
+        }
+        Component {
+            kind,
+            name: self.name(kind, written),
+            namespace: text_at(written, &["namespace"])
+                .unwrap_or(self.namespace)
+                .to_owned(),
+            values,
+            k8s: Value::Object(k8s),
+            overlays,
+            path,
+        }
+    }
+
+    fn name(&self, kind: ComponentKind, written: &Value) -> String {
+        match kind {
+            ComponentKind::Base => String::new(),
+            ComponentKind::Pilot if self.revision.is_empty() => "istiod".to_owned(),
+            ComponentKind::Pilot => format!("istiod-{}", self.revision),
+            ComponentKind::IngressGateways | ComponentKind::EgressGateways => {
+                text_at(written, &["name"]).unwrap_or_default().to_owned()
+            }
+            ComponentKind::Cni => "istio-cni-node".to_owned(),
+            ComponentKind::Ztunnel => "ztunnel".to_owned(),
+        }
+    }
+
+    /// The values of one component's chart: those of the spec, and what the component's own fields
+    /// mean for its chart.
+    fn values(&self, kind: ComponentKind, written: &Value, k8s: &Map<String, Value>) -> Value {
+        let mut values = self.spec.get("values").cloned().unwrap_or_default();
+        let root: &[&str] = match kind {
+            ComponentKind::Base => &["global"],
+            ComponentKind::Pilot => &["pilot"],
+            ComponentKind::IngressGateways => &["gateways", "istio-ingressgateway"],
+            ComponentKind::EgressGateways => &["gateways", "istio-egressgateway"],
+            ComponentKind::Cni => &["cni"],
+            ComponentKind::Ztunnel => &["ztunnel"],
+        };
+        let mut set = |keys: &[&str], value: Value| set(&mut values, &[root, keys].concat(), value);
+        if gateway_root(kind).is_some() {
+            let name = written.get("name").cloned().unwrap_or_else(|| "".into());
+            set(&["name"], name);
+            set(
+                &["labels"],
+                written.get("label").cloned().unwrap_or_else(|| json!({})),
+            );
+            if let Some(Value::Array(ports)) = k8s.get("service").and_then(|s| s.get("ports"))
+                && !ports.is_empty()
+            {
+                set(&["ports"], ports.iter().map(service_port).collect());
+            }
+        }
+        for (keys, value) in self.scaling(kind, k8s) {
+            set(&keys, value);
+        }
+        if kind != ComponentKind::Base {
+            for key in ["hub", "tag"] {
+                let text = written
+                    .get(key)
+                    .and_then(scalar_text)
+                    .filter(|text| !text.is_empty());
+                if let Some(text) = text {
+                    set(&[key], text.into());
+                }
+            }
+        }
+        if kind == ComponentKind::Ztunnel {
+            flattened(values)
+        } else {
+            values
+        }
+    }
+
+    /// What the `k8s` block says about replicas and CPU, for charts that decide by it, such as
+    /// whether one replica needs a disruption budget. Upstream passes it on in 1.28 (since 1.28.8)
+    /// and from 1.31, but not in 1.29 and 1.30.
+    fn scaling(
+        &self,
+        kind: ComponentKind,
+        k8s: &Map<String, Value>,
+    ) -> Vec<(Vec<&'static str>, Value)> {
+        let minor = self.version.minor;
+        let mut found = Vec::new();
+        if minor != 28 && minor < 31 {
+            return found;
+        }
+        let is_deployment = kind == ComponentKind::Pilot || gateway_root(kind).is_some();
+        if is_deployment {
+            let hpa = |key| {
+                k8s.get("hpaSpec")
+                    .and_then(|hpa| hpa.get(key))
+                    .and_then(Value::as_i64)
+            };
+            let min = hpa("minReplicas");
+            let max = hpa("maxReplicas").filter(|max| *max > 0);
+            let replicas = k8s
+                .get("replicaCount")
+                .and_then(Value::as_i64)
+                .filter(|n| *n > 0);
+            for (key, count) in [
+                ("autoscaleMin", min),
+                ("autoscaleMax", max),
+                ("replicaCount", replicas),
+            ] {
+                found.extend(count.map(|count| (vec![key], count.into())));
+            }
+        }
+        if minor >= 31 {
+            for side in ["limits", "requests"] {
+                let cpu = k8s
+                    .get("resources")
+                    .and_then(|r| r.get(side))
+                    .and_then(|r| r.get("cpu"));
+                if let Some(cpu) = cpu.and_then(quantity::canonical) {
+                    found.push((vec!["resources", side, "cpu"], cpu.into()));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The key of a gateway kind's chart under `values.gateways`; none for other components.
+pub(super) fn gateway_root(kind: ComponentKind) -> Option<&'static str> {
+    match kind {
+        ComponentKind::IngressGateways => Some("istio-ingressgateway"),
+        ComponentKind::EgressGateways => Some("istio-egressgateway"),
+        ComponentKind::Base
+        | ComponentKind::Pilot
+        | ComponentKind::Cni
+        | ComponentKind::Ztunnel => None,
+    }
+}
+
+/// Whether upstream installs the component when neither profile nor CR names it. It does so with a
+/// gateway too, but without a name, which the check of gateway names refuses.
+fn is_default(kind: ComponentKind) -> bool {
+    matches!(
+        kind,
+        ComponentKind::Base | ComponentKind::Pilot | ComponentKind::IngressGateways
+    )
+}
+
+/// A port as Kubernetes' own type writes it: upstream reads it into that type before the chart
+/// sees it, so zero and empty optional fields go and `port` and `targetPort` are always there.
+fn service_port(written: &Value) -> Value {
+    let mut port = Map::new();
+    for key in ["name", "protocol", "appProtocol", "nodePort"] {
+        if let Some(value) = written
+            .get(key)
+            .filter(|v| **v != "" && **v != 0 && !v.is_null())
+        {
+            port.insert(key.to_owned(), value.clone());
+        }
+    }
+    for key in ["port", "targetPort"] {
+        let value = written.get(key).filter(|value| !value.is_null());
+        port.insert(key.to_owned(), value.cloned().unwrap_or_else(|| 0.into()));
+    }
+    Value::Object(port)
+}
+
+/// The values of ztunnel's chart, which stand at the top: `global`, everything at the top that is
+/// no map, and over it the content of `ztunnel`. Without `ztunnel` nothing moves.
+fn flattened(values: Value) -> Value {
+    let (Some(Value::Object(own)), Value::Object(all)) = (values.get("ztunnel"), &values) else {
+        return values;
+    };
+    let stays = |key: &str, value: &Value| key == "global" || !value.is_object();
+    let mut flat: Map<String, Value> = all
+        .iter()
+        .filter(|(key, value)| stays(key, value))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    flat.extend(own.clone());
+    Value::Object(flat)
+}

@@ -1,0 +1,121 @@
+//! Which Istio version a CR installs.
+
+use serde_json::Value;
+
+use super::scalar_text;
+use crate::api::{Mistake, Path};
+use crate::catalogue::{Catalogue, Version};
+
+/// Chooses the version: `flag` (`--istio-version`), else `spec.version`, else the minor of
+/// `spec.tag` if that is an Istio version, else the catalogue's default. An unknown one is a
+/// mistake that lists what is known.
+pub(super) fn choose(
+    spec: &Value,
+    flag: Option<&str>,
+    catalogue: &Catalogue,
+) -> Result<Version, Mistake> {
+    let path = Path::root("spec");
+    if let Some(flag) = flag {
+        return catalogue
+            .version(flag)
+            .ok_or_else(|| unknown(Path::root("--istio-version"), flag, catalogue));
+    }
+    if let Some(Value::String(version)) = spec.get("version") {
+        return catalogue
+            .version(version)
+            .ok_or_else(|| unknown(path.key("version"), version, catalogue));
+    }
+    match spec.get("tag").and_then(scalar_text) {
+        Some(tag) if is_version(&tag) => catalogue.version(&tag).ok_or_else(|| {
+            let mut mistake = unknown(path.key("tag"), &tag, catalogue);
+            mistake.problem += "; with another tag, say in spec.version which one its images are";
+            mistake
+        }),
+        _ => Ok(catalogue.default_version()),
+    }
+}
+
+/// A warning if upstream's support of `version` ended before `today`, a day as `YYYY-MM-DD`.
+#[must_use]
+pub fn end_of_life(version: Version, today: &str, catalogue: &Catalogue) -> Option<Mistake> {
+    let release = catalogue.release(version.minor)?;
+    // Days written this way sort as text.
+    (release.end_of_life.as_str() < today).then(|| Mistake {
+        path: Path::root("spec").key("version"),
+        problem: format!(
+            "Istio {} is installed, but its support ended on {}",
+            version.minor_text(),
+            release.end_of_life
+        ),
+    })
+}
+
+fn unknown(path: Path, found: &str, catalogue: &Catalogue) -> Mistake {
+    let known = catalogue.known();
+    Mistake {
+        path,
+        problem: format!("Istio {found} is not known; the known minors are {known}"),
+    }
+}
+
+/// Whether an image tag is an Istio version: `1.30`, `1.30.3`, `v1.30.3-distroless`.
+fn is_version(tag: &str) -> bool {
+    let number = tag.strip_prefix('v').unwrap_or(tag);
+    let number = number.split_once('-').map_or(number, |(number, _)| number);
+    let parts: Vec<&str> = number.split('.').collect();
+    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    matches!(parts.len(), 2 | 3) && parts.iter().all(is_number)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::charts::Charts;
+
+    fn chosen(spec: &Value, flag: Option<&str>) -> String {
+        let charts = Charts::embedded().unwrap();
+        match choose(spec, flag, charts.catalogue()) {
+            Ok(version) => version.to_string(),
+            Err(mistake) => mistake.to_string(),
+        }
+    }
+
+    #[test]
+    fn flag_beats_version_beats_tag_beats_default() {
+        let spec = json!({"version": "1.30.1", "tag": "1.26.0"});
+        assert_eq!(chosen(&spec, Some("1.28")), "1.28.10");
+        assert_eq!(chosen(&spec, None), "1.30.1");
+        assert_eq!(chosen(&json!({"tag": "1.26.0-distroless"}), None), "1.26.0");
+        assert_eq!(chosen(&json!({"tag": "latest"}), None), "1.31.1");
+        assert_eq!(chosen(&json!({"tag": "2024-01-01"}), None), "1.31.1");
+        assert_eq!(chosen(&json!({}), None), "1.31.1");
+    }
+
+    #[test]
+    fn unknown_versions_list_the_known() {
+        let known = "the known minors are 1.24, 1.25, 1.26, 1.27, 1.28, 1.29, 1.30, 1.31";
+        assert_eq!(
+            chosen(&json!({"version": "1.9"}), None),
+            format!("spec.version: Istio 1.9 is not known; {known}")
+        );
+        assert_eq!(
+            chosen(&json!({}), Some("x")),
+            format!("--istio-version: Istio x is not known; {known}")
+        );
+        let tag = chosen(&json!({"tag": 1.5}), None);
+        assert!(
+            tag.starts_with(&format!("spec.tag: Istio 1.5 is not known; {known}")),
+            "{tag}"
+        );
+    }
+
+    #[test]
+    fn support_ends_on_a_day() {
+        let charts = Charts::embedded().unwrap();
+        let version = charts.catalogue().version("1.24").unwrap();
+        assert_eq!(end_of_life(version, "2024-12-01", charts.catalogue()), None);
+        assert!(end_of_life(version, "2999-01-01", charts.catalogue()).is_some());
+    }
+}
