@@ -22,7 +22,7 @@ pub(super) struct Function {
 }
 
 /// Every function that needs nothing but its arguments.
-pub(super) const FUNCTIONS: [Function; 14] = [
+pub(super) const FUNCTIONS: [Function; 18] = [
     strict("json", json),
     strict("toYaml", to_yaml),
     lenient("default", default),
@@ -37,6 +37,10 @@ pub(super) const FUNCTIONS: [Function; 14] = [
     strict("omit", omit),
     strict("pick", pick),
     strict("list", list),
+    lenient("when", when),
+    strict("dash", dash),
+    strict("texts", texts),
+    strict("ipFamily", ip_family),
 ];
 
 const fn strict(name: &'static str, call: fn(&[&Value]) -> Outcome) -> Function {
@@ -194,6 +198,56 @@ fn list(args: &[&Value]) -> Outcome {
     Ok(args.iter().map(|arg| (*arg).clone()).collect())
 }
 
+/// `when condition value`: the value, or null where the condition is false, empty or absent.
+fn when(args: &[&Value]) -> Outcome {
+    let [condition, value] = exactly(args)?;
+    Ok(if is_true(condition) {
+        value.clone()
+    } else {
+        Value::Null
+    })
+}
+
+/// `dash a b ..`: the parts that are not empty, with dashes between them, as in `istiod-canary`.
+fn dash(args: &[&Value]) -> Outcome {
+    let parts = args
+        .iter()
+        .map(|arg| printed(arg))
+        .filter(|part| part.as_ref().is_ok_and(|text| !text.is_empty()) || part.is_err())
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(parts.join("-").into())
+}
+
+/// `texts map`: the map with every scalar as a string, as labels and annotations have to be; null is an empty map.
+fn texts(args: &[&Value]) -> Outcome {
+    let [map] = exactly(args)?;
+    let (map, _) = map_and_keys(&[map])?;
+    map.into_iter()
+        .map(|(key, value)| Ok((key, printed(&value)?.into())))
+        .collect::<Result<Map<_, _>, _>>()
+        .map(Value::from)
+}
+
+/// `ipFamily s`: `IPv4` or `IPv6` for what has the form of such an address, otherwise the empty string.
+///
+/// Upstream looks at the form only, so that an address which no host can have is an address still.
+fn ip_family(args: &[&Value]) -> Outcome {
+    let [text] = exactly(args)?;
+    let text = string(text)?;
+    let has_parts = |separator, is_digit: fn(&char) -> bool| {
+        text.chars().all(|c| c == separator || is_digit(&c))
+    };
+    let dots = text.matches('.').count();
+    Ok(if dots == 3 && has_parts('.', char::is_ascii_digit) {
+        "IPv4"
+    } else if text.contains(':') && has_parts(':', char::is_ascii_hexdigit) {
+        "IPv6"
+    } else {
+        ""
+    }
+    .into())
+}
+
 fn map_and_keys<'a>(args: &[&'a Value]) -> Result<(Map<String, Value>, Vec<&'a str>), String> {
     let [map, keys @ ..] = args else {
         return Err("expects a map and keys".to_owned());
@@ -226,7 +280,9 @@ fn string(value: &Value) -> Result<&str, String> {
 fn printed(value: &Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text.clone()),
-        Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
+        // Go has no `1.0`.
+        Value::Number(n) => Ok(n.to_string().trim_end_matches(".0").to_owned()),
+        Value::Bool(b) => Ok(b.to_string()),
         Value::Null => Ok(String::new()),
         Value::Array(_) | Value::Object(_) => Err(format!("expects a scalar, got {value}")),
     }
@@ -265,6 +321,7 @@ mod tests {
                 json!({"a": {"b": 2, "c": 3}}),
             ),
             ("concat", json!(["a", 1, true, null]), json!("a1true")),
+            ("concat", json!([1.0, " ", 2.5]), json!("1 2.5")),
             ("contains", json!(["abc", "b"]), json!(true)),
             ("contains", json!([["a", "b"], "c"]), json!(false)),
             ("hasPrefix", json!(["abc", "ab"]), json!(true)),
@@ -274,6 +331,19 @@ mod tests {
             ("omit", json!([{"a": 1, "b": 2}, "a"]), json!({"b": 2})),
             ("pick", json!([{"a": 1, "b": 2}, "a", "c"]), json!({"a": 1})),
             ("list", json!([1, "a"]), json!([1, "a"])),
+            ("when", json!([[0], "a"]), json!("a")),
+            ("when", json!(["", "a"]), json!(null)),
+            ("dash", json!(["a", "", null, 1]), json!("a-1")),
+            (
+                "texts",
+                json!([{"a": 1, "b": true, "c": "x", "d": null}]),
+                json!({"a": "1", "b": "true", "c": "x", "d": ""}),
+            ),
+            ("texts", json!([null]), json!({})),
+            ("ipFamily", json!(["192.0.2.10"]), json!("IPv4")),
+            ("ipFamily", json!(["2001:db8::A"]), json!("IPv6")),
+            ("ipFamily", json!(["istiod.example"]), json!("")),
+            ("ipFamily", json!(["1.2.3"]), json!("")),
         ];
         for (name, args, expected) in cases {
             assert_eq!(call(name, &args), Ok(expected), "{name} {args}");
@@ -291,6 +361,9 @@ mod tests {
             ("hasPrefix", json!([1, "a"])),
             ("concat", json!([[1]])),
             ("omit", json!([])),
+            ("texts", json!([{"a": {}}])),
+            ("dash", json!(["a", []])),
+            ("ipFamily", json!([4])),
         ];
         for (name, args) in cases {
             assert!(call(name, &args).is_err(), "{name} {args}");

@@ -10,6 +10,7 @@ use handlebars::{
 use serde_json::Value;
 
 use super::functions::{FUNCTIONS, Function};
+use super::tree::at;
 use super::{ChartError, Files, gates};
 use crate::catalogue::parse_minor;
 
@@ -136,6 +137,7 @@ fn register_functions(registry: &mut Handlebars<'static>, chart: &str, files: &A
             holds: |m, bound| m <= bound,
         }),
     );
+    registry.register_helper("scope", Box::new(Scope));
     registry.register_helper("fail", Box::new(Fail));
     registry.register_helper("file", Box::new(File::of(chart, files)));
 }
@@ -210,6 +212,31 @@ impl HelperDef for Gate {
     }
 }
 
+/// `scope "namespace"` and `scope "cluster"`: whether objects of this scope are wanted.
+///
+/// Since 1.28 `global.resourceScope` tells it (`all`, `namespace` or `cluster`), because the objects of one scope may be
+/// the business of somebody else. In ztunnel's chart the content of `global` stands at the top.
+struct Scope;
+
+impl HelperDef for Scope {
+    fn call_inner<'reg: 'rc, 'rc>(
+        &self,
+        helper: &Helper<'rc>,
+        _: &'reg Handlebars<'reg>,
+        context: &'rc Context,
+        _: &mut RenderContext<'reg, 'rc>,
+    ) -> Result<ScopedJson<'rc>, RenderError> {
+        let scope = only_string("scope", helper)?;
+        let values = context.data().get("values");
+        let wanted = values.and_then(|v| {
+            at(v, &["global", "resourceScope"]).or_else(|| at(v, &["resourceScope"]))
+        });
+        let is_wanted = |wanted: &Value| wanted == "all" || wanted == scope;
+        let holds = minor_of(context)? < 28 || wanted.is_none_or(is_wanted);
+        Ok(Value::from(holds).into())
+    }
+}
+
 /// `fail "message"`: refuses the user's settings.
 struct Fail;
 
@@ -275,7 +302,11 @@ mod tests {
     }
 
     fn render(files: &[(&str, &str)]) -> Result<Vec<Output>, ChartError> {
-        chart(files)?.execute(json!({"minor": "1.28", "own": {"a": "x<y", "m": {"k": [1]}}}))
+        chart(files)?.execute(json!({
+            "minor": "1.28",
+            "own": {"a": "x<y", "m": {"k": [1]}},
+            "values": {"global": {"resourceScope": "namespace"}},
+        }))
     }
 
     fn one(template: &str) -> String {
@@ -299,6 +330,10 @@ mod tests {
         assert_eq!(
             one("{{#if (since \"1.28\")}}a{{/if}}{{#if (until \"1.27\")}}b{{/if}}"),
             "a"
+        );
+        assert_eq!(
+            one("{{#if (scope \"cluster\")}}a{{/if}}{{#if (scope \"namespace\")}}b{{/if}}"),
+            "b"
         );
         assert_eq!(one("{{json (default own.none.deeper \"d\")}}"), "\"d\"");
         assert_eq!(one("{{json (lookup own \"m\" \"k\" 0)}}"), "1");
