@@ -22,7 +22,7 @@ pub(super) struct Function {
 }
 
 /// Every function that needs nothing but its arguments.
-pub(super) const FUNCTIONS: [Function; 18] = [
+pub(super) const FUNCTIONS: [Function; 19] = [
     strict("json", json),
     strict("toYaml", to_yaml),
     lenient("default", default),
@@ -33,6 +33,7 @@ pub(super) const FUNCTIONS: [Function; 18] = [
     strict("hasPrefix", has_prefix),
     strict("trimPrefix", trim_prefix),
     strict("join", join),
+    strict("split", split),
     strict("dict", dict),
     strict("omit", omit),
     strict("pick", pick),
@@ -164,6 +165,12 @@ fn join(args: &[&Value]) -> Outcome {
     };
     let parts = list.iter().map(printed).collect::<Result<Vec<_>, _>>()?;
     Ok(parts.join(string(separator)?).into())
+}
+
+/// `split s separator`: the parts of a string as a list.
+fn split(args: &[&Value]) -> Outcome {
+    let [text, separator] = exactly(args)?;
+    Ok(string(text)?.split(string(separator)?).collect())
 }
 
 /// `dict "key" value ..`: a map.
@@ -327,6 +334,7 @@ mod tests {
             ("hasPrefix", json!(["abc", "ab"]), json!(true)),
             ("trimPrefix", json!(["abc", "ab"]), json!("c")),
             ("join", json!([["a", 1], ","]), json!("a,1")),
+            ("split", json!(["a,b", ","]), json!(["a", "b"])),
             ("dict", json!(["a", 1, "b", [2]]), json!({"a": 1, "b": [2]})),
             ("omit", json!([{"a": 1, "b": 2}, "a"]), json!({"b": 2})),
             ("pick", json!([{"a": 1, "b": 2}, "a", "c"]), json!({"a": 1})),

@@ -4,6 +4,7 @@
 
 mod document;
 mod object;
+mod operator;
 mod values;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 pub use object::{Object, ObjectKey};
+pub use operator::operator;
 
 use crate::api::{ComponentKind, Mistake};
 use crate::charts::{ChartError, Charts};

@@ -1,0 +1,32 @@
+//! `istio-operator manifests`: what installs the operator itself.
+
+use istio_operator::charts::Charts;
+use istio_operator::render::operator;
+
+use super::{Failure, crd, documents, print};
+
+/// The version of this binary, so that its manifests run the image of the same release.
+const IMAGE: &str = concat!("istio-operator:", env!("CARGO_PKG_VERSION"));
+
+/// Print what installs the operator.
+///
+/// That is the CRD, a namespace, an account with its rights, and a Deployment, in the order to apply them.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  istio-operator manifests | kubectl apply -f -
+  istio-operator manifests --image registry.example.com/istio-operator:1.2.3 | kubectl apply -f -")]
+pub(super) struct Args {
+    /// The namespace of the operator; that of Istio is said in the IstioOperator.
+    #[arg(long, value_name = "NAME", default_value = "istio-operator")]
+    namespace: String,
+    /// The image of the operator.
+    #[arg(long, value_name = "IMAGE", default_value = IMAGE)]
+    image: String,
+}
+
+pub(super) fn manifests(args: &Args, charts: &Charts) -> Result<(), Failure> {
+    let crd = crd()?;
+    let objects = operator(&args.namespace, &args.image, charts).map_err(Failure::input)?;
+    let bodies = objects.iter().map(|object| &object.body);
+    print(&documents(std::iter::once(&crd).chain(bodies)))
+}

@@ -1,0 +1,132 @@
+//! The command line: what each command reads, what it writes, and how it ends.
+//!
+//! Results go to standard output, everything else to standard error, one mistake on a line. The exit code is 0 for
+//! success, 1 for input that is wrong and 2 for a cluster that cannot be reached.
+
+mod manifests;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use istio_operator::api;
+use istio_operator::charts::{Charts, yaml};
+use serde_json::Value;
+
+/// Installs Istio from IstioOperator resources and keeps it as they say.
+#[derive(Parser)]
+#[command(
+    name = "istio-operator",
+    version,
+    after_help = "Examples:
+  istio-operator manifests | kubectl apply -f -
+
+Exit codes: 0 success, 1 wrong input, 2 the cluster cannot be reached."
+)]
+struct Cli {
+    /// Use the charts in DIR instead of those in the binary.
+    #[arg(long, global = true, value_name = "DIR")]
+    charts: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the CRD of the IstioOperator resource.
+    Crd,
+    Manifests(manifests::Args),
+}
+
+/// Why a command ends without its result.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The input is wrong: one line for each mistake.
+    #[error("{}", .0.join("\n"))]
+    Input(Vec<String>),
+    /// Standard output cannot be written.
+    #[error("cannot write the result: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl Failure {
+    fn input(mistake: impl Display) -> Self {
+        Self::Input(vec![mistake.to_string()])
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            // Whoever reads our output has seen enough, as `head` has.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Self::Input(_) | Self::Output(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return usage(&answer),
+    };
+    let Err(failure) = cli.execute() else {
+        return ExitCode::SUCCESS;
+    };
+    let code = failure.exit_code();
+    if code != ExitCode::SUCCESS {
+        complain(&failure);
+    }
+    code
+}
+
+/// Prints help or what is wrong with the arguments; clap's own exit code for the latter means something else here.
+fn usage(answer: &clap::Error) -> ExitCode {
+    let printed = answer.print();
+    if answer.use_stderr() || printed.is_err_and(|e| e.kind() != io::ErrorKind::BrokenPipe) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+impl Cli {
+    fn execute(self) -> Result<(), Failure> {
+        let charts = match &self.charts {
+            Some(dir) => Charts::from_dir(dir),
+            None => Charts::embedded(),
+        };
+        let charts = charts.map_err(Failure::input)?;
+        match self.command {
+            Command::Crd => print(&yaml::write(&crd()?)),
+            Command::Manifests(args) => manifests::manifests(&args, &charts),
+        }
+    }
+}
+
+fn crd() -> Result<Value, Failure> {
+    serde_json::to_value(api::crd()).map_err(Failure::input)
+}
+
+/// Writes a result to standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Writes a line to standard error. Where even that fails, nobody is left to tell.
+fn complain(line: &dyn Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Objects as a stream of YAML documents.
+fn documents<'a>(objects: impl IntoIterator<Item = &'a Value>) -> String {
+    let mut stream = String::new();
+    for object in objects {
+        stream.push_str("---\n");
+        stream.push_str(&yaml::write(object));
+    }
+    stream
+}

@@ -1,0 +1,21 @@
+//! The objects that install the operator itself.
+
+use serde_json::json;
+
+use super::{Object, RenderError, document};
+use crate::charts::Charts;
+
+const CHART: &str = "operator";
+
+/// Renders what runs the operator from `image` in `namespace`: the namespace, the account with its rights, and the
+/// Deployment, in the order in which they are applied. The CRD is not among them: it comes from [`crate::api::crd`].
+pub fn operator(namespace: &str, image: &str, charts: &Charts) -> Result<Vec<Object>, RenderError> {
+    let minor = charts.catalogue().default_version().minor;
+    let mut values = charts.defaults(CHART, minor)?;
+    values["image"] = image.into();
+    let mut objects = Vec::new();
+    for output in charts.execute(CHART, json!({ "values": values, "namespace": namespace }))? {
+        objects.extend(document::objects(&output)?);
+    }
+    Ok(objects)
+}
