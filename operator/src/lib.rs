@@ -7,6 +7,7 @@
 //! The modules stand in the order of that pipeline, and none imports one that stands later.
 
 pub mod api;
+pub mod apply;
 pub mod catalogue;
 pub mod charts;
 pub mod merge;

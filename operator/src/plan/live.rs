@@ -196,6 +196,13 @@ impl Live {
         self.objects.remove(key)
     }
 
+    /// Takes in that an object is on its way out.
+    pub fn mark_terminating(&mut self, key: &ObjectKey) {
+        if let Some(object) = self.objects.get_mut(key) {
+            object.terminating = true;
+        }
+    }
+
     /// The keys of all objects of a kind.
     #[must_use]
     pub fn keys_of(&self, group: &str, kind: &str) -> Vec<ObjectKey> {

@@ -43,7 +43,7 @@ pub struct Plan {
     /// Namespaces that have to exist before the first wave.
     pub namespaces: Vec<Namespace>,
     /// Objects to send, wave by wave; those of one wave go out together.
-    pub waves: Vec<Vec<Send>>,
+    pub waves: Vec<Vec<Sending>>,
     /// Objects to delete. Empty unless everything else is done.
     pub prune: Vec<Doomed>,
 }
@@ -88,7 +88,7 @@ pub struct Namespace {
 
 /// An object to send.
 #[derive(Debug)]
-pub struct Send {
+pub struct Sending {
     /// Index of its component in [`Plan::components`].
     pub component: usize,
     /// Its kind.
@@ -127,7 +127,7 @@ pub fn plan(merged: &Merged, rendered: Rendered, around: Surroundings<'_>) -> Pl
     let mut by_rank: Vec<_> = rendered.components.into_iter().enumerate().collect();
     by_rank.sort_by_key(|(index, component)| (order::rank(component.kind), *index));
 
-    let mut waves: BTreeMap<Role, Vec<Send>> = BTreeMap::new();
+    let mut waves: BTreeMap<Role, Vec<Sending>> = BTreeMap::new();
     let mut gaps: BTreeMap<ComponentKind, String> = BTreeMap::new();
     for (index, component) in by_rank {
         let parents = order::parents(component.kind);
@@ -200,7 +200,7 @@ pub fn view(cr: &CrKey, live: &Live, claims: &Claims) -> u64 {
 
 /// What happens to one object.
 enum Outcome {
-    Send(Send),
+    Send(Sending),
     Leave(ObjectKey, Decision),
 }
 
@@ -260,7 +260,7 @@ impl Step<'_> {
             }
             Need::Rollout | Need::Repair | Need::Reedit => {
                 let component = self.index;
-                return Outcome::Send(Send {
+                return Outcome::Send(Sending {
                     component,
                     kind,
                     key,
@@ -334,7 +334,7 @@ fn autoscaled(rendered: &Rendered) -> BTreeSet<(Option<String>, String)> {
 }
 
 /// The namespaces of what is sent that are not known to exist.
-fn namespaces(merged: &Merged, waves: &[Vec<Send>], live: &Live) -> Vec<Namespace> {
+fn namespaces(merged: &Merged, waves: &[Vec<Sending>], live: &Live) -> Vec<Namespace> {
     let sent = waves
         .iter()
         .flatten()

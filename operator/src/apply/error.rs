@@ -1,0 +1,256 @@
+//! Why the API server did not take a write, and what follows from it.
+
+use kube::core::Status;
+
+/// The longest text of the API server that is passed on; a refusal may quote whole values.
+const MAX_TEXT: usize = 512;
+
+/// Why one write did not happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// 404 for a kind: its CRD is not installed.
+    #[error("the cluster does not serve this kind")]
+    NotServed,
+    /// 404 for a namespace.
+    #[error("its namespace does not exist: {0}")]
+    NamespaceMissing(String),
+    /// 403 for a namespace that is on its way out; not a matter of rights.
+    #[error("its namespace is being deleted: {0}")]
+    NamespaceTerminating(String),
+    /// 422 for a field that cannot be changed in place, such as the selector of a Deployment.
+    #[error(
+        "a field of it cannot be changed in place; delete the object, and it is created again: {0}"
+    )]
+    Immutable(String),
+    /// 400 or 422: a value that the API server refuses.
+    #[error("the API server refuses its content: {0}")]
+    Invalid(String),
+    /// 500 without a reason: a field that the kind does not have, or one of the wrong type.
+    #[error("its content does not fit its kind: {0}")]
+    Malformed(String),
+    /// 413: more than the API server takes in one request.
+    #[error("it is too large: {0}")]
+    TooLarge(String),
+    /// 403: the operator lacks a right, or an admission plugin objects.
+    #[error("the operator may not write it: {0}")]
+    Forbidden(String),
+    /// 401: the operator's credentials are not accepted.
+    #[error("the API server does not accept the operator's credentials: {0}")]
+    Unauthorized(String),
+    /// 409: the object is another one than the one that was judged.
+    #[error("it changed meanwhile: {0}")]
+    Conflict(String),
+    /// 429 and 5xx: the API server, or a webhook that it has to ask, is not able to answer now.
+    #[error("the API server could not answer ({code}): {text}")]
+    Unavailable {
+        /// The HTTP status.
+        code: u16,
+        /// What it said.
+        text: String,
+    },
+    /// No answer within the time that a call may take.
+    #[error("the API server did not answer in time")]
+    TimedOut,
+    /// No connection, or one that broke.
+    #[error("the API server cannot be reached: {0}")]
+    Unreachable(String),
+    /// The kind is none that charts may render.
+    #[error("the operator does not manage objects of this kind")]
+    UnknownKind,
+    /// Another operator leads.
+    #[error("this operator is not the leader any more")]
+    NotLeader,
+}
+
+/// What an error means for the pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Something else has to come or go first; nobody has to act.
+    Wait,
+    /// Trying again may help by itself.
+    Retry,
+    /// Somebody has to change something: the CR, the charts, rights, or the cluster. Tried again slowly all the same,
+    /// because nobody tells us when that happened.
+    Permanent,
+}
+
+impl ApplyError {
+    /// What this error means for the pass.
+    #[must_use]
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::NamespaceMissing(_) | Self::NamespaceTerminating(_) => Class::Wait,
+            Self::Conflict(_)
+            | Self::Unavailable { .. }
+            | Self::TimedOut
+            | Self::Unreachable(_)
+            | Self::Unauthorized(_)
+            | Self::NotLeader => Class::Retry,
+            Self::NotServed
+            | Self::Immutable(_)
+            | Self::Invalid(_)
+            | Self::Malformed(_)
+            | Self::TooLarge(_)
+            | Self::Forbidden(_)
+            | Self::UnknownKind => Class::Permanent,
+        }
+    }
+
+    /// A stable word for metrics.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotServed => "NotServed",
+            Self::NamespaceMissing(_) => "NamespaceMissing",
+            Self::NamespaceTerminating(_) => "NamespaceTerminating",
+            Self::Immutable(_) => "Immutable",
+            Self::Invalid(_) => "Invalid",
+            Self::Malformed(_) => "Malformed",
+            Self::TooLarge(_) => "TooLarge",
+            Self::Forbidden(_) => "Forbidden",
+            Self::Unauthorized(_) => "Unauthorized",
+            Self::Conflict(_) => "Conflict",
+            Self::Unavailable { .. } => "Unavailable",
+            Self::TimedOut => "TimedOut",
+            Self::Unreachable(_) => "Unreachable",
+            Self::UnknownKind => "UnknownKind",
+            Self::NotLeader => "NotLeader",
+        }
+    }
+
+    /// Whether the API server says that the object is not there.
+    #[must_use]
+    pub fn is_gone(error: &kube::Error) -> bool {
+        matches!(error, kube::Error::Api(status) if status.code == 404)
+    }
+
+    /// Reads an answer. The code comes first, because a proxy or a missing kind answers without a reason.
+    fn of_status(status: &Status) -> Self {
+        let text = shorten(&status.message);
+        let says = |word: &str| status.message.contains(word);
+        match status.code {
+            401 => Self::Unauthorized(text),
+            403 if says("being terminated") => Self::NamespaceTerminating(text),
+            403 => Self::Forbidden(text),
+            404 if is_about_namespace(status) => Self::NamespaceMissing(text),
+            404 => Self::NotServed,
+            409 => Self::Conflict(text),
+            413 => Self::TooLarge(text),
+            422 if says("immutable") || says("updates to") => Self::Immutable(text),
+            400 | 422 => Self::Invalid(text),
+            500 if says("failed to create typed patch object") || says("unknown field") => {
+                Self::Malformed(text)
+            }
+            code => Self::Unavailable { code, text },
+        }
+    }
+}
+
+impl From<kube::Error> for ApplyError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::of_status(&status),
+            // An answer that cannot be read says nothing about the object.
+            other => Self::Unreachable(shorten(&other.to_string())),
+        }
+    }
+}
+
+fn is_about_namespace(status: &Status) -> bool {
+    let kind = status.details.as_ref().map(|details| details.kind.as_str());
+    kind == Some("namespaces") || status.message.starts_with("namespaces ")
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Answers as kube-apiserver 1.36 gives them to applies.
+    #[test]
+    fn answers_are_classified() {
+        let cases = [
+            (404, "404 page not found", "NotServed", Class::Permanent),
+            (
+                404,
+                r#"namespaces "mesh" not found"#,
+                "NamespaceMissing",
+                Class::Wait,
+            ),
+            (
+                403,
+                r#"configmaps "istio" is forbidden: unable to create new content in namespace mesh because it is being terminated"#,
+                "NamespaceTerminating",
+                Class::Wait,
+            ),
+            (
+                403,
+                r#"roles.rbac.authorization.k8s.io "istiod" is forbidden: user cannot patch resource"#,
+                "Forbidden",
+                Class::Permanent,
+            ),
+            (
+                422,
+                r#"Deployment.apps "istiod" is invalid: spec.selector: Invalid value: {}: field is immutable"#,
+                "Immutable",
+                Class::Permanent,
+            ),
+            (
+                422,
+                r#"Service "x" is invalid: spec.ports: Required value"#,
+                "Invalid",
+                Class::Permanent,
+            ),
+            (
+                500,
+                "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec.x: field not declared in schema",
+                "Malformed",
+                Class::Permanent,
+            ),
+            (
+                500,
+                "etcdserver: request timed out",
+                "Unavailable",
+                Class::Retry,
+            ),
+            (
+                503,
+                "the server is currently unable to handle the request",
+                "Unavailable",
+                Class::Retry,
+            ),
+            (429, "too many requests", "Unavailable", Class::Retry),
+            (
+                409,
+                "the UID in the precondition does not match",
+                "Conflict",
+                Class::Retry,
+            ),
+            (413, "limit is 3145728", "TooLarge", Class::Permanent),
+            (401, "Unauthorized", "Unauthorized", Class::Retry),
+            (400, "cannot be handled", "Invalid", Class::Permanent),
+        ];
+        for (code, message, reason, class) in cases {
+            let status = Status::failure(message, "").with_code(code);
+            let error = ApplyError::from(kube::Error::Api(status.boxed()));
+            assert_eq!(
+                (error.reason(), error.class()),
+                (reason, class),
+                "{code} {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        let cut = shorten(&"ä".repeat(600));
+        assert_eq!(cut.chars().count(), MAX_TEXT + 1);
+        assert_eq!(shorten("short"), "short");
+    }
+}

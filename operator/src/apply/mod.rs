@@ -1,0 +1,305 @@
+//! [`Plan`] → [`Applied`]: the plan's writes are sent, and every object gets a verdict.
+//!
+//! The only stage that writes objects. A refusal is data, not an early return: it holds back what comes later in the
+//! same component, and nothing else, so that status always sees the whole picture.
+
+mod error;
+mod send;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use futures::{StreamExt, stream};
+
+pub use error::{ApplyError, Class};
+pub use send::Sender;
+
+use crate::api::ComponentKind;
+use crate::plan::{
+    CrKey, Decision, Doomed, Ledger, Live, LiveObject, Need, Plan, Planned, Removal, Sending, Sent,
+};
+use crate::render::ObjectKey;
+
+/// Calls that are under way at once. Enough to hide the latency of one, few enough to stay below the share that the API
+/// server's priority levels give one client.
+const PARALLEL: usize = 8;
+
+/// What became of a plan. Only [`apply`] makes one.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// The components, in the order of the plan.
+    pub components: Vec<AppliedComponent>,
+    /// Objects that were to be deleted and could not be.
+    pub unpruned: Vec<(ObjectKey, ApplyError)>,
+    /// How many writes were sent, refused ones included.
+    pub writes: usize,
+    answers: Vec<Answer>,
+    deleted: Vec<(ObjectKey, bool)>,
+}
+
+/// What became of one component.
+#[derive(Clone, Debug)]
+pub struct AppliedComponent {
+    /// Which component this is.
+    pub kind: ComponentKind,
+    /// The name of its workload; empty for base.
+    pub name: String,
+    /// Its objects.
+    pub objects: Vec<(ObjectKey, Verdict)>,
+}
+
+/// What happened to one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The cluster held it as it should be.
+    Unchanged,
+    /// It was sent and taken.
+    Applied,
+    /// It belongs to another living CR that renders it too.
+    Shared(CrKey),
+    /// Something else has to happen first.
+    Waiting(String),
+    /// Somebody keeps changing it, so it is left alone for a while.
+    Contested {
+        /// The field manager that holds the field.
+        manager: String,
+        /// The field.
+        field: String,
+    },
+    /// It was sent and not taken.
+    Refused(ApplyError),
+}
+
+#[derive(Clone, Debug)]
+struct Answer {
+    key: ObjectKey,
+    sent: Sent,
+    need: Need,
+    live: LiveObject,
+}
+
+/// Sends what `plan` says, wave by wave, then deletes what it says.
+pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
+    let Plan {
+        components,
+        namespaces,
+        waves,
+        prune,
+    } = plan;
+    let mut missing = BTreeMap::new();
+    for namespace in namespaces {
+        if let Err(error) = sender.ensure(&namespace).await {
+            missing.insert(namespace.name, error);
+        }
+    }
+    let mut applied = Applied::default();
+    for component in components {
+        applied.components.push(decided(sender, component).await);
+    }
+    let mut held = BTreeMap::new();
+    for wave in waves {
+        let results = send_wave(sender, wave, &missing, &held).await;
+        for (send, result) in results {
+            if let Err(Verdict::Refused(_)) = result {
+                held.entry(send.component)
+                    .or_insert_with(|| format!("{} was refused", send.key));
+            }
+            applied.take(send, result);
+        }
+    }
+    if !prune.is_empty() {
+        applied.unpruned = delete(sender, &prune, &mut applied.deleted).await;
+        applied.writes += prune.len();
+    }
+    applied
+}
+
+/// What became of the deletes of a [`Removal`]. Only [`remove`] makes one.
+#[derive(Clone, Debug, Default)]
+pub struct Removed {
+    /// Objects that could not be deleted.
+    pub refused: Vec<(ObjectKey, ApplyError)>,
+    deleted: Vec<(ObjectKey, bool)>,
+}
+
+/// Deletes what can be deleted now.
+pub async fn remove(sender: &Sender, removal: &Removal) -> Removed {
+    let mut removed = Removed::default();
+    removed.refused = delete(sender, &removal.now, &mut removed.deleted).await;
+    removed
+}
+
+impl Removed {
+    /// Takes the answers into what is known of the cluster, ahead of the watches.
+    pub fn remember(&mut self, live: &mut Live, ledger: &mut Ledger) {
+        forget(std::mem::take(&mut self.deleted), live, ledger);
+    }
+}
+
+impl Applied {
+    /// Takes the answers into what is known of the cluster, ahead of the watches.
+    pub fn remember(&mut self, live: &mut Live, ledger: &mut Ledger, now: Instant) {
+        for Answer {
+            key,
+            sent,
+            need,
+            live: object,
+        } in std::mem::take(&mut self.answers)
+        {
+            ledger.note(key.clone(), sent, need, &object, now);
+            live.put_answer(key, object);
+        }
+        forget(std::mem::take(&mut self.deleted), live, ledger);
+    }
+
+    /// All objects with their verdicts.
+    pub fn objects(&self) -> impl Iterator<Item = &(ObjectKey, Verdict)> {
+        self.components
+            .iter()
+            .flat_map(|component| &component.objects)
+    }
+
+    /// All writes that were not taken.
+    pub fn refusals(&self) -> impl Iterator<Item = (&ObjectKey, &ApplyError)> {
+        let refused = self.objects().filter_map(|(key, verdict)| match verdict {
+            Verdict::Refused(error) => Some((key, error)),
+            _ => None,
+        });
+        refused.chain(self.unpruned.iter().map(|(key, error)| (key, error)))
+    }
+
+    /// Whether the cluster held everything as it should be, so that nothing was sent and nothing waits.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let is_up = |verdict: &Verdict| matches!(verdict, Verdict::Unchanged | Verdict::Shared(_));
+        self.writes == 0 && self.objects().all(|(_, verdict)| is_up(verdict))
+    }
+
+    fn take(&mut self, send: Sending, result: Result<LiveObject, Verdict>) {
+        let Sending {
+            component,
+            key,
+            sent,
+            need,
+            ..
+        } = send;
+        let verdict = result
+            .as_ref()
+            .map_or_else(Verdict::clone, |_| Verdict::Applied);
+        if !matches!(verdict, Verdict::Waiting(_)) {
+            self.writes += 1;
+        }
+        self.components[component]
+            .objects
+            .push((key.clone(), verdict));
+        if let Ok(live) = result {
+            self.answers.push(Answer {
+                key,
+                sent,
+                need,
+                live,
+            });
+        }
+    }
+}
+
+/// The verdicts that the plan itself reached.
+async fn decided(sender: &Sender, planned: Planned) -> AppliedComponent {
+    let Planned {
+        kind,
+        name,
+        keys: _,
+        decided,
+    } = planned;
+    let mut objects = Vec::new();
+    for (key, decision) in decided {
+        let verdict = match decision {
+            Decision::Unchanged => Verdict::Unchanged,
+            Decision::Shared(owner) => Verdict::Shared(owner),
+            Decision::Waiting(why) => Verdict::Waiting(why),
+            Decision::Unsupported => Verdict::Refused(ApplyError::UnknownKind),
+            Decision::Contested(body) => match sender.rival(&key, &body).await {
+                Err(error) => Verdict::Refused(error),
+                Ok(rival) => {
+                    let unknown = || ("unknown".to_owned(), "a field that was removed".to_owned());
+                    let (manager, field) = rival.unwrap_or_else(unknown);
+                    Verdict::Contested { manager, field }
+                }
+            },
+        };
+        objects.push((key, verdict));
+    }
+    AppliedComponent {
+        kind,
+        name,
+        objects,
+    }
+}
+
+/// Sends one wave, except what its namespace or an earlier refusal in its component holds back.
+async fn send_wave(
+    sender: &Sender,
+    wave: Vec<Sending>,
+    missing: &BTreeMap<String, ApplyError>,
+    held: &BTreeMap<usize, String>,
+) -> Vec<(Sending, Result<LiveObject, Verdict>)> {
+    let calls = wave.into_iter().map(|send| async move {
+        let namespace = send
+            .key
+            .namespace
+            .as_ref()
+            .and_then(|name| missing.get(name));
+        let result = if let Some(error) = namespace {
+            Err(Verdict::Refused(error.clone()))
+        } else if let Some(why) = held.get(&send.component) {
+            Err(Verdict::Waiting(why.clone()))
+        } else {
+            sender.apply(&send).await.map_err(Verdict::Refused)
+        };
+        (send, result)
+    });
+    stream::iter(calls)
+        .buffer_unordered(PARALLEL)
+        .collect()
+        .await
+}
+
+/// Deletes objects in the order given; gives those that could not be deleted.
+async fn delete(
+    sender: &Sender,
+    doomed: &[Doomed],
+    deleted: &mut Vec<(ObjectKey, bool)>,
+) -> Vec<(ObjectKey, ApplyError)> {
+    let ranks: BTreeSet<_> = doomed
+        .iter()
+        .map(|doomed| doomed.kind.role.removal_rank())
+        .collect();
+    let mut refused = Vec::new();
+    for rank in ranks {
+        let of_rank = doomed
+            .iter()
+            .filter(|doomed| doomed.kind.role.removal_rank() == rank);
+        let calls =
+            of_rank.map(|doomed| async { (doomed.key.clone(), sender.delete(doomed).await) });
+        let mut results = stream::iter(calls).buffer_unordered(PARALLEL);
+        while let Some((key, result)) = results.next().await {
+            match result {
+                Ok(is_gone) => deleted.push((key, is_gone)),
+                Err(error) => refused.push((key, error)),
+            }
+        }
+    }
+    refused
+}
+
+/// Takes in which objects are gone, or going.
+fn forget(deleted: Vec<(ObjectKey, bool)>, live: &mut Live, ledger: &mut Ledger) {
+    for (key, is_gone) in deleted {
+        ledger.forget(&key);
+        if is_gone {
+            live.remove(&key);
+        } else {
+            live.mark_terminating(&key);
+        }
+    }
+}

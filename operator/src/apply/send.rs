@@ -1,0 +1,169 @@
+//! One call to the API server: the only place that writes objects.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Namespace as LiveNamespace;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::discovery::Scope;
+use kube::core::{ApiResource, ObjectMeta};
+use kube::{Client, core::GroupVersionKind};
+use serde_json::Value;
+
+use super::ApplyError;
+use crate::plan::{Doomed, Kind, LiveObject, MANAGER, Namespace, Sending, rival};
+use crate::render::ObjectKey;
+
+/// The longest that one call may take. The API server gives up a write after 34 s, webhooks included, and the client
+/// itself has no limit for an answer that never comes.
+const CALL_LIMIT: Duration = Duration::from_secs(45);
+
+/// Sends writes, while this process may.
+#[derive(Clone)]
+pub struct Sender {
+    client: Client,
+    may_write: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").finish_non_exhaustive()
+    }
+}
+
+impl Kind {
+    /// What kube needs to know to call this kind.
+    #[must_use]
+    pub fn resource(&self) -> ApiResource {
+        let gvk = GroupVersionKind::gvk(self.group, self.version, self.kind);
+        ApiResource::from_gvk_with_plural(&gvk, self.plural)
+    }
+}
+
+impl Sender {
+    /// A sender that asks `may_write` before each write, so that an operator that lost its lease writes nothing more.
+    #[must_use]
+    pub fn new(client: Client, may_write: Arc<dyn Fn() -> bool + Send + Sync>) -> Self {
+        Self { client, may_write }
+    }
+
+    /// The client that the calls go through.
+    #[must_use]
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Runs one write within the time limit.
+    pub async fn write<T>(
+        &self,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, ApplyError> {
+        if !(self.may_write)() {
+            return Err(ApplyError::NotLeader);
+        }
+        self.limit(call).await
+    }
+
+    /// Applies one object. The answer carries metadata only: it is all that is needed to notice later changes.
+    pub(super) async fn apply(&self, send: &Sending) -> Result<LiveObject, ApplyError> {
+        let api = self.api(send.kind, &send.key);
+        // Forced, because what a chart renders is ours; what is not was left out by the plan.
+        let params = PatchParams::apply(MANAGER).validation_strict().force();
+        let patch = Patch::Apply(&send.body);
+        let call = api.patch_metadata(&send.key.name, &params, &patch);
+        let answer = self.write(call).await?;
+        Ok(LiveObject::read(send.kind.kind, &answer.metadata))
+    }
+
+    /// Deletes the very object that was judged; gives whether it is gone already.
+    pub(super) async fn delete(&self, doomed: &Doomed) -> Result<bool, ApplyError> {
+        let api = self.api(doomed.kind, &doomed.key);
+        let uid = Some(doomed.uid.clone());
+        let preconditions = Preconditions {
+            uid,
+            resource_version: None,
+        };
+        let params = DeleteParams::background().preconditions(preconditions);
+        let name = &doomed.key.name;
+        let call = async {
+            match api.delete(name, &params).await {
+                Err(error) if ApplyError::is_gone(&error) => Ok(true),
+                // An answer without the object, or with one that is not on its way out, means that it is gone.
+                answer => answer.map(|answer| {
+                    let object = answer.left();
+                    object.is_none_or(|object| object.metadata.deletion_timestamp.is_none())
+                }),
+            }
+        };
+        self.write(call).await
+    }
+
+    /// Creates a namespace unless it exists.
+    pub(super) async fn ensure(&self, namespace: &Namespace) -> Result<(), ApplyError> {
+        let api: Api<LiveNamespace> = Api::all(self.client.clone());
+        if self
+            .limit(api.get_metadata_opt(&namespace.name))
+            .await?
+            .is_some()
+        {
+            return Ok(());
+        }
+        let label = |network: &String| ("topology.istio.io/network".to_owned(), network.clone());
+        let labels = namespace.network.iter().map(label).collect();
+        let body = LiveNamespace {
+            metadata: ObjectMeta {
+                name: Some(namespace.name.clone()),
+                labels: Some(labels),
+                ..ObjectMeta::default()
+            },
+            ..LiveNamespace::default()
+        };
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..Default::default()
+        };
+        let call = async {
+            match api.create(&params, &body).await {
+                Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+                other => other.map(drop),
+            }
+        };
+        self.write(call).await
+    }
+
+    /// Who else holds a field that `body` sets.
+    pub(super) async fn rival(
+        &self,
+        key: &ObjectKey,
+        body: &Value,
+    ) -> Result<Option<(String, String)>, ApplyError> {
+        let Some(kind) = Kind::of(key) else {
+            return Ok(None);
+        };
+        let api = self.api(kind, key);
+        let live = self.limit(api.get_metadata_opt(&key.name)).await?;
+        let entries = live
+            .and_then(|live| live.metadata.managed_fields)
+            .unwrap_or_default();
+        Ok(rival(body, &entries))
+    }
+
+    fn api(&self, kind: &Kind, key: &ObjectKey) -> Api<DynamicObject> {
+        let scope = if kind.namespaced {
+            Scope::Namespaced
+        } else {
+            Scope::Cluster
+        };
+        let api = Api::dynamic(self.client.clone(), &kind.resource(), &scope);
+        api.constrain(key.namespace.as_deref().unwrap_or_default())
+    }
+
+    async fn limit<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, ApplyError> {
+        match tokio::time::timeout(CALL_LIMIT, call).await {
+            Ok(answer) => answer.map_err(ApplyError::from),
+            Err(_) => Err(ApplyError::TimedOut),
+        }
+    }
+}
