@@ -10,7 +10,7 @@ const IMAGE: &str = concat!("istio-operator:", env!("CARGO_PKG_VERSION"));
 
 /// Print what installs the operator.
 ///
-/// That is the CRD, a namespace, an account with its rights, and a Deployment, in the order to apply them.
+/// That is the CRD, a namespace, an account with its rights, and a Deployment.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   istio-operator manifests | kubectl apply -f -

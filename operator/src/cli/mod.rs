@@ -4,6 +4,7 @@
 //! success, 1 for input that is wrong and 2 for a cluster that cannot be reached.
 
 mod manifests;
+mod render;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -22,6 +23,7 @@ use serde_json::Value;
     version,
     after_help = "Examples:
   istio-operator manifests | kubectl apply -f -
+  istio-operator render -f istio.yaml | kubectl diff -f -
 
 Exit codes: 0 success, 1 wrong input, 2 the cluster cannot be reached."
 )]
@@ -35,6 +37,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Render(render::Args),
     /// Print the CRD of the IstioOperator resource.
     Crd,
     Manifests(manifests::Args),
@@ -99,6 +102,7 @@ impl Cli {
         };
         let charts = charts.map_err(Failure::input)?;
         match self.command {
+            Command::Render(args) => render::render(&args, &charts),
             Command::Crd => print(&yaml::write(&crd()?)),
             Command::Manifests(args) => manifests::manifests(&args, &charts),
         }

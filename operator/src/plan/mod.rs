@@ -26,6 +26,7 @@ pub use claims::Claims;
 pub use kinds::{KINDS, Kind, Role};
 pub use ledger::{Ledger, Need, Sent};
 pub use live::{Live, LiveObject, Progress, WatchedSpec, WatchedStatus, Workload};
+pub use order::in_apply_order;
 pub use owner::{CrKey, MANAGER, MAX_NAME, OWNER, Ownership};
 pub use ownership::{Holdings, rival};
 pub use prune::{Doomed, Removal, removal};

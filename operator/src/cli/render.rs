@@ -1,0 +1,125 @@
+//! `istio-operator render`: the objects of one IstioOperator, without a cluster.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use clap::ValueEnum;
+use istio_operator::api::{IstioOperator, Mistake};
+use istio_operator::charts::Charts;
+use istio_operator::merge::merge;
+use istio_operator::plan::in_apply_order;
+use istio_operator::render::{Object, render as execute};
+use serde_json::{Value, json};
+
+use super::{Failure, complain, documents, print};
+
+/// Print the objects of an IstioOperator, in the order to apply them.
+///
+/// Nothing is sent to a cluster. Labels that tell the owner are missing: only applying adds them.
+/// Mistakes in the file and warnings go to standard error, one per line, each with its path.
+#[derive(clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "Examples:
+  istio-operator render -f istio.yaml
+  istio-operator render -f istio.yaml --istio-version 1.30 | kubectl diff -f -
+  kubectl get iop istio -n istio-system -o yaml | istio-operator render -f - -o json"
+)]
+pub(super) struct Args {
+    /// The file with the IstioOperator; - for standard input.
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+    /// The Istio version whose charts are used, whatever the file says.
+    #[arg(long, value_name = "VERSION")]
+    istio_version: Option<String>,
+    /// How to print the objects.
+    #[arg(short, long, value_enum, default_value_t = Format::Yaml)]
+    output: Format,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// One document for each object.
+    Yaml,
+    /// One List of all objects.
+    Json,
+}
+
+pub(super) fn render(args: &Args, charts: &Charts) -> Result<(), Failure> {
+    let cr = read(&args.file)?;
+    let merged =
+        merge(&cr, args.istio_version.as_deref(), charts).map_err(|mistakes| all(&mistakes))?;
+    merged.warnings.iter().for_each(warn);
+    let rendered = execute(&merged, charts).map_err(|mistakes| all(&mistakes))?;
+    rendered.warnings.iter().for_each(warn);
+    print(&args.output.of(&in_apply_order(&rendered)))
+}
+
+impl Format {
+    fn of(self, objects: &[&Object]) -> String {
+        let bodies = objects.iter().map(|object| &object.body);
+        match self {
+            Self::Yaml => documents(bodies),
+            Self::Json => {
+                let items: Vec<_> = bodies.collect();
+                let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
+                format!("{list:#}\n")
+            }
+        }
+    }
+}
+
+fn all(mistakes: &[impl Display]) -> Failure {
+    Failure::Input(mistakes.iter().map(ToString::to_string).collect())
+}
+
+fn warn(warning: &Mistake) {
+    complain(&format_args!("warning: {warning}"));
+}
+
+/// Reads the one IstioOperator of a file.
+fn read(file: &Path) -> Result<IstioOperator, Failure> {
+    let text = if file == Path::new("-") {
+        io::read_to_string(io::stdin())
+    } else {
+        fs::read_to_string(file)
+    };
+    let text = text.map_err(|error| error.to_string());
+    let cr = text.and_then(|text| decode(&text));
+    cr.map_err(|problem| Failure::input(format_args!("{}: {problem}", file.display())))
+}
+
+/// Decodes the one IstioOperator of a YAML text. Its spec may be anything: judging that is the next stage's work.
+fn decode(text: &str) -> Result<IstioOperator, String> {
+    let documents = documents_of(text).map_err(|error| error.to_string())?;
+    let found = documents.len();
+    let Ok([mut document]) = <[Value; 1]>::try_from(documents) else {
+        return Err(format!(
+            "expected one IstioOperator, found {found} documents"
+        ));
+    };
+    for (field, expected) in [("apiVersion", API_VERSION), ("kind", "IstioOperator")] {
+        match document.get(field) {
+            Some(Value::String(value)) if value == expected => {}
+            Some(value) => return Err(format!("{field}: expected {expected}, found {value}")),
+            None => return Err(format!("{field}: expected {expected}, found nothing")),
+        }
+    }
+    // A name is needed to store a CR, not to render it.
+    if document.get("metadata").is_none_or(Value::is_null) {
+        document["metadata"] = json!({});
+    }
+    serde_json::from_value(document).map_err(|error| format!("metadata: {error}"))
+}
+
+const API_VERSION: &str = "install.istio.io/v1alpha1";
+
+/// The documents of a YAML text that are not empty. Booleans and octal numbers are those of YAML 1.1, as in kubectl.
+fn documents_of(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
+    let options = serde_saphyr::options! {
+        legacy_octal_numbers: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_multiple_with_options(text, options)
+}

@@ -1,0 +1,200 @@
+//! The command line as users see it: the real binary, its output, its messages and its exit codes.
+
+#![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+
+use std::io::{Read, Write};
+use std::process::{Command, Output, Stdio};
+
+use istio_operator::charts::yaml;
+use serde_json::{Value, json};
+
+const CHARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts");
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_istio-operator"));
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    command(args).output().unwrap()
+}
+
+/// Runs a command that has to succeed without a word on standard error.
+fn succeed(args: &[&str]) -> String {
+    let output = run(args);
+    assert_eq!(text(&output.stderr), "", "{args:?}");
+    assert!(output.status.success(), "{args:?}");
+    text(&output.stdout)
+}
+
+fn run_on(input: &str, args: &[&str]) -> Output {
+    let mut child = command(args).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    drop(stdin);
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// What was printed to standard error by a command that refuses its input.
+fn refusal(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(text(&output.stdout), "");
+    text(&output.stderr)
+}
+
+fn documents(stream: &str) -> Vec<Value> {
+    let documents = stream.split("---\n").filter(|text| !text.is_empty());
+    documents.map(|text| yaml::parse(text).unwrap()).collect()
+}
+
+/// A CR that enables one gateway and nothing else, as YAML.
+fn gateway(spec: &Value) -> String {
+    let mut cr = json!({
+        "apiVersion": "install.istio.io/v1alpha1",
+        "kind": "IstioOperator",
+        "metadata": {"name": "gateways"},
+        "spec": {"components": {"base": {"enabled": false}, "pilot": {"enabled": false}}},
+    });
+    istio_operator::charts::tree::merge_over(&mut cr["spec"], spec.clone());
+    yaml::write(&cr)
+}
+
+#[test]
+fn render_reads_standard_input() {
+    let output = run_on(&gateway(&json!({})), &["render", "-f", "-"]);
+    assert_eq!(text(&output.stderr), "");
+    let objects = documents(&text(&output.stdout));
+    let kinds: Vec<_> = objects
+        .iter()
+        .map(|object| object["kind"].as_str().unwrap())
+        .collect();
+    let config = ["Role", "RoleBinding", "Service", "ServiceAccount"];
+    let workloads = ["HorizontalPodAutoscaler", "Deployment"];
+    assert_eq!(kinds, [&config[..], &workloads[..]].concat());
+}
+
+#[test]
+fn istio_version_beats_the_file() {
+    let spec = json!({"version": "1.31", "tag": "1.31.0"});
+    let args = ["render", "-f", "-", "--istio-version", "1.26"];
+    let objects = documents(&text(&run_on(&gateway(&spec), &args).stdout));
+    let deployment = objects
+        .iter()
+        .find(|object| object["kind"] == "Deployment")
+        .unwrap();
+    assert_eq!(
+        deployment["metadata"]["labels"]["app.kubernetes.io/version"],
+        "1.26.8"
+    );
+    let image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+        .as_str()
+        .unwrap();
+    assert!(image.ends_with(":1.31.0"), "{image}");
+}
+
+#[test]
+fn charts_of_a_directory_replace_the_embedded_ones() {
+    let input = gateway(&json!({}));
+    let embedded = run_on(&input, &["render", "-f", "-"]);
+    let read = run_on(&input, &["render", "-f", "-", "--charts", CHARTS]);
+    assert_eq!(text(&read.stderr), "");
+    assert_eq!(read.stdout, embedded.stdout);
+
+    let absent = run_on(&input, &["--charts", "no/such/charts", "render", "-f", "-"]);
+    assert!(refusal(&absent).contains("no/such/charts"));
+}
+
+#[test]
+fn a_file_that_is_no_istio_operator_is_refused() {
+    let cases = [
+        ("a: [", "-: unclosed bracket"),
+        ("", "-: expected one IstioOperator, found 0 documents"),
+        (
+            "kind: A\n---\nkind: B\n",
+            "-: expected one IstioOperator, found 2 documents",
+        ),
+        (
+            "apiVersion: v1\nkind: Service\n",
+            "-: apiVersion: expected install.istio.io/v1alpha1",
+        ),
+        (
+            "apiVersion: install.istio.io/v1alpha1\nkind: Istio\n",
+            "-: kind: expected IstioOperator",
+        ),
+    ];
+    for (input, message) in cases {
+        let refusal = refusal(&run_on(input, &["render", "-f", "-"]));
+        assert!(refusal.starts_with(message), "{refusal}");
+    }
+    let absent = refusal(&run(&["render", "-f", "no/such/file.yaml"]));
+    assert!(absent.starts_with("no/such/file.yaml: "), "{absent}");
+}
+
+#[test]
+fn wrong_arguments_are_wrong_input() {
+    for args in [
+        &["nonsense"][..],
+        &["render"],
+        &["render", "-f", "-", "-o", "xml"],
+        &[],
+    ] {
+        let refusal = refusal(&run(args));
+        assert!(
+            refusal.contains("--help") || refusal.contains("Usage:"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_stops_is_no_error() {
+    let mut child = command(&["crd"]).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 10]).unwrap();
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(text(&output.stderr), "");
+    assert!(output.status.success(), "{}", output.status);
+}
+
+#[test]
+fn crd_is_the_checked_in_one() {
+    let checked_in = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../crds/install.istio.io_istiooperators.yaml"
+    );
+    let checked_in: Value = yaml::parse(&std::fs::read_to_string(checked_in).unwrap()).unwrap();
+    assert_eq!(documents(&succeed(&["crd"])), [checked_in]);
+}
+
+#[test]
+fn help_lists_every_command_with_examples() {
+    let help = succeed(&["--help"]);
+    for word in ["render", "crd", "manifests", "Examples:", "Exit codes:"] {
+        assert!(help.contains(word), "{word} in {help}");
+    }
+    for command in ["render", "crd", "manifests"] {
+        let help = succeed(&[command, "--help"]);
+        assert!(
+            help.contains(&format!("Usage: istio-operator {command}")),
+            "{help}"
+        );
+        let longest = help.lines().map(str::len).max();
+        assert!(longest <= Some(110), "{help}");
+    }
+}
+
+#[test]
+fn version_is_that_of_the_package() {
+    let expected = concat!("istio-operator ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(succeed(&["--version"]), expected);
+}
