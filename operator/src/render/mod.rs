@@ -5,6 +5,9 @@
 mod document;
 mod object;
 mod operator;
+mod overlay;
+mod settings;
+mod strategic;
 mod values;
 
 use std::collections::BTreeMap;
@@ -86,8 +89,9 @@ const LARGEST_OBJECT: usize = 1536 * 1024;
 pub fn render(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderError>> {
     let mut errors = Vec::new();
     let mut components = Vec::new();
+    let mut warnings = Vec::new();
     for component in &merged.components {
-        match render_component(merged, component, charts) {
+        match render_component(merged, component, charts, &mut warnings) {
             Ok(rendered) => components.push(rendered),
             Err(error) => errors.push(error),
         }
@@ -107,6 +111,7 @@ fn render_component(
     merged: &Merged,
     component: &Component,
     charts: &Charts,
+    warnings: &mut Vec<Mistake>,
 ) -> Result<RenderedComponent, RenderError> {
     let chart = values::chart_of(component.kind);
     let chart_values = values::chart_values(
@@ -118,7 +123,7 @@ fn render_component(
     let context = json!({
         "values": chart_values.values,
         "own": chart_values.own,
-        "userValues": chart_values.user,
+        "userValues": component.values,
         "name": component.name,
         "namespace": component.namespace,
         "revision": merged.revision,
@@ -131,6 +136,8 @@ fn render_component(
     for output in charts.execute(chart, context)? {
         objects.extend(document::objects(&output)?);
     }
+    settings::apply(merged, component, &mut objects, warnings)?;
+    overlay::apply(component, &mut objects, warnings)?;
     Ok(RenderedComponent {
         kind: component.kind,
         name: component.name.clone(),

@@ -1,0 +1,383 @@
+//! The `k8s` block of a component, laid over the objects that its chart rendered.
+//!
+//! Each field but `overlays` becomes a strategic merge patch on the objects of one kind and name (upstream's
+//! `postprocess.go` since 1.24). A field that finds no such object changes nothing, which is a warning here.
+
+use serde_json::{Value, json};
+
+use super::{Object, RenderError, strategic};
+use crate::api::{ComponentKind, Mistake};
+use crate::merge::{Component, Merged};
+
+/// The objects that a field patches.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    /// The Deployment or DaemonSet of the component.
+    Workload,
+    /// An object of this kind with the workload's name.
+    Beside(&'static str),
+    /// Nothing: upstream reads the field and does nothing with it.
+    Nothing,
+}
+
+/// Where a field's value goes in the patch.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// Under these keys of the object.
+    At(&'static [&'static str]),
+    /// In the component's container, under this key.
+    Container(&'static str),
+}
+
+const POD: &[&str] = &["spec", "template", "spec"];
+
+/// What each field of the block patches (facts: upstream's `postprocess.go`, the same in every minor since 1.24).
+const FIELDS: [(&str, Target, Place); 18] = [
+    (
+        "affinity",
+        Target::Workload,
+        Place::At(&["spec", "template", "spec", "affinity"]),
+    ),
+    ("env", Target::Workload, Place::Container("env")),
+    (
+        "hpaSpec",
+        Target::Beside("HorizontalPodAutoscaler"),
+        Place::At(&["spec"]),
+    ),
+    (
+        "imagePullPolicy",
+        Target::Workload,
+        Place::Container("imagePullPolicy"),
+    ),
+    (
+        "nodeSelector",
+        Target::Workload,
+        Place::At(&["spec", "template", "spec", "nodeSelector"]),
+    ),
+    (
+        "podAnnotations",
+        Target::Workload,
+        Place::At(&["spec", "template", "metadata", "annotations"]),
+    ),
+    (
+        BUDGET,
+        Target::Beside("PodDisruptionBudget"),
+        Place::At(&["spec"]),
+    ),
+    (
+        "priorityClassName",
+        Target::Workload,
+        Place::At(&["spec", "template", "spec", "priorityClassName"]),
+    ),
+    (
+        "readinessProbe",
+        Target::Workload,
+        Place::Container("readinessProbe"),
+    ),
+    (
+        "replicaCount",
+        Target::Workload,
+        Place::At(&["spec", "replicas"]),
+    ),
+    ("resources", Target::Workload, Place::Container("resources")),
+    (
+        "securityContext",
+        Target::Workload,
+        Place::At(&["spec", "template", "spec", "securityContext"]),
+    ),
+    ("service", Target::Beside("Service"), Place::At(&["spec"])),
+    (
+        "serviceAnnotations",
+        Target::Beside("Service"),
+        Place::At(&["metadata", "annotations"]),
+    ),
+    (
+        "strategy",
+        Target::Workload,
+        Place::At(&["spec", "strategy"]),
+    ),
+    (
+        "tolerations",
+        Target::Workload,
+        Place::At(&["spec", "template", "spec", "tolerations"]),
+    ),
+    (
+        "volumeMounts",
+        Target::Nothing,
+        Place::Container("volumeMounts"),
+    ),
+    ("volumes", Target::Nothing, Place::At(POD)),
+];
+
+/// The field whose patch needs more than a merge.
+const BUDGET: &str = "podDisruptionBudget";
+
+/// The kind of a component's workload and the container in it that settings are for; none for base.
+const fn workload(kind: ComponentKind) -> Option<(&'static str, &'static str)> {
+    match kind {
+        ComponentKind::Base => None,
+        ComponentKind::Pilot => Some(("Deployment", "discovery")),
+        ComponentKind::IngressGateways | ComponentKind::EgressGateways => {
+            Some(("Deployment", "istio-proxy"))
+        }
+        ComponentKind::Cni => Some(("DaemonSet", "install-cni")),
+        ComponentKind::Ztunnel => Some(("DaemonSet", "istio-proxy")),
+    }
+}
+
+/// Patches the objects of a component with its `k8s` block; settings that change nothing become warnings.
+pub(super) fn apply(
+    merged: &Merged,
+    component: &Component,
+    objects: &mut [Object],
+    warnings: &mut Vec<Mistake>,
+) -> Result<(), RenderError> {
+    let name = target_name(merged, component);
+    for (field, target, place) in FIELDS {
+        let Some(value) = component.k8s.get(field) else {
+            continue;
+        };
+        let path = component.path.key("k8s").key(field);
+        let mistake = |problem: String| Mistake {
+            path: path.clone(),
+            problem,
+        };
+        let kind = match (target, workload(component.kind)) {
+            (Target::Workload, Some((kind, _))) | (Target::Beside(kind), Some(_)) => kind,
+            (Target::Nothing, _) | (_, None) => {
+                warnings.push(mistake("has no effect".to_owned()));
+                continue;
+            }
+        };
+        let container = workload(component.kind).map_or("", |(_, container)| container);
+        let patch = patch(place, container, value);
+        let mut found = false;
+        for object in objects
+            .iter_mut()
+            .filter(|o| o.key.kind == kind && o.key.name == name)
+        {
+            found = true;
+            strategic::apply(kind, &mut object.body, &patch)
+                .map_err(|problem| RenderError::Setting(mistake(problem)))?;
+            if field == BUDGET {
+                keep_one_bound(&mut object.body);
+            }
+        }
+        if !found && !value.is_null() && value != &json!({}) {
+            warnings.push(mistake(format!(
+                "has no effect: no {kind} {name} is rendered"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The name under which upstream looks for a component's objects. For a revision that is called `default` that is
+/// istiod without suffix, although the chart adds one: the settings then match nothing, and a warning says so.
+fn target_name<'a>(merged: &Merged, component: &'a Component) -> &'a str {
+    if component.kind == ComponentKind::Pilot && merged.revision == "default" {
+        return "istiod";
+    }
+    &component.name
+}
+
+fn patch(place: Place, container: &str, value: &Value) -> Value {
+    let nested = |keys: &[&str], value: Value| {
+        keys.iter()
+            .rev()
+            .fold(value, |value, key| json!({ (*key): value }))
+    };
+    match place {
+        Place::At(keys) => nested(keys, value.clone()),
+        Place::Container(key) => {
+            let container = json!({"name": container, (key): value});
+            nested(POD, json!({"containers": [container]}))
+        }
+    }
+}
+
+/// The API server refuses a budget with both bounds, and charts set `minAvailable`: so `maxUnavailable` wins.
+fn keep_one_bound(budget: &mut Value) {
+    if let Some(Value::Object(spec)) = budget.get_mut("spec")
+        && spec.contains_key("maxUnavailable")
+    {
+        spec.remove("minAvailable");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Path;
+    use crate::catalogue::Version;
+
+    fn merged(revision: &str) -> Merged {
+        Merged {
+            version: Version {
+                minor: 31,
+                patch: 1,
+            },
+            revision: revision.to_owned(),
+            namespace: "istio-system".to_owned(),
+            components: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn component(kind: ComponentKind, name: &str, k8s: Value) -> Component {
+        Component {
+            kind,
+            name: name.to_owned(),
+            namespace: "istio-system".to_owned(),
+            values: json!({}),
+            k8s,
+            overlays: Vec::new(),
+            path: Path::root("spec").key("components").key(kind.spec_key()),
+        }
+    }
+
+    fn object(api_version: &str, kind: &str, name: &str, spec: &Value) -> Object {
+        let body = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": spec});
+        Object::of(body).unwrap()
+    }
+
+    fn istiod() -> Vec<Object> {
+        let pod = json!({"containers": [{"name": "discovery", "env": [{"name": "A"}]}, {"name": "side"}]});
+        vec![
+            object(
+                "apps/v1",
+                "Deployment",
+                "istiod",
+                &json!({"replicas": 1, "template": {"spec": pod}}),
+            ),
+            object(
+                "v1",
+                "Service",
+                "istiod",
+                &json!({"ports": [{"port": 15010}]}),
+            ),
+            object(
+                "policy/v1",
+                "PodDisruptionBudget",
+                "istiod",
+                &json!({"minAvailable": 1}),
+            ),
+        ]
+    }
+
+    fn patched(k8s: Value, objects: &mut [Object]) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let pilot = component(ComponentKind::Pilot, "istiod", k8s);
+        apply(&merged(""), &pilot, objects, &mut warnings).unwrap();
+        warnings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn fields_go_where_upstream_puts_them() {
+        let mut objects = istiod();
+        let warnings = patched(
+            json!({
+                "replicaCount": 0, "priorityClassName": "", "env": [{"name": "B", "value": "1"}],
+                "imagePullPolicy": "Always", "podAnnotations": {"a": "b"}, "nodeSelector": {"c": "d"},
+                "serviceAnnotations": {"e": "f"}, "service": {"type": "NodePort"},
+            }),
+            &mut objects,
+        );
+        assert_eq!(warnings, [""; 0]);
+        assert_eq!(
+            objects[0].body["spec"],
+            json!({"replicas": 0, "template": {"metadata": {"annotations": {"a": "b"}}, "spec": {
+                "priorityClassName": "", "nodeSelector": {"c": "d"},
+                "containers": [
+                    {"name": "discovery", "imagePullPolicy": "Always",
+                     "env": [{"name": "B", "value": "1"}, {"name": "A"}]},
+                    {"name": "side"}]}}})
+        );
+        assert_eq!(
+            objects[1].body["metadata"]["annotations"],
+            json!({"e": "f"})
+        );
+        assert_eq!(
+            objects[1].body["spec"],
+            json!({"type": "NodePort", "ports": [{"port": 15010}]})
+        );
+    }
+
+    #[test]
+    fn a_budget_keeps_one_bound() {
+        let mut objects = istiod();
+        patched(
+            json!({"podDisruptionBudget": {"maxUnavailable": 0}}),
+            &mut objects,
+        );
+        assert_eq!(objects[2].body["spec"], json!({"maxUnavailable": 0}));
+        let mut objects = istiod();
+        patched(
+            json!({"podDisruptionBudget": {"minAvailable": 2}}),
+            &mut objects,
+        );
+        assert_eq!(objects[2].body["spec"], json!({"minAvailable": 2}));
+    }
+
+    #[test]
+    fn what_matches_nothing_is_a_warning() {
+        let warnings = patched(
+            json!({"hpaSpec": {"minReplicas": 2}, "volumes": [], "strategy": null}),
+            &mut istiod(),
+        );
+        assert_eq!(
+            warnings,
+            [
+                "spec.components.pilot.k8s.hpaSpec: has no effect: \
+                 no HorizontalPodAutoscaler istiod is rendered",
+                "spec.components.pilot.k8s.volumes: has no effect",
+            ]
+        );
+    }
+
+    #[test]
+    fn base_has_no_workload() {
+        let mut warnings = Vec::new();
+        let base = component(ComponentKind::Base, "", json!({"replicaCount": 2}));
+        apply(&merged(""), &base, &mut [], &mut warnings).unwrap();
+        assert_eq!(
+            warnings[0].to_string(),
+            "spec.components.base.k8s.replicaCount: has no effect"
+        );
+    }
+
+    #[test]
+    fn a_revision_called_default_is_looked_for_without_suffix() {
+        let mut objects = vec![object(
+            "apps/v1",
+            "Deployment",
+            "istiod-default",
+            &json!({}),
+        )];
+        let mut warnings = Vec::new();
+        let pilot = component(
+            ComponentKind::Pilot,
+            "istiod-default",
+            json!({"replicaCount": 2}),
+        );
+        apply(&merged("default"), &pilot, &mut objects, &mut warnings).unwrap();
+        assert_eq!(objects[0].body["spec"], json!({}));
+        assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn a_port_without_a_number_names_its_field() {
+        let pilot = component(
+            ComponentKind::Pilot,
+            "istiod",
+            json!({"service": {"ports": [{"name": "x"}]}}),
+        );
+        let error = apply(&merged(""), &pilot, &mut istiod(), &mut Vec::new()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("spec.components.pilot.k8s.service: "),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,324 @@
+//! Kubernetes' strategic merge patch, as far as the `k8s` block can reach.
+//!
+//! Maps merge, null deletes, everything else replaces; lists replace too, except those of [`RULES`]. Upstream applies
+//! such patches with `k8s.io/apimachinery`, whose order of merged lists is kept here: entries of the patch come in
+//! the patch's order, and each stands before the entries it followed nothing of in the object.
+
+use serde_json::{Map, Value};
+
+/// How a field differs from the default (maps merge, lists replace).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    /// A list of maps that merge by this key.
+    MergeBy(&'static str),
+    /// A map that is replaced as a whole.
+    Replace,
+}
+
+/// The `patchStrategy` tags of Kubernetes' types, of every field that a `k8s` block can set: kind of the object, path
+/// (`[]` for list elements), rule. Tolerations, HPA metrics, probes' headers and all lists of affinity have no such
+/// tag.
+const RULES: [(&[&str], &[&str], Rule); 4] = [
+    (
+        &["Deployment", "DaemonSet"],
+        &["spec", "template", "spec", "containers"],
+        Rule::MergeBy("name"),
+    ),
+    (
+        &["Deployment", "DaemonSet"],
+        &["spec", "template", "spec", "containers", "[]", "env"],
+        Rule::MergeBy("name"),
+    ),
+    (&["Service"], &["spec", "ports"], Rule::MergeBy("port")),
+    (
+        &["PodDisruptionBudget"],
+        &["spec", "selector"],
+        Rule::Replace,
+    ),
+];
+
+/// Lays `patch` over an object of this kind. The error says which entry of the patch lacks its merge key.
+pub(super) fn apply(kind: &str, object: &mut Value, patch: &Value) -> Result<(), String> {
+    let mut path = Vec::new();
+    if let (Value::Object(object), Value::Object(patch)) = (object, patch) {
+        merge_maps(kind, &mut path, object, patch)?;
+    }
+    Ok(())
+}
+
+fn rule(kind: &str, path: &[&str]) -> Option<Rule> {
+    let found = RULES
+        .iter()
+        .find(|(kinds, place, _)| kinds.contains(&kind) && *place == path);
+    found.map(|(_, _, rule)| *rule)
+}
+
+fn merge_maps<'p>(
+    kind: &str,
+    path: &mut Vec<&'p str>,
+    object: &mut Map<String, Value>,
+    patch: &'p Map<String, Value>,
+) -> Result<(), String> {
+    for (key, value) in patch {
+        if value.is_null() {
+            object.remove(key);
+            continue;
+        }
+        path.push(key);
+        let rule = rule(kind, path);
+        match (object.get_mut(key), value) {
+            (Some(Value::Object(below)), Value::Object(above)) if rule != Some(Rule::Replace) => {
+                merge_maps(kind, path, below, above)?;
+            }
+            (Some(Value::Array(below)), Value::Array(above)) => match rule {
+                Some(Rule::MergeBy(merge_key)) => {
+                    *below = merge_lists(kind, path, below, above, merge_key)?;
+                }
+                _ => below.clone_from(above),
+            },
+            _ => {
+                object.insert(key.clone(), without_nulls(value));
+            }
+        }
+        path.pop();
+    }
+    Ok(())
+}
+
+/// Merges two lists of maps by the value of `key`.
+fn merge_lists<'p>(
+    kind: &str,
+    path: &mut Vec<&'p str>,
+    object: &[Value],
+    patch: &'p [Value],
+    key: &str,
+) -> Result<Vec<Value>, String> {
+    if let Some(index) = patch.iter().position(|entry| entry.get(key).is_none()) {
+        return Err(format!(
+            "entry {index} has no {key}, by which entries are told apart"
+        ));
+    }
+    let same = |a: &Value, b: &Value| a.get(key) == b.get(key);
+    let mut merged = object.to_vec();
+    path.push("[]");
+    for entry in patch {
+        match (merged.iter_mut().find(|below| same(below, entry)), entry) {
+            (Some(Value::Object(below)), Value::Object(above)) => {
+                merge_maps(kind, path, below, above)?;
+            }
+            _ => merged.push(entry.clone()),
+        }
+    }
+    path.pop();
+    let place = |list: &[Value], entry: &Value| list.iter().position(|other| same(other, entry));
+    let (mut patched, untouched): (Vec<Value>, Vec<Value>) = merged
+        .into_iter()
+        .partition(|entry| place(patch, entry).is_some());
+    patched.sort_by_key(|entry| place(patch, entry));
+    Ok(interleave(untouched, patched, |entry| place(object, entry)))
+}
+
+/// Joins the untouched entries with the patched ones: an untouched entry goes first only while both it and the next
+/// patched one stood in the object, in this order.
+fn interleave(
+    untouched: Vec<Value>,
+    patched: Vec<Value>,
+    place: impl Fn(&Value) -> Option<usize>,
+) -> Vec<Value> {
+    let mut joined = Vec::with_capacity(untouched.len() + patched.len());
+    let mut untouched = untouched.into_iter().peekable();
+    for next in patched {
+        while let (Some(entry), Some(after)) = (untouched.peek(), place(&next)) {
+            if place(entry).is_none_or(|before| before >= after) {
+                break;
+            }
+            joined.extend(untouched.next());
+        }
+        joined.push(next);
+    }
+    joined.extend(untouched);
+    joined
+}
+
+/// A value that is new to the object: its nulls have nothing to delete.
+fn without_nulls(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(_, v)| !v.is_null());
+            Value::Object(kept.map(|(k, v)| (k.clone(), without_nulls(v))).collect())
+        }
+        Value::Array(list) => list.iter().map(without_nulls).collect(),
+        scalar => scalar.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn patched(kind: &str, mut object: Value, patch: &Value) -> Value {
+        apply(kind, &mut object, patch).unwrap();
+        object
+    }
+
+    /// The container `a` of a Deployment, patched.
+    fn container(object: &Value, patch: &Value) -> Value {
+        let pod = |container: &Value| {
+            let mut container = container.clone();
+            container["name"] = "a".into();
+            json!({"spec": {"template": {"spec": {"containers": [container]}}}})
+        };
+        patched("Deployment", pod(object), &pod(patch))["spec"]["template"]["spec"]["containers"][0]
+            .take()
+    }
+
+    fn names(list: &Value) -> Vec<&str> {
+        list.as_array()
+            .unwrap()
+            .iter()
+            .map(|e| e["name"].as_str().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn env_merges_by_name_and_patched_entries_come_first() {
+        let object = json!({"env": [
+            {"name": "A", "value": "1"}, {"name": "B", "value": "1"}, {"name": "C", "value": "1"}]});
+        let patch = json!({"env": [{"name": "NEW", "value": "2"}, {"name": "A", "value": "2"}]});
+        let merged = container(&object, &patch);
+        assert_eq!(names(&merged["env"]), ["NEW", "A", "B", "C"]);
+        assert_eq!(merged["env"][1]["value"], "2");
+    }
+
+    #[test]
+    fn an_untouched_entry_stays_before_a_patched_one_that_followed_it() {
+        let object = json!({"env": [{"name": "A"}, {"name": "B"}, {"name": "C"}]});
+        let order = |names_of: &[&str]| {
+            let env: Value = names_of
+                .iter()
+                .map(|n| json!({"name": n, "value": "x"}))
+                .collect();
+            let merged = container(&object, &json!({"env": env}));
+            names(&merged["env"]).join("")
+        };
+        assert_eq!(order(&["C"]), "ABC");
+        assert_eq!(order(&["C", "A"]), "BCA");
+        assert_eq!(order(&["B", "N"]), "ABNC");
+        assert_eq!(order(&["N", "B"]), "NABC");
+    }
+
+    #[test]
+    fn an_env_entry_without_a_name_is_refused() {
+        let patch = json!({"spec": {"template": {"spec": {"containers": [
+            {"name": "a", "env": [{"value": "x"}]}]}}}});
+        let mut object = json!({"spec": {"template": {"spec": {"containers": [
+            {"name": "a", "env": [{"name": "A"}]}]}}}});
+        let error = apply("Deployment", &mut object, &patch).unwrap_err();
+        assert!(error.contains("entry 0 has no name"), "{error}");
+    }
+
+    #[test]
+    fn an_env_entry_keeps_its_other_source() {
+        let object = json!({"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}]});
+        let merged = container(&object, &json!({"env": [{"name": "A", "value": "1"}]}));
+        assert_eq!(
+            merged["env"],
+            json!([{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}])
+        );
+    }
+
+    #[test]
+    fn tolerations_and_metrics_are_atomic() {
+        let pod = |list: Value| json!({"spec": {"template": {"spec": {"tolerations": list}}}});
+        let merged = patched(
+            "Deployment",
+            pod(json!([{"key": "a"}])),
+            &pod(json!([{"key": "b"}])),
+        );
+        assert_eq!(merged, pod(json!([{"key": "b"}])));
+        let hpa = |list: Value| json!({"spec": {"metrics": list}});
+        let merged = patched(
+            "HorizontalPodAutoscaler",
+            hpa(json!([{"type": "Resource"}])),
+            &hpa(json!([{"type": "Pods"}])),
+        );
+        assert_eq!(merged, hpa(json!([{"type": "Pods"}])));
+    }
+
+    #[test]
+    fn probes_resources_and_strategies_merge_as_maps() {
+        let object = json!({
+            "readinessProbe": {"httpGet": {"path": "/", "port": 1}, "periodSeconds": 1},
+            "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}});
+        let patch = json!({
+            "readinessProbe": {"exec": {"command": ["x"]}, "periodSeconds": 2},
+            "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "3"}}});
+        let merged = container(&object, &patch);
+        assert_eq!(
+            merged["readinessProbe"],
+            json!({"httpGet": {"path": "/", "port": 1}, "exec": {"command": ["x"]}, "periodSeconds": 2})
+        );
+        assert_eq!(
+            merged["resources"],
+            json!({"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"cpu": "3"}})
+        );
+        let spec = |strategy: Value| json!({"spec": {"strategy": strategy}});
+        let rolling = json!({"rollingUpdate": {"maxSurge": 1}});
+        assert_eq!(
+            patched(
+                "Deployment",
+                spec(rolling),
+                &spec(json!({"type": "Recreate"}))
+            ),
+            spec(json!({"type": "Recreate", "rollingUpdate": {"maxSurge": 1}}))
+        );
+    }
+
+    #[test]
+    fn ports_merge_by_port_alone() {
+        let object = json!({"spec": {"ports": [
+            {"port": 80, "protocol": "TCP", "name": "a"}, {"port": 443, "name": "b"}]}});
+        let patch = json!({"spec": {"ports": [
+            {"port": 80, "protocol": "UDP", "name": "c"}, {"port": 90, "name": "n"}]}});
+        assert_eq!(
+            patched("Service", object, &patch),
+            json!({"spec": {"ports": [
+                {"port": 80, "protocol": "UDP", "name": "c"}, {"port": 90, "name": "n"}, {"port": 443, "name": "b"}]}})
+        );
+    }
+
+    #[test]
+    fn the_selector_of_a_budget_is_replaced() {
+        let budget = |labels: Value| json!({"spec": {"selector": {"matchLabels": labels}}});
+        let merged = patched(
+            "PodDisruptionBudget",
+            budget(json!({"a": "1"})),
+            &budget(json!({"b": "1"})),
+        );
+        assert_eq!(merged, budget(json!({"b": "1"})));
+    }
+
+    #[test]
+    fn null_deletes_and_zero_values_stay() {
+        let object = json!({"spec": {"replicas": 3, "strategy": {"type": "x"}, "a": {"b": 1}}});
+        let patch =
+            json!({"spec": {"replicas": 0, "strategy": null, "a": {"b": null}, "n": {"m": null}}});
+        assert_eq!(
+            patched("Deployment", object, &patch),
+            json!({"spec": {"replicas": 0, "a": {}, "n": {}}})
+        );
+    }
+
+    #[test]
+    fn a_container_that_is_not_there_is_added() {
+        let patch =
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "b", "env": []}]}}}});
+        let object = json!({"spec": {"template": {"spec": {"containers": [{"name": "a"}]}}}});
+        let merged = patched("DaemonSet", object, &patch);
+        assert_eq!(
+            names(&merged["spec"]["template"]["spec"]["containers"]),
+            ["b", "a"]
+        );
+    }
+}
