@@ -71,6 +71,9 @@ mod tests {
     use crate::merge::OverlayPatch;
     use serde_json::{Value, json};
 
+    /// Kind, name and patches of an overlay.
+    type Written<'a> = (&'a str, &'a str, &'a [(&'a str, Value)]);
+
     fn deployment(spec: Value) -> Object {
         let mut body =
             json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}});
@@ -78,17 +81,17 @@ mod tests {
         Object::of(body).unwrap()
     }
 
-    fn component(overlays: &[(&str, &str, &[(&str, Value)])]) -> Component {
+    fn component(overlays: &[Written<'_>]) -> Component {
         let path = Path::root("overlays");
-        let patch = |(index, (target, value)): (usize, &(&str, Value))| OverlayPatch {
+        let entry = |(index, (target, value)): (usize, &(&str, Value))| OverlayPatch {
             target: (*target).to_owned(),
             value: value.clone(),
             path: path.key("patches").index(index),
         };
-        let overlay = |(kind, name, patches): &(&str, &str, &[(&str, Value)])| Overlay {
+        let overlay = |(kind, name, patches): &Written<'_>| Overlay {
             kind: (*kind).to_owned(),
             name: (*name).to_owned(),
-            patches: patches.iter().enumerate().map(patch).collect(),
+            patches: patches.iter().enumerate().map(entry).collect(),
             path: path.clone(),
         };
         Component {
@@ -263,7 +266,7 @@ mod tests {
     #[test]
     fn a_list_of_an_earlier_overlay_is_replaced() {
         let mut objects = [deployment(json!({}))];
-        let overlays: [(&str, &str, &[(&str, Value)]); 2] = [
+        let overlays: [Written<'_>; 2] = [
             ("Deployment", "a", &[("spec.a", json!({"l": [1]}))]),
             ("Deployment", "a", &[("spec.a.l", json!(2))]),
         ];
@@ -322,7 +325,7 @@ mod tests {
 
     #[test]
     fn overlays_that_match_nothing_warn() {
-        let overlays: [(&str, &str, &[(&str, Value)]); 1] = [("Service", "a", &[])];
+        let overlays: [Written<'_>; 1] = [("Service", "a", &[])];
         let mut warnings = Vec::new();
         apply(
             &component(&overlays),
@@ -338,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_renamed_object_is_found_under_its_new_name() {
-        let overlays: [(&str, &str, &[(&str, Value)]); 2] = [
+        let overlays: [Written<'_>; 2] = [
             ("Deployment", "a", &[("metadata.name", json!("b"))]),
             ("Deployment", "b", &[("spec.x", json!(1))]),
         ];
@@ -350,8 +353,7 @@ mod tests {
 
     #[test]
     fn an_object_without_kind_is_refused() {
-        let overlays: [(&str, &str, &[(&str, Value)]); 1] =
-            [("Deployment", "a", &[("kind", json!(null))])];
+        let overlays: [Written<'_>; 1] = [("Deployment", "a", &[("kind", json!(null))])];
         let error = apply(
             &component(&overlays),
             &mut [deployment(json!({}))],

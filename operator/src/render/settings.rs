@@ -12,7 +12,7 @@ use crate::merge::{Component, Merged};
 /// The objects that a field patches.
 #[derive(Clone, Copy, Debug)]
 enum Target {
-    /// The Deployment or DaemonSet of the component.
+    /// The Deployment or `DaemonSet` of the component.
     Workload,
     /// An object of this kind with the workload's name.
     Beside(&'static str),
@@ -150,14 +150,14 @@ pub(super) fn apply(
             }
         };
         let container = workload(component.kind).map_or("", |(_, container)| container);
-        let patch = patch(place, container, value);
+        let change = patch(place, container, value);
         let mut found = false;
         for object in objects
             .iter_mut()
             .filter(|o| o.key.kind == kind && o.key.name == name)
         {
             found = true;
-            strategic::apply(kind, &mut object.body, &patch)
+            strategic::apply(kind, &mut object.body, &change)
                 .map_err(|problem| RenderError::Setting(mistake(problem)))?;
             if field == BUDGET {
                 keep_one_bound(&mut object.body);

@@ -15,7 +15,7 @@ enum Rule {
     Replace,
 }
 
-/// The `patchStrategy` tags of Kubernetes' types, of every field that a `k8s` block can set: kind of the object, path
+/// The `patchStrategy` tags of Kubernetes' types, of every field that a `k8s` block can set: kind of the object, place in it
 /// (`[]` for list elements), rule. Tolerations, HPA metrics, probes' headers and all lists of affinity have no such
 /// tag.
 const RULES: [(&[&str], &[&str], Rule); 4] = [
@@ -39,23 +39,23 @@ const RULES: [(&[&str], &[&str], Rule); 4] = [
 
 /// Lays `patch` over an object of this kind. The error says which entry of the patch lacks its merge key.
 pub(super) fn apply(kind: &str, object: &mut Value, patch: &Value) -> Result<(), String> {
-    let mut path = Vec::new();
+    let mut place = Vec::new();
     if let (Value::Object(object), Value::Object(patch)) = (object, patch) {
-        merge_maps(kind, &mut path, object, patch)?;
+        merge_maps(kind, &mut place, object, patch)?;
     }
     Ok(())
 }
 
-fn rule(kind: &str, path: &[&str]) -> Option<Rule> {
+fn rule(kind: &str, place: &[&str]) -> Option<Rule> {
     let found = RULES
         .iter()
-        .find(|(kinds, place, _)| kinds.contains(&kind) && *place == path);
+        .find(|(kinds, ruled, _)| kinds.contains(&kind) && *ruled == place);
     found.map(|(_, _, rule)| *rule)
 }
 
 fn merge_maps<'p>(
     kind: &str,
-    path: &mut Vec<&'p str>,
+    place: &mut Vec<&'p str>,
     object: &mut Map<String, Value>,
     patch: &'p Map<String, Value>,
 ) -> Result<(), String> {
@@ -64,15 +64,15 @@ fn merge_maps<'p>(
             object.remove(key);
             continue;
         }
-        path.push(key);
-        let rule = rule(kind, path);
+        place.push(key);
+        let rule = rule(kind, place);
         match (object.get_mut(key), value) {
             (Some(Value::Object(below)), Value::Object(above)) if rule != Some(Rule::Replace) => {
-                merge_maps(kind, path, below, above)?;
+                merge_maps(kind, place, below, above)?;
             }
             (Some(Value::Array(below)), Value::Array(above)) => match rule {
                 Some(Rule::MergeBy(merge_key)) => {
-                    *below = merge_lists(kind, path, below, above, merge_key)?;
+                    *below = merge_lists(kind, place, below, above, merge_key)?;
                 }
                 _ => below.clone_from(above),
             },
@@ -80,7 +80,7 @@ fn merge_maps<'p>(
                 object.insert(key.clone(), without_nulls(value));
             }
         }
-        path.pop();
+        place.pop();
     }
     Ok(())
 }
@@ -88,7 +88,7 @@ fn merge_maps<'p>(
 /// Merges two lists of maps by the value of `key`.
 fn merge_lists<'p>(
     kind: &str,
-    path: &mut Vec<&'p str>,
+    place: &mut Vec<&'p str>,
     object: &[Value],
     patch: &'p [Value],
     key: &str,
@@ -100,22 +100,24 @@ fn merge_lists<'p>(
     }
     let same = |a: &Value, b: &Value| a.get(key) == b.get(key);
     let mut merged = object.to_vec();
-    path.push("[]");
+    place.push("[]");
     for entry in patch {
         match (merged.iter_mut().find(|below| same(below, entry)), entry) {
             (Some(Value::Object(below)), Value::Object(above)) => {
-                merge_maps(kind, path, below, above)?;
+                merge_maps(kind, place, below, above)?;
             }
             _ => merged.push(entry.clone()),
         }
     }
-    path.pop();
-    let place = |list: &[Value], entry: &Value| list.iter().position(|other| same(other, entry));
+    place.pop();
+    let position = |list: &[Value], entry: &Value| list.iter().position(|other| same(other, entry));
     let (mut patched, untouched): (Vec<Value>, Vec<Value>) = merged
         .into_iter()
-        .partition(|entry| place(patch, entry).is_some());
-    patched.sort_by_key(|entry| place(patch, entry));
-    Ok(interleave(untouched, patched, |entry| place(object, entry)))
+        .partition(|entry| position(patch, entry).is_some());
+    patched.sort_by_key(|entry| position(patch, entry));
+    Ok(interleave(untouched, patched, |entry| {
+        position(object, entry)
+    }))
 }
 
 /// Joins the untouched entries with the patched ones: an untouched entry goes first only while both it and the next
@@ -123,13 +125,13 @@ fn merge_lists<'p>(
 fn interleave(
     untouched: Vec<Value>,
     patched: Vec<Value>,
-    place: impl Fn(&Value) -> Option<usize>,
+    position: impl Fn(&Value) -> Option<usize>,
 ) -> Vec<Value> {
     let mut joined = Vec::with_capacity(untouched.len() + patched.len());
     let mut untouched = untouched.into_iter().peekable();
     for next in patched {
-        while let (Some(entry), Some(after)) = (untouched.peek(), place(&next)) {
-            if place(entry).is_none_or(|before| before >= after) {
+        while let (Some(entry), Some(after)) = (untouched.peek(), position(&next)) {
+            if position(entry).is_none_or(|before| before >= after) {
                 break;
             }
             joined.extend(untouched.next());
