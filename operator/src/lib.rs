@@ -13,3 +13,4 @@ pub mod charts;
 pub mod merge;
 pub mod plan;
 pub mod render;
+pub mod status;

@@ -33,6 +33,8 @@ pub struct Applied {
     pub unpruned: Vec<(ObjectKey, ApplyError)>,
     /// How many writes were sent, refused ones included.
     pub writes: usize,
+    /// Whether everything was as it should be, so that the pass had nothing to do.
+    pub is_settled: bool,
     answers: Vec<Answer>,
     deleted: Vec<(ObjectKey, bool)>,
 }
@@ -85,6 +87,7 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
         namespaces,
         waves,
         prune,
+        is_settled,
     } = plan;
     let mut missing = BTreeMap::new();
     for namespace in namespaces {
@@ -92,7 +95,10 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
             missing.insert(namespace.name, error);
         }
     }
-    let mut applied = Applied::default();
+    let mut applied = Applied {
+        is_settled,
+        ..Applied::default()
+    };
     for component in components {
         applied.components.push(decided(sender, component).await);
     }
@@ -166,13 +172,6 @@ impl Applied {
             _ => None,
         });
         refused.chain(self.unpruned.iter().map(|(key, error)| (key, error)))
-    }
-
-    /// Whether the cluster held everything as it should be, so that nothing was sent and nothing waits.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        let is_up = |verdict: &Verdict| matches!(verdict, Verdict::Unchanged | Verdict::Shared(_));
-        self.writes == 0 && self.objects().all(|(_, verdict)| is_up(verdict))
     }
 
     fn take(&mut self, send: Sending, result: Result<LiveObject, Verdict>) {

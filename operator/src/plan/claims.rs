@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::live::{LiveObject, digest};
+use super::live::LiveObject;
 use super::owner::CrKey;
 use crate::api::ComponentKind;
 use crate::render::ObjectKey;
@@ -47,15 +47,23 @@ impl Claims {
         self.living.remove(cr).is_some()
     }
 
-    /// A CR renders exactly `objects`. Gives whether this is news.
-    pub fn render<'a>(&mut self, cr: &CrKey, objects: impl Iterator<Item = &'a ObjectKey>) -> bool {
+    /// A CR renders exactly `objects`. Gives the objects for which this is news.
+    pub fn render<'a>(
+        &mut self,
+        cr: &CrKey,
+        objects: impl Iterator<Item = &'a ObjectKey>,
+    ) -> Vec<ObjectKey> {
         let Some(claim) = self.living.get_mut(cr) else {
-            return false;
+            return Vec::new();
         };
-        let objects: HashSet<_> = objects.cloned().collect();
-        let is_news = !matches!(claim, Claim::Objects(before) if *before == objects);
-        *claim = Claim::Objects(objects);
-        is_news
+        let now: HashSet<_> = objects.cloned().collect();
+        let before = std::mem::replace(claim, Claim::Unknown);
+        let news = match &before {
+            Claim::Objects(before) => before.symmetric_difference(&now).cloned().collect(),
+            Claim::Unknown | Claim::Unreadable => now.iter().cloned().collect(),
+        };
+        *claim = Claim::Objects(now);
+        news
     }
 
     /// The spec of a CR cannot be rendered; what it claimed before still stands, because nothing of it was touched.
@@ -124,23 +132,6 @@ impl Claims {
     #[must_use]
     pub fn living(&self) -> Vec<CrKey> {
         self.living.keys().cloned().collect()
-    }
-
-    /// A digest that changes when what `me` may take or delete could change.
-    #[must_use]
-    pub fn digest(&self, me: &CrKey) -> u64 {
-        let others = self.living.iter().filter(|(cr, _)| *cr != me);
-        let folded = others.map(|(cr, claim)| match claim {
-            Claim::Unknown => digest(&(cr, 0_u64)),
-            Claim::Unreadable => digest(&(cr, 1_u64)),
-            Claim::Objects(objects) => {
-                let sum = objects
-                    .iter()
-                    .fold(2_u64, |sum, key| sum.wrapping_add(digest(key)));
-                digest(&(cr, sum))
-            }
-        });
-        folded.fold(0, u64::wrapping_add)
     }
 }
 
@@ -241,18 +232,14 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_changes_with_the_claims_of_others_only() {
-        let (me, other) = (cr("me"), cr("other"));
+    fn only_differences_are_news() {
+        let me = cr("me");
         let mut claims = Claims::new(None);
         claims.live(&me);
-        let alone = claims.digest(&me);
-        claims.render(&me, [key("a")].iter());
-        assert_eq!(claims.digest(&me), alone);
-        claims.live(&other);
-        let joined = claims.digest(&me);
-        assert_ne!(joined, alone);
-        assert!(claims.render(&other, [key("a")].iter()));
-        assert!(!claims.render(&other, [key("a")].iter()));
-        assert_ne!(claims.digest(&me), joined);
+        assert_eq!(claims.render(&me, [key("a"), key("b")].iter()).len(), 2);
+        assert_eq!(claims.render(&me, [key("b"), key("a")].iter()), []);
+        let mut news = claims.render(&me, [key("b"), key("c")].iter());
+        news.sort();
+        assert_eq!(news, [key("a"), key("c")]);
     }
 }

@@ -25,6 +25,8 @@ pub struct Live {
 pub struct LiveObject {
     /// Tells the object from another one of the same name.
     pub uid: String,
+    /// Its resource version, to tell an old event from a newer answer; 0 if it is no number.
+    pub version: u64,
     /// Whose it is.
     pub ownership: Ownership,
     /// Whether it is being deleted.
@@ -74,6 +76,7 @@ impl LiveObject {
         let ours = entries.iter().find(|entry| is_ours(entry));
         Self {
             uid: meta.uid.clone().unwrap_or_default(),
+            version: version(meta),
             ownership: meta
                 .labels
                 .as_ref()
@@ -171,19 +174,26 @@ impl Live {
         }
     }
 
-    /// Takes in what a watch saw; gives what was known before.
+    /// Takes in an object as a list has it; gives what was known before.
     pub fn put(&mut self, key: ObjectKey, object: LiveObject) -> Option<LiveObject> {
         self.objects.insert(key, object)
+    }
+
+    /// Whether a newer state of the same object is known than `object`, which then is an event that was overtaken by
+    /// the answer to a write. Lists are never asked: after a restore from a backup, versions start again lower.
+    #[must_use]
+    pub fn is_overtaken(&self, key: &ObjectKey, object: &LiveObject) -> bool {
+        let known = self.get(key).filter(|known| known.uid == object.uid);
+        known.is_some_and(|known| known.version > object.version)
     }
 
     /// Takes in what the answer to an apply said. Answers carry metadata only, so what is known of the status of the
     /// same object stays.
     pub fn put_answer(&mut self, key: ObjectKey, mut object: LiveObject) {
-        if let Some(before) = self
-            .objects
-            .get(&key)
-            .filter(|before| before.uid == object.uid)
-        {
+        if self.is_overtaken(&key, &object) {
+            return;
+        }
+        if let Some(before) = self.get(&key).filter(|before| before.uid == object.uid) {
             object.progress.clone_from(&before.progress);
         } else {
             object.progress = Progress::unseen(&key.kind);
@@ -291,6 +301,13 @@ pub struct WatchedStatus {
 pub struct WatchedCondition {
     r#type: String,
     status: String,
+}
+
+/// The resource version as a number. The API promises that versions of one object compare as numbers.
+#[must_use]
+pub fn version(meta: &ObjectMeta) -> u64 {
+    let text = meta.resource_version.as_deref();
+    text.and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 /// A digest that is compared within this process only.

@@ -25,7 +25,7 @@ use serde_json::Value;
 pub use claims::Claims;
 pub use kinds::{KINDS, Kind, Role};
 pub use ledger::{Ledger, Need, Sent};
-pub use live::{Live, LiveObject, Progress, WatchedSpec, WatchedStatus, Workload};
+pub use live::{Live, LiveObject, Progress, WatchedSpec, WatchedStatus, Workload, version};
 pub use order::in_apply_order;
 pub use owner::{CrKey, MANAGER, MAX_NAME, OWNER, Ownership};
 pub use ownership::{Holdings, rival};
@@ -47,6 +47,8 @@ pub struct Plan {
     pub waves: Vec<Vec<Sending>>,
     /// Objects to delete. Empty unless everything else is done.
     pub prune: Vec<Doomed>,
+    /// Whether everything is as it should be, so that there is nothing to do.
+    pub is_settled: bool,
 }
 
 /// One component of a plan.
@@ -159,11 +161,13 @@ pub fn plan(merged: &Merged, rendered: Rendered, around: Surroundings<'_>) -> Pl
     };
     let waves: Vec<_> = waves.into_values().collect();
     let namespaces = namespaces(merged, &waves, around.live);
+    let is_settled = is_done && prune.is_empty();
     Plan {
         components,
         namespaces,
         waves,
         prune,
+        is_settled,
     }
 }
 
@@ -194,9 +198,20 @@ pub fn view(cr: &CrKey, live: &Live, claims: &Claims) -> u64 {
                 held,
                 ..
             } = object;
-            live::digest(&(key, uid, ownership, terminating, ours, held))
+            let holder = claims.holder(cr, key, object);
+            let is_needed = claims.is_needed(cr, key, object);
+            live::digest(&(
+                key,
+                uid,
+                ownership,
+                terminating,
+                ours,
+                held,
+                holder,
+                is_needed,
+            ))
         })
-        .fold(claims.digest(cr), u64::wrapping_add)
+        .fold(u64::from(claims.are_known(cr)), u64::wrapping_add)
 }
 
 /// What happens to one object.

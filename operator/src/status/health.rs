@@ -1,0 +1,186 @@
+//! How far each component is, from the verdicts on its objects and from what the cluster shows of them.
+
+use std::collections::BTreeMap;
+
+use crate::api::{
+    ComponentKind, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
+};
+use crate::apply::{Applied, AppliedComponent, Class, Verdict};
+use crate::plan::Live;
+use crate::render::ObjectKey;
+
+/// How far an installation is.
+pub struct Health {
+    /// Every component, in render order.
+    pub components: Vec<ComponentHealth>,
+}
+
+/// How far one component is.
+pub struct ComponentHealth {
+    kind: ComponentKind,
+    gateway: Option<(String, String)>,
+    /// What it lacks, worst first.
+    pub lacks: Vec<Lack>,
+}
+
+/// One thing that a component lacks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Lack {
+    /// How bad it is.
+    pub grade: Grade,
+    /// The object and what is wrong with it.
+    pub text: String,
+}
+
+/// How bad a lack is, worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// Another writer insists on its own value.
+    Contested,
+    /// The API server refuses it for good.
+    Refused,
+    /// The API server could not take it now.
+    Retrying,
+    /// It is applied and not ready.
+    RollingOut,
+    /// Something else has to come first.
+    Waiting,
+}
+
+impl Health {
+    /// Judges every component.
+    pub fn of(applied: &Applied, live: &Live) -> Self {
+        let components = applied.components.iter();
+        Self {
+            components: components
+                .map(|component| ComponentHealth::of(component, live))
+                .collect(),
+        }
+    }
+
+    /// Everything that is lacking, worst first.
+    pub fn lacks(&self) -> Vec<&Lack> {
+        let mut lacks: Vec<_> = self
+            .components
+            .iter()
+            .flat_map(|component| &component.lacks)
+            .collect();
+        lacks.sort_by_key(|lack| lack.grade);
+        lacks
+    }
+
+    /// `componentStatus`: one entry per kind of component, as bad as its worst one.
+    pub fn component_status(
+        &self,
+        version: &str,
+        before: &IstioOperatorStatus,
+        overdue: bool,
+    ) -> BTreeMap<String, ComponentStatus> {
+        let mut statuses: BTreeMap<String, ComponentStatus> = BTreeMap::new();
+        for kind in ComponentKind::ALL {
+            let of_kind: Vec<_> = self
+                .components
+                .iter()
+                .filter(|component| component.kind == kind)
+                .collect();
+            if of_kind.is_empty() {
+                continue;
+            }
+            let worst = of_kind
+                .iter()
+                .filter_map(|component| component.lacks.first())
+                .min();
+            let state = worst.map_or(InstallState::Healthy, |lack| lack.grade.state(overdue));
+            let before = before.component_status.get(kind.as_str());
+            let installed = match state {
+                InstallState::Healthy => Some(version.to_owned()),
+                _ => before.and_then(|before| before.version.clone()),
+            };
+            let status = ComponentStatus {
+                status: Some(state),
+                error: worst.map(|lack| lack.text.clone()),
+                version: installed,
+            };
+            statuses.insert(kind.as_str().to_owned(), status);
+        }
+        statuses
+    }
+
+    /// `gateways`: one entry per gateway.
+    pub fn gateways(&self) -> Vec<GatewayStatus> {
+        let gateways = self.components.iter().filter_map(|component| {
+            let (namespace, name) = component.gateway.clone()?;
+            let ready = component.lacks.is_empty();
+            Some(GatewayStatus {
+                name,
+                namespace,
+                ready,
+                addresses: Vec::new(),
+            })
+        });
+        gateways.collect()
+    }
+}
+
+impl ComponentHealth {
+    fn of(component: &AppliedComponent, live: &Live) -> Self {
+        let AppliedComponent {
+            kind,
+            name,
+            objects,
+        } = component;
+        let lacks = objects
+            .iter()
+            .filter_map(|(key, verdict)| lack(key, verdict, live));
+        let mut lacks: Vec<_> = lacks.collect();
+        lacks.sort();
+        let is_gateway = matches!(
+            kind,
+            ComponentKind::IngressGateways | ComponentKind::EgressGateways
+        );
+        let namespace = objects.iter().find_map(|(key, _)| key.namespace.clone());
+        let gateway = is_gateway.then(|| (namespace.unwrap_or_default(), name.clone()));
+        Self {
+            kind: *kind,
+            gateway,
+            lacks,
+        }
+    }
+}
+
+impl Grade {
+    /// The state of a component whose worst lack this is. What takes too long needs a person.
+    const fn state(self, overdue: bool) -> InstallState {
+        match self {
+            Self::Contested | Self::Refused => InstallState::Error,
+            Self::Retrying | Self::RollingOut if overdue => InstallState::Error,
+            Self::Retrying | Self::RollingOut | Self::Waiting => InstallState::Reconciling,
+        }
+    }
+}
+
+fn lack(key: &ObjectKey, verdict: &Verdict, live: &Live) -> Option<Lack> {
+    let (grade, why) = match verdict {
+        Verdict::Contested { manager, field } => (
+            Grade::Contested,
+            format!("{manager} keeps changing {field}"),
+        ),
+        Verdict::Refused(error) => match error.class() {
+            Class::Permanent => (Grade::Refused, error.to_string()),
+            Class::Retry | Class::Wait => (Grade::Retrying, error.to_string()),
+        },
+        Verdict::Waiting(why) => {
+            return Some(Lack {
+                grade: Grade::Waiting,
+                text: format!("waiting: {why}"),
+            });
+        }
+        Verdict::Unchanged | Verdict::Applied | Verdict::Shared(_) => {
+            (Grade::RollingOut, live.gap(key)?)
+        }
+    };
+    Some(Lack {
+        grade,
+        text: format!("{key}: {why}"),
+    })
+}

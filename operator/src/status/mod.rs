@@ -1,0 +1,348 @@
+//! [`Applied`] → `IstioOperatorStatus`: what was observed, in the words that Argo CD, Flux and people read.
+//!
+//! Computing it is pure: the time is handed in. [`publish`] sends it, and only if something changed.
+//!
+//! The contract: `observedGeneration` moves together with everything else, so what is shown belongs to one generation.
+//! `Reconciling` and `Stalled` are never both there, because kstatus takes whichever comes first. `HEALTHY` is said only
+//! while every workload runs its newest generation and all of it is available. What may pass by itself is never
+//! `ERROR`, because Argo CD fails a sync at once on that word, until the deadline has passed.
+
+mod conditions;
+mod health;
+mod publish;
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::condition::{self, reason};
+use crate::api::{InstallState, IstioOperatorStatus};
+use crate::apply::{Applied, ApplyError};
+use crate::plan::Live;
+use crate::render::ObjectKey;
+use conditions::{Conditions, Truth, find};
+use health::{Grade, Health, Lack};
+
+pub use publish::{Notice, Publisher, notices, patch};
+
+/// How long an installation may take to become ready, from its last change on, before it counts as stalled.
+pub const PROGRESS_DEADLINE: Duration = Duration::from_mins(10);
+
+/// The longest message; a condition may hold 32 KiB, and a person reads far less.
+const MAX_MESSAGE: usize = 4096;
+/// Names that a list in a message spells out.
+const MAX_NAMES: usize = 5;
+
+/// What a pass found out about a CR.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A generation that was not seen before; nothing of it is done.
+    Begun {
+        /// The Istio version that it asks for.
+        version: String,
+    },
+    /// The spec cannot be followed; nothing was touched.
+    Refused {
+        /// A reason of [`condition::reason`].
+        reason: &'static str,
+        /// Everything that is wrong, one text each.
+        mistakes: Vec<String>,
+    },
+    /// The CR is paused by its annotation.
+    Paused,
+    /// The spec was followed as far as possible.
+    Advanced(Advance),
+    /// The CR is being deleted.
+    Leaving(Leaving),
+}
+
+/// How far a pass came.
+#[derive(Clone, Debug)]
+pub struct Advance {
+    /// The Istio version that the spec asks for.
+    pub version: String,
+    /// The revision, `default` if the spec names none.
+    pub revision: String,
+    /// Settings that have no effect.
+    pub warnings: Vec<String>,
+    /// What became of every object.
+    pub applied: Applied,
+}
+
+/// How far a deletion came.
+#[derive(Clone, Debug, Default)]
+pub struct Leaving {
+    /// Objects that are still there.
+    pub left: Vec<ObjectKey>,
+    /// Objects that could not be deleted.
+    pub refused: Vec<(ObjectKey, ApplyError)>,
+    /// What holds the deletion apart from objects.
+    pub hold: Option<String>,
+}
+
+/// The CR whose status is computed.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// Its generation.
+    pub generation: i64,
+    /// Its status so far.
+    pub before: &'a IstioOperatorStatus,
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// Computes the status that follows from `outcome`.
+#[must_use]
+pub fn of(subject: Subject<'_>, outcome: &Outcome, live: &Live) -> IstioOperatorStatus {
+    let mut status = IstioOperatorStatus {
+        observed_generation: Some(subject.generation),
+        ..subject.before.clone()
+    };
+    let mut conditions =
+        Conditions::new(&subject.before.conditions, subject.generation, subject.now);
+    match outcome {
+        Outcome::Begun { version } => begin(&mut status, &mut conditions, version),
+        Outcome::Refused { reason, mistakes } => {
+            let message = bounded(mistakes.join("; "));
+            status.status = Some(InstallState::Error);
+            stall(&mut conditions, reason, &message);
+            status.message = Some(message);
+        }
+        Outcome::Paused => {
+            for kind in [condition::READY, condition::RECONCILING, condition::STALLED] {
+                conditions.keep(kind);
+            }
+            let message = "the annotation install.istio.io/ignoreReconcile is true";
+            conditions.set(condition::SUSPENDED, Truth::True, reason::PAUSED, message);
+        }
+        Outcome::Advanced(advance) => {
+            let health = Health::of(&advance.applied, live);
+            advanced(&mut status, &mut conditions, subject, advance, &health);
+        }
+        Outcome::Leaving(leaving) => leave(&mut status, &mut conditions, leaving),
+    }
+    status.conditions = conditions.finish();
+    status
+}
+
+/// When a status that is not ready yet will count as stalled; `None` if it is ready, or stalled already.
+#[must_use]
+pub fn deadline(status: &IstioOperatorStatus, now: Timestamp) -> Option<Duration> {
+    conditions::holds(&status.conditions, condition::RECONCILING)?;
+    let ready = find(&status.conditions, condition::READY)?;
+    let spent = Duration::try_from(now.duration_since(ready.last_transition_time.0)).ok()?;
+    Some(PROGRESS_DEADLINE.saturating_sub(spent))
+}
+
+/// The first write for a new generation: what was said of the old one does not hold any more, errors least of all.
+fn begin(status: &mut IstioOperatorStatus, conditions: &mut Conditions<'_>, version: &str) {
+    let state = under_way(status, version);
+    let message = format!("installing Istio {version}");
+    status.status = Some(state);
+    conditions.set(
+        condition::READY,
+        Truth::Unknown,
+        reason::PROGRESSING,
+        &message,
+    );
+    conditions.set(
+        condition::RECONCILING,
+        Truth::True,
+        reason::PROGRESSING,
+        &message,
+    );
+    status.message = Some(message);
+}
+
+/// The state while things go on: another version than the installed one is an update.
+fn under_way(status: &IstioOperatorStatus, version: &str) -> InstallState {
+    match &status.version {
+        Some(installed) if installed != version => InstallState::Updating,
+        _ => InstallState::Reconciling,
+    }
+}
+
+fn advanced(
+    status: &mut IstioOperatorStatus,
+    conditions: &mut Conditions<'_>,
+    subject: Subject<'_>,
+    advance: &Advance,
+    health: &Health,
+) {
+    let Advance {
+        version,
+        revision,
+        warnings,
+        applied,
+    } = advance;
+    let lacks = health.lacks();
+    let overdue = is_overdue(subject);
+    let refused = unpruned(applied);
+    let worst = lacks.first().copied().or(refused.first());
+    status.component_status = health.component_status(version, subject.before, overdue);
+    status.gateways = health.gateways();
+    let message = match worst {
+        None if health.components.is_empty() => "no components are enabled".to_owned(),
+        None => format!("Istio {version} is installed and available"),
+        Some(worst) => bounded(summary(worst, lacks.len() + refused.len())),
+    };
+    match worst {
+        None => {
+            status.status = Some(InstallState::Healthy);
+            status.version = Some(version.clone());
+            status.revision = Some(revision.clone());
+            let nothing = health.components.is_empty();
+            let reason = if nothing {
+                reason::NOTHING_ENABLED
+            } else {
+                reason::INSTALLED
+            };
+            conditions.set(condition::READY, Truth::True, reason, &message);
+        }
+        Some(worst) => {
+            if let Some(reason) = stalled_reason(worst.grade, overdue) {
+                status.status = Some(InstallState::Error);
+                stall(conditions, reason, &message);
+            } else {
+                status.status = Some(under_way(status, version));
+                let reason = progress_reason(worst.grade, subject);
+                conditions.set(condition::READY, Truth::False, reason, &message);
+                conditions.set(condition::RECONCILING, Truth::True, reason, &message);
+            }
+        }
+    }
+    let contested: Vec<_> = lacks
+        .iter()
+        .filter(|lack| lack.grade == Grade::Contested)
+        .map(|lack| lack.text.as_str())
+        .collect();
+    mention(
+        conditions,
+        condition::CONFLICT,
+        reason::OTHER_WRITER,
+        &contested,
+    );
+    let warnings: Vec<_> = warnings.iter().map(String::as_str).collect();
+    mention(
+        conditions,
+        condition::WARNINGS,
+        reason::NO_EFFECT,
+        &warnings,
+    );
+    status.message = Some(message);
+}
+
+/// Sets a condition that is there only while there is something to say.
+fn mention(conditions: &mut Conditions<'_>, kind: &str, reason: &str, texts: &[&str]) {
+    if !texts.is_empty() {
+        conditions.set(kind, Truth::True, reason, &bounded(texts.join("; ")));
+    }
+}
+
+fn stall(conditions: &mut Conditions<'_>, reason: &str, message: &str) {
+    conditions.set(condition::READY, Truth::False, reason, message);
+    conditions.set(condition::STALLED, Truth::True, reason, message);
+}
+
+/// Deletes that were refused lack nothing in a component, yet are not done.
+fn unpruned(applied: &Applied) -> Vec<Lack> {
+    let lack = |(key, error): &(ObjectKey, ApplyError)| Lack {
+        grade: Grade::Retrying,
+        text: format!("{key} is not rendered any more and cannot be deleted: {error}"),
+    };
+    applied.unpruned.iter().map(lack).collect()
+}
+
+/// Why an installation is stalled by its worst lack, if it is.
+const fn stalled_reason(grade: Grade, overdue: bool) -> Option<&'static str> {
+    match grade {
+        Grade::Contested => Some(reason::OTHER_WRITER),
+        Grade::Refused => Some(reason::APPLY_REFUSED),
+        Grade::Retrying | Grade::RollingOut | Grade::Waiting if overdue => {
+            Some(reason::DEADLINE_EXCEEDED)
+        }
+        Grade::Retrying | Grade::RollingOut | Grade::Waiting => None,
+    }
+}
+
+/// Why an installation goes on. One that was ready in this very generation is degraded.
+fn progress_reason(grade: Grade, subject: Subject<'_>) -> &'static str {
+    let ready = find(&subject.before.conditions, condition::READY);
+    let was_ready = ready.is_some_and(|ready| {
+        ready.observed_generation == Some(subject.generation)
+            && (ready.status == "True" || ready.reason == reason::DEGRADED)
+    });
+    match grade {
+        Grade::Retrying => reason::RETRYING,
+        Grade::RollingOut if was_ready => reason::DEGRADED,
+        Grade::RollingOut => reason::ROLLING_OUT,
+        _ => reason::PROGRESSING,
+    }
+}
+
+/// Whether this generation has not been ready for longer than it may.
+fn is_overdue(subject: Subject<'_>) -> bool {
+    let ready = find(&subject.before.conditions, condition::READY).filter(|ready| {
+        ready.status == "False" && ready.observed_generation == Some(subject.generation)
+    });
+    ready.is_some_and(|ready| {
+        let spent = subject.now.duration_since(ready.last_transition_time.0);
+        Duration::try_from(spent).is_ok_and(|spent| spent >= PROGRESS_DEADLINE)
+    })
+}
+
+fn summary(worst: &Lack, count: usize) -> String {
+    match count {
+        0 | 1 => worst.text.clone(),
+        more => format!("{} (and {} more)", worst.text, more - 1),
+    }
+}
+
+/// The status of a CR that is on its way out keeps the last health and says what it waits for.
+fn leave(status: &mut IstioOperatorStatus, conditions: &mut Conditions<'_>, leaving: &Leaving) {
+    let Leaving {
+        left,
+        refused,
+        hold,
+    } = leaving;
+    let mut parts = Vec::new();
+    parts.extend(hold.clone());
+    parts.extend(refused.iter().map(|(key, error)| format!("{key}: {error}")));
+    if !left.is_empty() {
+        let names: Vec<_> = left
+            .iter()
+            .take(MAX_NAMES)
+            .map(ToString::to_string)
+            .collect();
+        let rest = left.len().saturating_sub(MAX_NAMES);
+        let more = if rest > 0 {
+            format!(" and {rest} more")
+        } else {
+            String::new()
+        };
+        parts.push(format!(
+            "waiting for objects to be gone: {}{more}",
+            names.join(", ")
+        ));
+    }
+    let message = bounded(parts.join("; "));
+    let reason = if refused.is_empty() {
+        reason::DELETING
+    } else {
+        reason::RETRYING
+    };
+    conditions.set(condition::READY, Truth::False, reason, &message);
+    conditions.set(condition::RECONCILING, Truth::True, reason, &message);
+    status.message = Some(message);
+}
+
+fn bounded(mut message: String) -> String {
+    if let Some((end, _)) = message.char_indices().nth(MAX_MESSAGE) {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! One patch of the status subresource, and the Events that go with it.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use serde_json::{Map, Value, json};
+
+use super::conditions::{find, holds};
+use crate::api::condition::{self, reason};
+use crate::api::{IstioOperator, IstioOperatorStatus};
+use crate::apply::{ApplyError, Sender};
+
+/// The field manager of the status; another one than for objects, so that each shows who wrote what.
+const STATUS_MANAGER: &str = "istio-operator-status";
+/// The longest note of an Event in bytes, a rule of Kubernetes.
+const MAX_NOTE: usize = 1024;
+
+/// Something worth an Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whether somebody should look at it.
+    pub is_warning: bool,
+    /// The reason of the condition that it comes from.
+    pub reason: String,
+    /// The message of that condition.
+    pub note: String,
+}
+
+/// Sends statuses and Events.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    sender: Sender,
+    instance: String,
+}
+
+impl Publisher {
+    /// A publisher whose Events name this instance of the operator.
+    #[must_use]
+    pub const fn new(sender: Sender, instance: String) -> Self {
+        Self { sender, instance }
+    }
+
+    /// Sends `wanted` if it differs from what `cr` has; gives the CR as it is then, if it was sent.
+    ///
+    /// A CR that is gone meanwhile is no error: there is nobody left to tell.
+    pub async fn publish(
+        &self,
+        cr: &IstioOperator,
+        wanted: &IstioOperatorStatus,
+    ) -> Result<Option<IstioOperator>, ApplyError> {
+        let before = cr.status.clone().unwrap_or_default();
+        let Some(mut change) = patch(&before, wanted) else {
+            return Ok(None);
+        };
+        // Bound to the UID, so that a CR of the same name that came later is not told about this one.
+        change["metadata"] = json!({"uid": cr.metadata.uid});
+        let namespace = cr.metadata.namespace.as_deref().unwrap_or_default();
+        let name = cr.metadata.name.as_deref().unwrap_or_default();
+        let api: Api<IstioOperator> = Api::namespaced(self.sender.client().clone(), namespace);
+        let params = PatchParams {
+            field_manager: Some(STATUS_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let change = Patch::Merge(change);
+        let call = async {
+            match api.patch_status(name, &params, &change).await {
+                Err(error) if ApplyError::is_gone(&error) => Ok(None),
+                other => other.map(Some),
+            }
+        };
+        let written = self.sender.write(call).await?;
+        for notice in notices(&before, wanted) {
+            self.announce(cr, notice).await;
+        }
+        Ok(written)
+    }
+
+    /// Sends an Event. One that cannot be sent is logged: the status says the same.
+    async fn announce(&self, cr: &IstioOperator, notice: Notice) {
+        let Notice {
+            is_warning,
+            reason,
+            note,
+        } = notice;
+        let event = Event {
+            type_: if is_warning {
+                EventType::Warning
+            } else {
+                EventType::Normal
+            },
+            reason,
+            note: Some(shortened(note)),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        let reporter = Reporter {
+            controller: "istio-operator".to_owned(),
+            instance: Some(self.instance.clone()),
+        };
+        // A recorder of its own for each: a shared one repeats the first note of a reason instead of the newest.
+        let recorder = Recorder::new(self.sender.client().clone(), reporter);
+        let regarding = reference(cr);
+        let call = recorder.publish(&event, &regarding);
+        if let Err(error) = self.sender.write(call).await {
+            tracing::warn!(%error, reason = event.reason, "an Event could not be sent");
+        }
+    }
+}
+
+fn shortened(mut note: String) -> String {
+    note.truncate(note.floor_char_boundary(MAX_NOTE));
+    note
+}
+
+fn reference(cr: &IstioOperator) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("install.istio.io/v1alpha1".to_owned()),
+        kind: Some("IstioOperator".to_owned()),
+        name: cr.metadata.name.clone(),
+        namespace: cr.metadata.namespace.clone(),
+        uid: cr.metadata.uid.clone(),
+        ..ObjectReference::default()
+    }
+}
+
+/// What is worth an Event in the step from one status to the next: becoming installed, trouble, and new trouble.
+#[must_use]
+pub fn notices(before: &IstioOperatorStatus, after: &IstioOperatorStatus) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    for kind in [condition::STALLED, condition::CONFLICT, condition::WARNINGS] {
+        let Some(now) = holds(&after.conditions, kind) else {
+            continue;
+        };
+        let was = holds(&before.conditions, kind);
+        if was.is_none_or(|was| (&was.reason, &was.message) != (&now.reason, &now.message)) {
+            let (reason, note) = (now.reason.clone(), now.message.clone());
+            notices.push(Notice {
+                is_warning: true,
+                reason,
+                note,
+            });
+        }
+    }
+    for kind in [condition::READY, condition::RECONCILING] {
+        let Some(now) = holds(&after.conditions, kind) else {
+            continue;
+        };
+        let is_new = find(&before.conditions, kind).is_none_or(|was| was.reason != now.reason);
+        let is_warning = match now.reason.as_str() {
+            reason::RETRYING | reason::DEGRADED => true,
+            reason::INSTALLED | reason::NOTHING_ENABLED | reason::DELETING => false,
+            _ => continue,
+        };
+        if is_new {
+            let (reason, note) = (now.reason.clone(), now.message.clone());
+            notices.push(Notice {
+                is_warning,
+                reason,
+                note,
+            });
+        }
+    }
+    notices
+}
+
+/// The merge patch that turns one status into the other; `None` if they are the same.
+#[must_use]
+pub fn patch(before: &IstioOperatorStatus, after: &IstioOperatorStatus) -> Option<Value> {
+    let before = serde_json::to_value(before).unwrap_or_default();
+    let after = serde_json::to_value(after).unwrap_or_default();
+    difference(&before, &after).map(|status| json!({"status": status}))
+}
+
+fn difference(before: &Value, after: &Value) -> Option<Value> {
+    let (Value::Object(old), Value::Object(new)) = (before, after) else {
+        return (before != after).then(|| after.clone());
+    };
+    let removed = old.keys().filter(|key| !new.contains_key(*key));
+    let mut change: Map<_, _> = removed.map(|key| (key.clone(), Value::Null)).collect();
+    for (key, value) in new {
+        let changed = match old.get(key) {
+            Some(old) => difference(old, value),
+            None => Some(value.clone()),
+        };
+        change.extend(changed.map(|changed| (key.clone(), changed)));
+    }
+    (!change.is_empty()).then_some(Value::Object(change))
+}

@@ -1,0 +1,415 @@
+//! Every transition, as Argo CD's check and as kstatus judge it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use serde_json::json;
+
+use super::*;
+use crate::api::ComponentKind;
+use crate::apply::{AppliedComponent, Verdict};
+use crate::plan::{LiveObject, Progress, Workload};
+
+/// What Argo CD 3.x makes of a live IstioOperator: it reads `status.status` and nothing else.
+fn argo(status: &IstioOperatorStatus) -> &'static str {
+    match status.status {
+        Some(InstallState::None) => "Unknown",
+        Some(InstallState::Healthy) => "Healthy",
+        Some(InstallState::Error) => "Degraded",
+        _ => "Progressing",
+    }
+}
+
+/// What kstatus makes of a live object of a kind that it does not know.
+fn kstatus(generation: i64, status: &IstioOperatorStatus) -> &'static str {
+    if status
+        .observed_generation
+        .is_some_and(|observed| observed != generation)
+    {
+        return "InProgress";
+    }
+    for condition in status
+        .conditions
+        .iter()
+        .filter(|condition| condition.status == "True")
+    {
+        match condition.type_.as_str() {
+            "Reconciling" => return "InProgress",
+            "Stalled" => return "Failed",
+            _ => {}
+        }
+    }
+    match find(&status.conditions, "Ready") {
+        Some(ready) if ready.status != "True" => "InProgress",
+        _ => "Current",
+    }
+}
+
+fn key(kind: &str, name: &str) -> ObjectKey {
+    let kind = crate::plan::KINDS
+        .iter()
+        .find(|entry| entry.kind == kind)
+        .unwrap();
+    kind.key(
+        kind.namespaced.then(|| "istio-system".to_owned()),
+        name.to_owned(),
+    )
+}
+
+/// A CR whose status is taken through transitions; every one is checked for what must always hold.
+struct Story {
+    generation: i64,
+    status: IstioOperatorStatus,
+    live: Live,
+    minute: i64,
+}
+
+impl Story {
+    fn new() -> Self {
+        let status = IstioOperatorStatus {
+            observed_generation: Some(-1),
+            ..Default::default()
+        };
+        Self {
+            generation: 1,
+            status,
+            live: Live::default(),
+            minute: 0,
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + self.minute * 60).unwrap()
+    }
+
+    fn step(&mut self, outcome: &Outcome) -> (&'static str, &'static str) {
+        let subject = Subject {
+            generation: self.generation,
+            before: &self.status,
+            now: self.now(),
+        };
+        let after = of(subject, outcome, &self.live);
+        assert_eq!(after.observed_generation, Some(self.generation));
+        let both = ["Reconciling", "Stalled"];
+        assert!(
+            both.iter()
+                .any(|kind| find(&after.conditions, kind).is_none()),
+            "never both"
+        );
+        for condition in &after.conditions {
+            assert!(!condition.reason.is_empty());
+        }
+        let again = of(
+            Subject {
+                before: &after,
+                now: Timestamp::MAX,
+                ..subject
+            },
+            outcome,
+            &self.live,
+        );
+        if deadline(&after, self.now()).is_none() {
+            assert_eq!(patch(&after, &again), None, "time alone changes nothing");
+        }
+        self.status = after;
+        (argo(&self.status), kstatus(self.generation, &self.status))
+    }
+
+    fn begin(&mut self) -> (&'static str, &'static str) {
+        self.step(&Outcome::Begun {
+            version: "1.31.1".into(),
+        })
+    }
+
+    fn advance(&mut self, verdicts: Vec<(ObjectKey, Verdict)>) -> (&'static str, &'static str) {
+        let component = AppliedComponent {
+            kind: ComponentKind::Pilot,
+            name: "istiod".into(),
+            objects: verdicts,
+        };
+        let mut applied = Applied::default();
+        applied.components.push(component);
+        self.step(&advance(applied))
+    }
+
+    fn istiod(&mut self, available: i64) {
+        let workload = Workload {
+            desired: 2,
+            current: 2,
+            updated: 2,
+            available,
+            ..Workload::default()
+        };
+        let object = LiveObject {
+            progress: Some(Progress::Workload(workload)),
+            ..LiveObject::default()
+        };
+        self.live.put(key("Deployment", "istiod"), object);
+    }
+}
+
+fn advance(applied: Applied) -> Outcome {
+    Outcome::Advanced(Advance {
+        version: "1.31.1".into(),
+        revision: "default".into(),
+        warnings: Vec::new(),
+        applied,
+    })
+}
+
+fn istiod(verdict: Verdict) -> Vec<(ObjectKey, Verdict)> {
+    vec![(key("Deployment", "istiod"), verdict)]
+}
+
+const PROGRESSING: (&str, &str) = ("Progressing", "InProgress");
+const FAILED: (&str, &str) = ("Degraded", "Failed");
+const DONE: (&str, &str) = ("Healthy", "Current");
+
+#[test]
+fn a_new_cr_becomes_healthy() {
+    let mut story = Story::new();
+    assert_eq!(
+        (argo(&story.status), kstatus(1, &story.status)),
+        PROGRESSING
+    );
+    assert_eq!(story.begin(), PROGRESSING);
+    assert_eq!(story.status.status, Some(InstallState::Reconciling));
+    story.istiod(1);
+    assert_eq!(story.advance(istiod(Verdict::Applied)), PROGRESSING);
+    assert_eq!(
+        story.status.message.as_deref(),
+        Some("Deployment istio-system/istiod: 1 of 2 replicas are available")
+    );
+    story.istiod(2);
+    assert_eq!(story.advance(istiod(Verdict::Unchanged)), DONE);
+    assert_eq!(story.status.version.as_deref(), Some("1.31.1"));
+    assert_eq!(
+        story.status.component_status["Pilot"].version.as_deref(),
+        Some("1.31.1")
+    );
+    assert!(find(&story.status.conditions, "Reconciling").is_none());
+}
+
+#[test]
+fn a_healthy_cr_that_lost_a_pod_is_not_healthy_and_stalls_after_ten_minutes() {
+    let mut story = Story::new();
+    story.begin();
+    story.istiod(2);
+    story.advance(istiod(Verdict::Unchanged));
+    story.istiod(1);
+    assert_eq!(story.advance(istiod(Verdict::Unchanged)), PROGRESSING);
+    let ready = find(&story.status.conditions, "Ready").unwrap();
+    assert_eq!(ready.reason, reason::DEGRADED);
+    assert_eq!(
+        deadline(&story.status, story.now()),
+        Some(PROGRESS_DEADLINE)
+    );
+    story.minute = 9;
+    assert_eq!(story.advance(istiod(Verdict::Unchanged)), PROGRESSING);
+    story.minute = 10;
+    assert_eq!(story.advance(istiod(Verdict::Unchanged)), FAILED);
+    assert_eq!(
+        story.status.component_status["Pilot"].status,
+        Some(InstallState::Error)
+    );
+    assert_eq!(deadline(&story.status, story.now()), None);
+    story.istiod(2);
+    assert_eq!(story.advance(istiod(Verdict::Unchanged)), DONE);
+}
+
+#[test]
+fn a_fix_clears_a_stale_error_before_anything_is_rendered() {
+    let mut story = Story::new();
+    let mistakes = vec![
+        "spec.hub: expected text".to_owned(),
+        "spec.foo: unknown".to_owned(),
+    ];
+    assert_eq!(
+        story.step(&Outcome::Refused {
+            reason: reason::INVALID_SPEC,
+            mistakes
+        }),
+        FAILED
+    );
+    assert_eq!(
+        story.status.message.as_deref(),
+        Some("spec.hub: expected text; spec.foo: unknown")
+    );
+    story.generation = 2;
+    assert_eq!(kstatus(2, &story.status), "InProgress");
+    assert_eq!(story.begin(), PROGRESSING);
+}
+
+#[test]
+fn an_update_says_so() {
+    let mut story = Story::new();
+    story.begin();
+    story.istiod(2);
+    story.advance(istiod(Verdict::Unchanged));
+    story.generation = 2;
+    story.step(&Outcome::Begun {
+        version: "1.32.0".into(),
+    });
+    assert_eq!(story.status.status, Some(InstallState::Updating));
+}
+
+#[test]
+fn trouble_that_may_pass_is_progress_and_the_rest_is_not() {
+    let unavailable = ApplyError::Unavailable {
+        code: 503,
+        text: "busy".into(),
+    };
+    let cases = [
+        (Verdict::Refused(unavailable), PROGRESSING),
+        (
+            Verdict::Refused(ApplyError::NamespaceTerminating("x".into())),
+            PROGRESSING,
+        ),
+        (
+            Verdict::Waiting("Base is not applied yet".into()),
+            PROGRESSING,
+        ),
+        (Verdict::Refused(ApplyError::Forbidden("x".into())), FAILED),
+        (Verdict::Refused(ApplyError::Immutable("x".into())), FAILED),
+        (
+            Verdict::Contested {
+                manager: "argocd".into(),
+                field: "spec.type".into(),
+            },
+            FAILED,
+        ),
+    ];
+    for (verdict, expected) in cases {
+        let mut story = Story::new();
+        story.begin();
+        assert_eq!(
+            story.advance(istiod(verdict.clone())),
+            expected,
+            "{verdict:?}"
+        );
+    }
+}
+
+#[test]
+fn a_fight_names_the_other_writer() {
+    let mut story = Story::new();
+    story.begin();
+    let contested = Verdict::Contested {
+        manager: "argocd".into(),
+        field: "spec.type".into(),
+    };
+    story.advance(istiod(contested));
+    let conflict = find(&story.status.conditions, condition::CONFLICT).unwrap();
+    assert_eq!(
+        conflict.message,
+        "Deployment istio-system/istiod: argocd keeps changing spec.type"
+    );
+    story.istiod(2);
+    story.advance(istiod(Verdict::Unchanged));
+    assert!(find(&story.status.conditions, condition::CONFLICT).is_none());
+}
+
+#[test]
+fn nothing_enabled_is_healthy() {
+    let mut story = Story::new();
+    story.begin();
+    assert_eq!(story.step(&advance(Applied::default())), DONE);
+    assert_eq!(
+        story.status.message.as_deref(),
+        Some("no components are enabled")
+    );
+}
+
+#[test]
+fn a_paused_cr_keeps_its_health() {
+    let mut story = Story::new();
+    story.begin();
+    story.istiod(2);
+    story.advance(istiod(Verdict::Unchanged));
+    story.generation = 2;
+    assert_eq!(story.step(&Outcome::Paused), DONE);
+    assert!(conditions::holds(&story.status.conditions, condition::SUSPENDED).is_some());
+    story.begin();
+    assert!(find(&story.status.conditions, condition::SUSPENDED).is_none());
+}
+
+#[test]
+fn a_deletion_says_what_is_left_and_what_blocks_it() {
+    let mut story = Story::new();
+    story.begin();
+    let left: Vec<_> = (0..7).map(|n| key("Service", &format!("s{n}"))).collect();
+    let refused = vec![(left[0].clone(), ApplyError::Forbidden("no".into()))];
+    let leaving = Leaving {
+        left,
+        refused,
+        hold: None,
+    };
+    assert_eq!(story.step(&Outcome::Leaving(leaving)), PROGRESSING);
+    let message = story.status.message.clone().unwrap();
+    assert!(message.starts_with("Service istio-system/s0: the operator may not write it: no; "));
+    assert!(
+        message.ends_with("Service istio-system/s4 and 2 more"),
+        "{message}"
+    );
+}
+
+#[test]
+fn warnings_are_a_condition_of_their_own() {
+    let mut story = Story::new();
+    story.begin();
+    let outcome = Outcome::Advanced(Advance {
+        version: "1.31.1".into(),
+        revision: "default".into(),
+        warnings: vec!["spec.components.pilot.k8s.overlays[0]: matches no object".into()],
+        applied: Applied::default(),
+    });
+    assert_eq!(story.step(&outcome), DONE);
+    assert!(conditions::holds(&story.status.conditions, condition::WARNINGS).is_some());
+}
+
+#[test]
+fn conditions_of_others_stay() {
+    let mut story = Story::new();
+    story.status.conditions.push(Condition {
+        type_: "Approved".into(),
+        status: "True".into(),
+        reason: "Person".into(),
+        message: String::new(),
+        observed_generation: None,
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+    });
+    story.begin();
+    assert!(find(&story.status.conditions, "Approved").is_some());
+}
+
+#[test]
+fn the_patch_removes_what_is_no_longer_said() {
+    let status = |value| serde_json::from_value::<IstioOperatorStatus>(value).unwrap();
+    let before = status(json!({"message": "a", "componentStatus":
+        {"Pilot": {"status": "HEALTHY"}, "Cni": {"status": "ERROR", "error": "x"}}}));
+    let after = status(json!({"message": "a", "componentStatus": {"Pilot": {"status": "ERROR"}}}));
+    let expected =
+        json!({"status": {"componentStatus": {"Cni": null, "Pilot": {"status": "ERROR"}}}});
+    assert_eq!(patch(&before, &after), Some(expected));
+    assert_eq!(patch(&after, &after), None);
+}
+
+#[test]
+fn events_tell_of_transitions_once() {
+    let mut story = Story::new();
+    let mistakes = vec!["spec.hub: expected text".to_owned()];
+    let before = story.status.clone();
+    story.step(&Outcome::Refused {
+        reason: reason::INVALID_SPEC,
+        mistakes,
+    });
+    let sent = notices(&before, &story.status);
+    assert_eq!(sent.len(), 1);
+    assert!(sent[0].is_warning && sent[0].note == "spec.hub: expected text");
+    assert!(notices(&story.status, &story.status).is_empty());
+
+    let before = story.status.clone();
+    story.istiod(2);
+    story.advance(istiod(Verdict::Unchanged));
+    let sent = notices(&before, &story.status);
+    assert_eq!(sent.len(), 1);
+    assert!(!sent[0].is_warning && sent[0].reason == reason::INSTALLED);
+}
