@@ -22,7 +22,7 @@ pub(super) struct Function {
 }
 
 /// Every function that needs nothing but its arguments.
-pub(super) const FUNCTIONS: [Function; 19] = [
+pub(super) const FUNCTIONS: [Function; 20] = [
     strict("json", json),
     strict("toYaml", to_yaml),
     lenient("default", default),
@@ -31,6 +31,7 @@ pub(super) const FUNCTIONS: [Function; 19] = [
     strict("concat", concat),
     strict("contains", contains),
     strict("hasPrefix", has_prefix),
+    strict("trim", trim),
     strict("trimPrefix", trim_prefix),
     strict("join", join),
     strict("split", split),
@@ -146,6 +147,12 @@ fn contains(args: &[&Value]) -> Outcome {
 fn has_prefix(args: &[&Value]) -> Outcome {
     let [text, prefix] = exactly(args)?;
     Ok(string(text)?.starts_with(string(prefix)?).into())
+}
+
+/// `trim s`: the string without white space at its ends.
+fn trim(args: &[&Value]) -> Outcome {
+    let [text] = exactly(args)?;
+    Ok(string(text)?.trim().into())
 }
 
 /// `trimPrefix s prefix`: the string without the prefix, if it has it.
@@ -332,6 +339,7 @@ mod tests {
             ("contains", json!(["abc", "b"]), json!(true)),
             ("contains", json!([["a", "b"], "c"]), json!(false)),
             ("hasPrefix", json!(["abc", "ab"]), json!(true)),
+            ("trim", json!([" a b\n"]), json!("a b")),
             ("trimPrefix", json!(["abc", "ab"]), json!("c")),
             ("join", json!([["a", 1], ","]), json!("a,1")),
             ("split", json!(["a,b", ","]), json!(["a", "b"])),

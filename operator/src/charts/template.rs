@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use handlebars::{
-    Context, Handlebars, Helper, HelperDef, RenderContext, RenderError, RenderErrorReason,
-    ScopedJson,
+    Context, Handlebars, Helper, HelperDef, PathAndJson, RenderContext, RenderError,
+    RenderErrorReason, ScopedJson,
 };
 use serde_json::Value;
 
@@ -181,11 +181,7 @@ impl HelperDef for Pure {
         if let Some(absent) = absent.filter(|_| !function.takes_absent) {
             return Err(RenderError::strict_error(absent.relative_path()));
         }
-        let args: Vec<&Value> = helper
-            .params()
-            .iter()
-            .map(handlebars::PathAndJson::value)
-            .collect();
+        let args: Vec<&Value> = helper.params().iter().map(PathAndJson::value).collect();
         (function.call)(&args)
             .map(ScopedJson::from)
             .map_err(|e| wrong(function.name, e))
@@ -253,7 +249,7 @@ impl HelperDef for Fail {
     }
 }
 
-/// `file "injection/sidecar.tmpl"`: the text of a file of the chart, its gates resolved.
+/// `file "injection/proxy.tmpl" ..`: the texts of files of the chart one after another, their gates resolved.
 struct File {
     texts: BTreeMap<String, std::borrow::Cow<'static, str>>,
 }
@@ -280,13 +276,17 @@ impl HelperDef for File {
         context: &'rc Context,
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
-        let path = only_string("file", helper)?;
-        let text = self
-            .texts
-            .get(path)
-            .ok_or_else(|| wrong("file", format!("no file {path:?}")))?;
-        let text = gates::resolve(text, minor_of(context)?)
-            .map_err(|e| wrong("file", format!("{path}:{}: {}", e.line, e.message)))?;
+        let minor = minor_of(context)?;
+        let resolved = |param: &PathAndJson<'_>| {
+            let path = param.value().as_str();
+            let path = path.ok_or_else(|| wrong("file", "expects strings"))?;
+            let text = self.texts.get(path);
+            let text = text.ok_or_else(|| wrong("file", format!("no file {path:?}")))?;
+            gates::resolve(text, minor)
+                .map_err(|e| wrong("file", format!("{path}:{}: {}", e.line, e.message)))
+        };
+        let texts = helper.params().iter().map(resolved);
+        let text = texts.collect::<Result<String, _>>()?;
         Ok(Value::from(text).into())
     }
 }
@@ -327,6 +327,8 @@ mod tests {
             "shared 1 mine x<y"
         );
         assert_eq!(one("{{json (file \"files/f.tmpl\")}}"), "\"{{ .Go }}\\n\"");
+        let twice = one("{{json (file \"files/f.tmpl\" \"files/f.tmpl\")}}");
+        assert_eq!(twice, "\"{{ .Go }}\\n{{ .Go }}\\n\"");
         assert_eq!(
             one("{{#if (since \"1.28\")}}a{{/if}}{{#if (until \"1.27\")}}b{{/if}}"),
             "a"
