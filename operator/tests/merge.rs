@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::fs;
+use std::path::Path;
 
 use istio_operator::api::{IstioOperator, RawSpec};
 use istio_operator::charts::Charts;
-use istio_operator::merge::{Component, Merged, merge};
+use istio_operator::charts::tree::at;
+use istio_operator::merge::{Component, Merged, OverlayPatch, merge};
 use serde_json::{Value, json};
 
+const GOLDENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/goldens");
 const TABLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/merge");
 
 fn table(name: &str) -> Vec<Value> {
@@ -26,7 +29,10 @@ fn run(case: &Value, charts: &Charts) -> Result<Merged, Vec<String>> {
 
 /// The component as a tree, so that a case can name any part of it.
 fn tree(component: &Component) -> Value {
-    let patch = |patch: &istio_operator::merge::OverlayPatch| json!({"target": patch.target, "value": patch.value, "path": patch.path.to_string()});
+    let patch = |patch: &OverlayPatch| {
+        let path = patch.path.to_string();
+        json!({"target": patch.target, "value": patch.value, "path": path})
+    };
     let overlays: Vec<Value> = component
         .overlays
         .iter()
@@ -94,6 +100,124 @@ fn values_come_out_as_the_table_says() {
             let of_kind: Vec<&Value> = trees.iter().filter(|tree| tree["kind"] == kind).collect();
             let found = of_kind.get(index.parse::<usize>().unwrap()).copied();
             assert_holds(expected, found, &format!("{name}: {key}"));
+        }
+    }
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
+    let charts = Charts::embedded().unwrap();
+    for case in table("mistakes") {
+        let expected: Vec<&str> = case["mistakes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let found = run(&case, &charts).err().unwrap_or_default();
+        let missing: Vec<_> = expected
+            .iter()
+            .filter(|e| !found.iter().any(|f| f == *e))
+            .collect();
+        let surplus: Vec<_> = found
+            .iter()
+            .filter(|f| !expected.contains(&f.as_str()))
+            .collect();
+        assert_eq!(
+            found, expected,
+            "missing: {missing:#?}, surplus: {surplus:#?}"
+        );
+    }
+}
+
+#[test]
+fn what_upstream_accepts_is_accepted_and_what_it_refuses_is_refused() {
+    if !Path::new(GOLDENS).exists() {
+        println!("skipped: {GOLDENS} is not there");
+        return;
+    }
+    let charts = Charts::embedded().unwrap();
+    for release in charts.catalogue().releases() {
+        let minor = release.version.minor_text();
+        for entry in fs::read_dir(format!("{GOLDENS}/inputs")).unwrap() {
+            let input = entry.unwrap().path();
+            let case = input.file_stem().unwrap().to_str().unwrap();
+            let golden = fs::read_to_string(format!("{GOLDENS}/{minor}/cases/{case}.json"));
+            let golden: Value = serde_json::from_str(&golden.unwrap()).unwrap();
+            let text = fs::read_to_string(&input).unwrap();
+            let cr: IstioOperator = serde_saphyr::from_str(&text).unwrap();
+            let merged = merge(&cr, Some(&minor), &charts);
+            assert_eq!(
+                at(&golden, &["error"]).is_some(),
+                merged.is_err(),
+                "{minor} {case}: {:?}",
+                merged.err()
+            );
+        }
+    }
+}
+
+/// A small generator of numbers, the same in every run, so that a failure can be repeated.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % sides as u64).unwrap()
+    }
+}
+
+/// How many values a tree holds, itself included.
+fn size(tree: &Value) -> usize {
+    1 + match tree {
+        Value::Array(list) => list.iter().map(size).sum(),
+        Value::Object(map) => map.values().map(size).sum::<usize>(),
+        _ => 0,
+    }
+}
+
+/// Replaces the value at place `at` of the tree, counted from its root.
+fn replace(tree: &mut Value, at: &mut usize, by: &Value) {
+    if *at == 0 {
+        *tree = by.clone();
+    }
+    *at = at.wrapping_sub(1);
+    match tree {
+        Value::Array(list) => list.iter_mut().for_each(|value| replace(value, at, by)),
+        Value::Object(map) => map.values_mut().for_each(|value| replace(value, at, by)),
+        _ => {}
+    }
+}
+
+#[test]
+fn no_change_of_a_good_spec_makes_it_panic() {
+    let charts = Charts::embedded().unwrap();
+    let odd = [
+        json!(null),
+        json!(true),
+        json!(-1),
+        json!(1.5),
+        json!(u64::MAX),
+        json!(""),
+        json!("ä.[\\"),
+        json!([]),
+        json!([null, 1, "x", {"name": 7}]),
+        json!({}),
+        json!({"": {"enabled": 1}, "a.b": null}),
+    ];
+    let mut dice = Dice(42);
+    for case in table("values") {
+        for _ in 0..60 {
+            let mut changed = case["spec"].clone();
+            let mut at = dice.roll(size(&changed));
+            replace(&mut changed, &mut at, &odd[dice.roll(odd.len())]);
+            let cr = IstioOperator::new("cr", RawSpec(changed));
+            let version = ["1.24", "1.26", "1.28", "1.31"][dice.roll(4)];
+            if let Err(mistakes) = merge(&cr, Some(version), &charts) {
+                assert!(!mistakes.is_empty());
+            }
         }
     }
 }

@@ -77,6 +77,7 @@ pub struct KubernetesOverlay {
 #[serde(rename_all = "camelCase")]
 pub struct KubernetesPatch {
     /// Where to change the object, such as `spec.template.spec.containers.[name:discovery].image`.
+    #[schemars(extend("x-istio-format" = "overlay-path"))]
     pub path: Option<String>,
     /// The new value, which replaces the whole node. Null or absent deletes the node.
     pub value: Option<Value>,

@@ -2,6 +2,8 @@
 
 use std::sync::LazyLock;
 
+use k8s_openapi::api::apps::v1::DaemonSetUpdateStrategy;
+use k8s_openapi::api::core::v1::{Lifecycle, TopologySpreadConstraint};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps,
 };
@@ -90,7 +92,11 @@ impl IstioOperator {
 }
 
 static STRICT: LazyLock<Value> = LazyLock::new(|| {
-    let generator = SchemaGenerator::default();
+    let mut generator = SchemaGenerator::default();
+    // Types that only the charts' schema refers to.
+    generator.subschema_for::<DaemonSetUpdateStrategy>();
+    generator.subschema_for::<Lifecycle>();
+    generator.subschema_for::<TopologySpreadConstraint>();
     generator
         .into_root_schema_for::<IstioOperatorSpec>()
         .to_value()

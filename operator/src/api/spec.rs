@@ -19,15 +19,18 @@ pub struct IstioOperatorSpec {
     /// Istio version to install, as a minor ("1.30") or a patch release ("1.30.3"). Write it in
     /// quotes. Left out, the minor of tag decides, and without one the newest minor that this
     /// operator knows.
-    #[schemars(regex(pattern = r"^[0-9]+\.[0-9]+(\.[0-9]+)?$"))]
+    #[schemars(extend("x-istio-format" = "version"))]
     pub version: Option<String>,
     /// Registry and path in front of every image name.
+    #[schemars(extend("x-istio-format" = "hub"))]
     pub hub: Option<String>,
     /// Image tag of every component.
+    #[schemars(extend("x-istio-format" = "tag"))]
     pub tag: Option<ImageTag>,
     /// Without effect since Istio 1.24: use values.global.istioNamespace.
     pub namespace: Option<String>,
     /// Name of this control plane beside others. It becomes part of the names of its objects.
+    #[schemars(extend("x-istio-format" = "revision"))]
     pub revision: Option<String>,
     /// Minor whose default behavior is kept, such as "1.29".
     pub compatibility_version: Option<String>,
@@ -107,6 +110,7 @@ pub struct Gateway {
     /// Whether to install it. A gateway that is listed without this field is installed.
     pub enabled: Option<bool>,
     /// Name of its Deployment, Service and autoscaler.
+    #[schemars(extend("x-istio-format" = "gateway-name"))]
     pub name: Option<String>,
     /// Namespace of its objects; the namespace of the installation if left out.
     pub namespace: Option<String>,

@@ -70,6 +70,7 @@ pub struct Charts {
     catalogue: Catalogue,
     parsed: BTreeMap<String, OnceLock<Result<Gated, ChartError>>>,
     by_name: BTreeMap<String, Chart>,
+    values_schema: OnceLock<Result<Value, ChartError>>,
 }
 
 /// One chart.
@@ -149,11 +150,13 @@ impl Charts {
             catalogue,
             parsed,
             by_name,
+            values_schema: OnceLock::new(),
         })
     }
 
     /// Parses every file and compiles every template.
     pub fn check(&self) -> Result<(), ChartError> {
+        self.values_schema()?;
         for file in self.parsed.keys() {
             self.gated(file)?;
         }
@@ -190,6 +193,29 @@ impl Charts {
     pub fn chart_profile(&self, name: &str, minor: u16) -> Result<Option<Value>, ChartError> {
         let values = self.values_of(&format!("profiles/values/{name}.yaml"), minor)?;
         Ok(values.filter(|values| values.as_object().is_some_and(|map| !map.is_empty())))
+    }
+
+    /// What users may write into `values` and `meshConfig`, in all minors: the files of `schema/` by their stem.
+    pub fn values_schema(&self) -> Result<&Value, ChartError> {
+        let read = || {
+            let part = |stem: &str| {
+                let file = format!("schema/{stem}.yaml");
+                let text = self
+                    .files
+                    .get(&file)
+                    .ok_or_else(|| bad(&file, "is absent"))?;
+                let part: Value = yaml::parse(text).map_err(|e| bad(&file, e.message))?;
+                Ok((stem.to_owned(), part))
+            };
+            ["mesh", "shapes", "user-values"]
+                .into_iter()
+                .map(part)
+                .collect()
+        };
+        self.values_schema
+            .get_or_init(read)
+            .as_ref()
+            .map_err(Clone::clone)
     }
 
     /// The default values of a chart, as they are in one minor.

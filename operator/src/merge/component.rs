@@ -136,11 +136,7 @@ impl Installation<'_> {
                 }
             }
         }
-        if kind == ComponentKind::Ztunnel {
-            flattened(values)
-        } else {
-            values
-        }
+        values
     }
 
     /// What the `k8s` block says about replicas and CPU, for charts that decide by it, such as
@@ -204,13 +200,10 @@ pub(super) fn gateway_root(kind: ComponentKind) -> Option<&'static str> {
     }
 }
 
-/// Whether upstream installs the component when neither profile nor CR names it. It does so with a
-/// gateway too, but without a name, which the check of gateway names refuses.
+/// Whether upstream installs the component when neither profile nor CR names it. It does so with an
+/// ingress gateway too, but without a name; a list that is null is a mistake here instead.
 fn is_default(kind: ComponentKind) -> bool {
-    matches!(
-        kind,
-        ComponentKind::Base | ComponentKind::Pilot | ComponentKind::IngressGateways
-    )
+    matches!(kind, ComponentKind::Base | ComponentKind::Pilot)
 }
 
 /// A port as Kubernetes' own type writes it: upstream reads it into that type before the chart
@@ -230,20 +223,4 @@ fn service_port(written: &Value) -> Value {
         port.insert(key.to_owned(), value.cloned().unwrap_or_else(|| 0.into()));
     }
     Value::Object(port)
-}
-
-/// The values of ztunnel's chart, which stand at the top: `global`, everything at the top that is
-/// no map, and over it the content of `ztunnel`. Without `ztunnel` nothing moves.
-fn flattened(values: Value) -> Value {
-    let (Some(Value::Object(own)), Value::Object(all)) = (values.get("ztunnel"), &values) else {
-        return values;
-    };
-    let stays = |key: &str, value: &Value| key == "global" || !value.is_object();
-    let mut flat: Map<String, Value> = all
-        .iter()
-        .filter(|(key, value)| stays(key, value))
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    flat.extend(own.clone());
-    Value::Object(flat)
 }

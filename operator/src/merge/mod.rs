@@ -3,6 +3,7 @@
 //!
 //! Pure: takes no client and reads no clock, environment or file.
 
+mod check;
 mod component;
 mod derive;
 mod overlay;
@@ -17,6 +18,7 @@ use crate::api::{ComponentKind, IstioOperator, Mistake, Path};
 use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::charts::tree::merge_over;
+use check::{Checked, Findings};
 use component::Installation;
 use tree::{plain_numbers, scalar_text, text_at};
 
@@ -92,17 +94,12 @@ pub fn merge(
     istio_version: Option<&str>,
     charts: &Charts,
 ) -> Result<Merged, Vec<Mistake>> {
-    let mut mistakes = Vec::new();
-    let user = written(&cr.spec.0, &mut mistakes);
+    let mut findings = Findings::default();
+    let user = written(&cr.spec.0, &mut findings);
     let version = version::choose(&user, istio_version, charts.catalogue());
-    let version = kept(version, &mut mistakes).unwrap_or(charts.catalogue().default_version());
-    let profile = kept(profile::read(&user, version, charts), &mut mistakes);
-    let spec = derive::derive(
-        profile.unwrap_or_default(),
-        &user,
-        version,
-        charts.catalogue(),
-    );
+    let version = kept(version, &mut findings).unwrap_or(charts.catalogue().default_version());
+    let profile = profile::read(&user, version, charts, &mut findings);
+    let spec = derive::derive(profile, &user, version, charts.catalogue());
     let namespace = namespace(cr, &spec);
     let spec = with_unvalidated(spec);
     let revision = text_at(&spec, &["values", "revision"]).unwrap_or_default();
@@ -113,17 +110,32 @@ pub fn merge(
         version,
     }
     .components();
+    Checked {
+        user: &user,
+        spec: &spec,
+        components: &components,
+        version,
+        charts,
+    }
+    .run(&mut findings);
+
+    let Findings {
+        mut mistakes,
+        mut warnings,
+    } = findings;
+    warnings.sort();
     if !mistakes.is_empty() {
         mistakes.sort();
         mistakes.dedup();
         return Err(mistakes);
     }
+    let revision = revision.to_owned();
     Ok(Merged {
         version,
-        revision: revision.to_owned(),
+        revision,
         namespace,
         components,
-        warnings: Vec::new(),
+        warnings,
     })
 }
 
@@ -141,7 +153,7 @@ fn namespace(cr: &IstioOperator, spec: &Value) -> String {
 
 /// The spec as its author wrote it, without what has no meaning: a null at the top counts as
 /// absent, as does a spec that is null.
-fn written(spec: &Value, mistakes: &mut Vec<Mistake>) -> Value {
+fn written(spec: &Value, findings: &mut Findings) -> Value {
     let mut spec = spec.clone();
     plain_numbers(&mut spec);
     match spec {
@@ -150,17 +162,16 @@ fn written(spec: &Value, mistakes: &mut Vec<Mistake>) -> Value {
             return Value::Object(fields);
         }
         Value::Null => {}
-        other => mistakes.push(Mistake {
-            path: Path::root("spec"),
-            problem: format!("expected an object, found {other}"),
-        }),
+        other => findings
+            .mistakes
+            .push(check::unlike("an object", &other, &Path::root("spec"))),
     }
     Value::Object(Map::new())
 }
 
 /// The value of a step that found no mistake; otherwise the mistake is kept for the author.
-fn kept<T>(step: Result<T, Mistake>, mistakes: &mut Vec<Mistake>) -> Option<T> {
-    step.map_err(|mistake| mistakes.push(mistake)).ok()
+fn kept<T>(step: Result<T, Mistake>, findings: &mut Findings) -> Option<T> {
+    step.map_err(|mistake| findings.mistakes.push(mistake)).ok()
 }
 
 /// Lays `unvalidatedValues` over `values`, after everything that looks at `values`.

@@ -2,36 +2,46 @@
 
 use serde_json::Value;
 
+use super::check::Findings;
 use crate::api::{Mistake, Path};
 use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::charts::tree::merge_over;
 
-/// The spec of the profile `default` with the named profile of `spec` laid over it.
-pub(super) fn read(spec: &Value, version: Version, charts: &Charts) -> Result<Value, Mistake> {
-    let name = match spec.get("profile") {
-        Some(Value::String(name)) if !name.is_empty() => name.as_str(),
-        _ => "default",
+/// The spec of the profile `default` with the named profile of `spec` laid over it. An unknown name
+/// is a mistake; the rest of the spec is then checked over `default` alone.
+pub(super) fn read(
+    spec: &Value,
+    version: Version,
+    charts: &Charts,
+    findings: &mut Findings,
+) -> Value {
+    let mut mistake = |problem| {
+        let path = Path::root("spec").key("profile");
+        findings.mistakes.push(Mistake { path, problem });
     };
-    let names = charts.profile_names();
-    let mistake = |problem| Mistake {
-        path: Path::root("spec").key("profile"),
-        problem,
-    };
-    if !names.contains(&name) {
-        let known = names.join(", ");
-        return Err(mistake(format!(
-            "profile {name:?} is not known; the known are {known}"
-        )));
+    let mut profile = Value::Object(<_>::default());
+    let chosen = spec
+        .get("profile")
+        .and_then(Value::as_str)
+        .filter(|name| !name.is_empty());
+    for name in ["default"]
+        .into_iter()
+        .chain(chosen.filter(|name| *name != "default"))
+    {
+        let mut known = charts.profile_names();
+        if !known.contains(&name) {
+            known.sort_unstable();
+            let known = known.join(", ");
+            mistake(format!(
+                "profile {name:?} is not known; the known are {known}"
+            ));
+            continue;
+        }
+        match charts.profile(name, version.minor) {
+            Ok(layer) => merge_over(&mut profile, layer.unwrap_or_default()),
+            Err(error) => mistake(error.to_string()),
+        }
     }
-    let read = |name| {
-        let profile = charts.profile(name, version.minor);
-        let profile = profile.map_err(|error| mistake(error.to_string()))?;
-        Ok(profile.unwrap_or_default())
-    };
-    let mut base = read("default")?;
-    if name != "default" {
-        merge_over(&mut base, read(name)?);
-    }
-    Ok(base)
+    profile
 }

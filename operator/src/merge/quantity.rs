@@ -40,6 +40,11 @@ const BINARY: [(&str, u32); 6] = [
     ("Ki", 10),
 ];
 
+/// Whether a JSON value is a quantity: a number, or a string in the grammar of Kubernetes.
+pub(super) fn is_quantity(value: &Value) -> bool {
+    parse_value(value).is_some()
+}
+
 /// A quantity in Kubernetes' canonical spelling, such as `2` for `2000m`; none for zero and for
 /// what is no quantity.
 pub(super) fn canonical(value: &Value) -> Option<String> {

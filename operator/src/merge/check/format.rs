@@ -1,0 +1,290 @@
+//! Texts and numbers with a grammar of their own, by the name that a schema gives them.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use serde_json::Value;
+
+use crate::merge::quantity;
+
+/// What to expect of a format, as an error says it; none for a format that nobody knows.
+pub(super) fn expected(format: &str) -> Option<&'static str> {
+    Some(match format {
+        "address" => "an address such as zipkin.tracing:9411",
+        "cidr-list" => "a list of address ranges such as 10.0.0.0/8,192.168.0.0/16, or *",
+        "connect-timeout" => "a time from 1ms to 1h such as 10s, in whole milliseconds",
+        "drain-time" => "a time such as 45s, in whole seconds",
+        "duration" => "a duration such as 30s or 1m30s",
+        "gateway-name" => "a name of at most 254 lower-case letters, digits, '.' and '-'",
+        "hub" => "a registry and path such as docker.io/istio",
+        "overlay-path" => {
+            "a path such as spec.template.spec.containers.[name:discovery].image, \
+             with a dot inside of a name written as \\."
+        }
+        "port" => "a port from 1 to 65535",
+        "port-list" => "a list of ports such as 8080,9090, or *",
+        "quantity" => "a quantity such as 100m or 2Gi",
+        "revision" => "a name of at most 63 lower-case letters, digits and '-'",
+        "tag" => "an image tag of at most 128 letters, digits, '_', '-' and '.'",
+        "trust-domain" => "a domain such as cluster.local",
+        "version" => "an Istio version in quotes, such as \"1.30\" or \"1.30.3\"",
+        _ => return None,
+    })
+}
+
+/// Whether a value is of a format. The grammars are those that upstream checks.
+pub(super) fn holds(format: &str, value: &Value) -> bool {
+    let text = value.as_str();
+    let is = |check: fn(&str) -> bool| text.is_some_and(check);
+    match format {
+        "address" => is(is_address),
+        "cidr-list" => is(|text| is_list(text, is_cidr)),
+        "connect-timeout" => is(is_timeout),
+        "drain-time" => is(is_drain_time),
+        "duration" => is(|text| nanoseconds(text).is_some()),
+        "gateway-name" => is(is_gateway_name),
+        "hub" => is(is_hub),
+        "overlay-path" => is(is_overlay_path),
+        "port" => number(value).is_some_and(|port| (1..=65535).contains(&port)),
+        "port-list" => is(|text| is_list(text, is_listed_port)),
+        "quantity" => quantity::is_quantity(value),
+        "revision" => is(|text| text.is_empty() || is_dns_label(text)),
+        "tag" => is_tag(value),
+        "trust-domain" => is(is_trust_domain),
+        "version" => is(is_version),
+        _ => true,
+    }
+}
+
+/// A whole number, also in quotes, as protocol buffers read JSON.
+pub(super) fn number(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+fn is_list(text: &str, is_element: fn(&str) -> bool) -> bool {
+    text.is_empty() || text == "*" || text.split(',').all(is_element)
+}
+
+fn is_cidr(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else {
+        return false;
+    };
+    let digits = !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit());
+    let plain = digits && (bits == "0" || !bits.starts_with('0'));
+    let bits: Option<u8> = bits.parse().ok().filter(|_| plain);
+    match (address.parse(), bits) {
+        (Ok(IpAddr::V4(_)), Some(bits)) => bits <= 32,
+        (Ok(IpAddr::V6(_)), Some(bits)) => bits <= 128,
+        _ => false,
+    }
+}
+
+fn is_listed_port(text: &str) -> bool {
+    matches!(text, "" | "*")
+        || text
+            .parse()
+            .is_ok_and(|port: i64| (0..=65535).contains(&port))
+}
+
+fn is_dns_label(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+fn is_gateway_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+    text.len() <= 254 && text.bytes().all(allowed)
+}
+
+fn is_trust_domain(text: &str) -> bool {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    !name.is_empty() && name.split('.').all(is_dns_label)
+}
+
+/// A host and a port, the host a domain name or an IP address. Empty is unset.
+fn is_address(text: &str) -> bool {
+    if text.is_empty() {
+        return true;
+    }
+    // The proxy puts the address of its node in here.
+    let text = text.replacen("$(HOST_IP)", "127.0.0.1", 1);
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return false;
+    };
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let is_host = match bare {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => host.parse::<Ipv4Addr>().is_ok() || is_domain(host),
+    };
+    is_host
+        && port
+            .parse()
+            .is_ok_and(|port: u32| (1..=65535).contains(&port))
+}
+
+fn is_domain(text: &str) -> bool {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let top = name.rsplit('.').next().unwrap_or_default();
+    text.len() <= 255
+        && name
+            .split('.')
+            .all(|label| is_dns_label(&label.to_ascii_lowercase()))
+        && !top.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The nanoseconds of a Go duration: numbers, each with a unit.
+fn nanoseconds(text: &str) -> Option<f64> {
+    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
+    if rest == "0" {
+        return Some(0.0);
+    }
+    let mut sum = None;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(end);
+        let (unit, size) = UNITS.iter().find(|(unit, _)| tail.starts_with(unit))?;
+        // The zero makes a number of `.5`; Rust reads `5.` as it is.
+        let has_digit = number.bytes().any(|b| b.is_ascii_digit());
+        let number: f64 = format!("0{number}").parse().ok().filter(|_| has_digit)?;
+        sum = Some(sum.unwrap_or(0.0) + number * size);
+        rest = &tail[unit.len()..];
+    }
+    sum.map(|sum| sign * sum)
+}
+
+/// Units in nanoseconds; those that begin like another come first.
+const UNITS: [(&str, f64); 8] = [
+    ("ns", 1.0),
+    ("us", 1e3),
+    ("µs", 1e3),
+    ("μs", 1e3),
+    ("ms", 1e6),
+    ("s", 1e9),
+    ("m", 6e10),
+    ("h", 3.6e12),
+];
+
+fn is_timeout(text: &str) -> bool {
+    nanoseconds(text).is_some_and(|ns| (1e6..=3.6e12).contains(&ns) && ns % 1e6 == 0.0)
+}
+
+fn is_drain_time(text: &str) -> bool {
+    nanoseconds(text).is_some_and(|ns| ns >= 1e9 && ns % 1e9 == 0.0)
+}
+
+/// What can stand in front of `/pilot` in the name of an image.
+fn is_hub(text: &str) -> bool {
+    let path = |text: &str| {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-./".contains(&b);
+        text.len() <= 249 && text.bytes().all(allowed)
+    };
+    let authority = |text: &str| {
+        let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]".contains(&b);
+        host.bytes().all(allowed) && port.bytes().all(|b| b.is_ascii_digit())
+    };
+    match text.split_once('/') {
+        Some((registry, rest)) if registry.contains(['.', ':']) => {
+            authority(registry) && path(rest)
+        }
+        None if text.contains(['.', ':']) => authority(text),
+        _ => path(text),
+    }
+}
+
+fn is_tag(value: &Value) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
+    match value {
+        Value::String(text) => text.len() <= 128 && text.bytes().all(allowed),
+        _ => true,
+    }
+}
+
+fn is_version(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('.').collect();
+    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    matches!(parts.len(), 2 | 3) && parts.iter().all(is_number)
+}
+
+/// Whether the path is empty, which has an error of its own, or every bracket of an overlay's path
+/// is closed within its element; one that is not comes from a dot that should have been escaped.
+fn is_overlay_path(text: &str) -> bool {
+    let mut escaped = false;
+    let mut elements = vec![String::new()];
+    for c in text.chars() {
+        match elements.last_mut() {
+            Some(_) if c == '.' && !escaped => elements.push(String::new()),
+            Some(element) => element.push(c),
+            None => {}
+        }
+        escaped = c == '\\';
+    }
+    let closed = |element: &String| match element.split_once('[') {
+        Some((_, selector)) => selector.len() > 1 && selector.ends_with(']'),
+        None => !element.ends_with(']'),
+    };
+    elements.iter().all(closed)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A format, texts that are of it, and texts that are not.
+    type Row = (
+        &'static str,
+        &'static [&'static str],
+        &'static [&'static str],
+    );
+
+    #[rustfmt::skip]
+    const TABLE: [Row; 13] = [
+        ("address",
+            &["", "zipkin.istio-system:9411", "10.0.0.1:80", "[::1]:80", "$(HOST_IP):1"],
+            &["zipkin", "zipkin:0", "zipkin:x", ":80", "a b:80", "::1:80", "1.2:80"]),
+        ("cidr-list",
+            &["", "*", "10.1.0.0/16", "10.0.0.0/8,fd00::/8", "0.0.0.0/0"],
+            &["10.1.0.0", "10.1.0.0/33", "a/8", "1.0.0.0/8, 2.0.0.0/8", "1.1.1.1/08", "*,*"]),
+        ("connect-timeout", &["10s", "1h", "1ms"], &["0s", "61m", "1500us", "10"]),
+        ("drain-time", &["45s", "1m"], &["0s", "1500ms", "45"]),
+        ("duration",
+            &["0", "30s", "1m30s", "1.5h", "100ms", "-1s", ".5s", "5.s"],
+            &["", "30", "s", "1x", "1d", "1.2.3s", " 1s"]),
+        ("gateway-name", &["", "a", "a.b-c"], &["A", "a_b", "a b"]),
+        ("hub",
+            &["docker.io/istio", "m.daocloud.io/docker.io/istio", "localhost:5000", "h:1/a/",
+              "istio", "http://x", "REG.example/a", ""],
+            &["bad hub!", "Docker/istio", "a.b:x/c", "reg.io/A", "a@b"]),
+        ("overlay-path",
+            &["spec", "a.[name:x].b", "a[0].b", "a.b\\.c/d", "a.[name:x\\.y]", ".a.", "a.[30m]"],
+            &["a.[name:x.y].b", "a.[", "a.[]", "a]"]),
+        ("port-list", &["", "*", "0", "80,443", "80,*"], &["x", "65536", "80, 443", "-1"]),
+        ("revision", &["", "a", "1-26-8", "123"], &["-a", "a-", "A", "a.b", "a_b"]),
+        ("tag", &["", "1.26.0", "latest", "A_b-c.d"], &["bad/tag", "a b", "a:b", "a@b"]),
+        ("trust-domain", &["cluster.local", "corp.", "a"], &["", ".", "a..b", "A.b", "a_b"]),
+        ("version", &["1.30", "1.30.3"], &["1", "1.x", "1.2.3.4", "v1.30", ""]),
+    ];
+
+    #[test]
+    fn formats_are_those_of_upstream() {
+        for (format, good, bad) in TABLE {
+            assert!(expected(format).is_some());
+            for text in good {
+                assert!(holds(format, &json!(text)), "{format} {text:?}");
+            }
+            for text in bad {
+                assert!(!holds(format, &json!(text)), "{format} {text:?}");
+            }
+        }
+        assert!(holds("port", &json!(80)) && holds("port", &json!("80")));
+        assert!(!holds("port", &json!(0)) && !holds("port", &json!("x")));
+        assert!(holds("tag", &json!(1.5)));
+    }
+}

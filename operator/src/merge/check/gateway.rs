@@ -1,0 +1,110 @@
+//! Gateways: their names, and ports that only root may open.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::{Checked, Findings, elements, unlike};
+use crate::api::{ComponentKind, Mistake, Path};
+use crate::charts::tree::at;
+use crate::merge::component::gateway_root;
+use crate::merge::tree::is_true;
+
+pub(super) fn check(checked: &Checked, findings: &mut Findings) {
+    names(checked, findings);
+    for kind in ComponentKind::ALL {
+        let Some(root) = gateway_root(kind) else {
+            continue;
+        };
+        let key = kind.spec_key();
+        let path = Path::root("spec").key("components").key(key);
+        if at(checked.user, &["components", key]) == Some(&Value::Null) {
+            let expected = "a list of gateways (without this field the profile's, [] for none)";
+            findings
+                .mistakes
+                .push(unlike(expected, &Value::Null, &path));
+        }
+        replicas(checked, kind, root, &path, findings);
+        if !is_true(checked.spec, &["values", "gateways", root, "runAsRoot"]) {
+            let list = at(checked.spec, &["components", key]);
+            for (path, gateway) in elements(list, &path) {
+                let ports = at(gateway, &["k8s", "service", "ports"]);
+                let path = path.key("k8s").key("service").key("ports");
+                privileged_ports(ports, root, &path, findings);
+            }
+            let ports = at(checked.spec, &["values", "gateways", root, "ingressPorts"]);
+            let path = Path::root("spec").key("values").key("gateways").key(root);
+            privileged_ports(ports, root, &path.key("ingressPorts"), findings);
+        }
+    }
+}
+
+/// Two gateways of one name in one namespace would be one object; one without a name none at all.
+fn names(checked: &Checked, findings: &mut Findings) {
+    let mut seen = BTreeSet::new();
+    let gateways = checked
+        .components
+        .iter()
+        .filter(|c| gateway_root(c.kind).is_some());
+    for gateway in gateways {
+        let path = gateway.path.key("name");
+        if gateway.name.is_empty() {
+            let problem = "expected the name of the gateway, found none".to_owned();
+            findings.mistakes.push(Mistake { path, problem });
+        } else if !seen.insert((&gateway.namespace, &gateway.name)) {
+            let (name, namespace) = (&gateway.name, &gateway.namespace);
+            let problem = format!("another gateway in namespace {namespace} is called {name} too");
+            findings.mistakes.push(Mistake { path, problem });
+        }
+    }
+}
+
+/// Below 1024 only root may open a port, and a gateway's proxy is not root unless it says so.
+fn privileged_ports(ports: Option<&Value>, root: &str, path: &Path, findings: &mut Findings) {
+    for (path, port) in elements(ports, path) {
+        let target = match port.get("targetPort") {
+            None | Some(Value::Null) => Some(0),
+            // A name is resolved in the pod, where the container may map it.
+            Some(target) => target.as_i64(),
+        };
+        let number = port.get("port").and_then(Value::as_i64).unwrap_or(0);
+        let problem = match target {
+            Some(0) if number <= 1024 => format!(
+                "port {number} has no targetPort, and its own number needs root: set targetPort \
+                 above 1024 or values.gateways.{root}.runAsRoot to true"
+            ),
+            Some(target @ 1..1024) => format!(
+                "targetPort {target} needs root: set it above 1024 or \
+                 values.gateways.{root}.runAsRoot to true"
+            ),
+            _ => continue,
+        };
+        findings.mistakes.push(Mistake { path, problem });
+    }
+}
+
+/// Replicas that an autoscaler changes again at once.
+fn replicas(
+    checked: &Checked,
+    kind: ComponentKind,
+    root: &str,
+    path: &Path,
+    findings: &mut Findings,
+) {
+    if !is_true(
+        checked.spec,
+        &["values", "gateways", root, "autoscaleEnabled"],
+    ) {
+        return;
+    }
+    for (path, gateway) in elements(at(checked.spec, &["components", kind.spec_key()]), path) {
+        let count = at(gateway, &["k8s", "replicaCount"]);
+        if count.is_some_and(|count| !count.is_null() && *count != json!(0)) {
+            let problem = format!(
+                "has no lasting effect while values.gateways.{root}.autoscaleEnabled is true"
+            );
+            let path = path.key("k8s").key("replicaCount");
+            findings.warnings.push(Mistake { path, problem });
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What the charts of a minor, or this operator, cannot do; and what has no effect any more.
+
+use serde_json::Value;
+
+use super::{Checked, Findings};
+use crate::api::{ComponentKind, Mistake, Path};
+use crate::charts::tree::at;
+use crate::merge::tree::{is_true, text_at};
+
+/// The settings of the removed Stackdriver tracer.
+pub(super) const STACKDRIVER: [&str; 4] = [
+    "debug",
+    "maxNumberOfAnnotations",
+    "maxNumberOfAttributes",
+    "maxNumberOfMessageEvents",
+];
+
+/// Settings that moved, with where they went.
+const MOVED: [(&[&str], &str); 5] = [
+    (
+        &["global", "proxy", "holdApplicationUntilProxyStarts"],
+        "meshConfig.defaultConfig.holdApplicationUntilProxyStarts",
+    ),
+    (
+        &["global", "tracer", "lightstep", "address"],
+        "meshConfig.defaultConfig.tracing.lightstep.address",
+    ),
+    (
+        &["global", "tracer", "lightstep", "accessToken"],
+        "meshConfig.defaultConfig.tracing.lightstep.accessToken",
+    ),
+    (
+        &["global", "tracer", "zipkin", "address"],
+        "meshConfig.defaultConfig.tracing.zipkin.address",
+    ),
+    (
+        &["global", "tracer", "datadog", "address"],
+        "meshConfig.defaultConfig.tracing.datadog.address",
+    ),
+];
+
+pub(super) fn check(checked: &Checked, findings: &mut Findings) {
+    not_yet(checked, findings);
+    without_effect(checked, findings);
+    overlays(checked, findings);
+    layers(checked, findings);
+    removed(checked, findings);
+    pilot_replicas(checked, findings);
+}
+
+/// Fields of ours that are checked but not acted on; silence would be a lie.
+fn not_yet(checked: &Checked, findings: &mut Findings) {
+    let spec = Path::root("spec");
+    let mut refuse = |path: Path, what: &str| {
+        let problem = format!("{what} not supported by this version of the operator");
+        findings.mistakes.push(Mistake { path, problem });
+    };
+    let addons = checked
+        .user
+        .get("addonComponents")
+        .and_then(Value::as_object);
+    for (name, addon) in addons.into_iter().flatten() {
+        if !addon.is_null() && addon.get("enabled") != Some(&Value::Bool(false)) {
+            refuse(spec.key("addonComponents").key(name), "addons are");
+        }
+    }
+    let strategy = spec.key("updateStrategy");
+    for (keys, value) in [
+        (&["type"][..], "Canary"),
+        (&["approval"], "Manual"),
+        (&["dataPlane", "restart"], "Rolling"),
+    ] {
+        let found = checked
+            .user
+            .get("updateStrategy")
+            .and_then(|strategy| at(strategy, keys));
+        if found.and_then(Value::as_str) == Some(value) {
+            let path = keys
+                .iter()
+                .fold(strategy.clone(), |path, key| path.key(key));
+            refuse(path, &format!("{value} is"));
+        }
+    }
+    // Its chart is gone since 1.24, and from 1.26 on upstream ignores the component.
+    if checked.version.minor < 26
+        && is_true(checked.spec, &["components", "istiodRemote", "enabled"])
+    {
+        let path = spec.key("components").key("istiodRemote").key("enabled");
+        let problem = "Istio has no chart for it any more; use the profile remote".to_owned();
+        findings.mistakes.push(Mistake { path, problem });
+    }
+}
+
+/// What upstream accepts and ignores.
+fn without_effect(checked: &Checked, findings: &mut Findings) {
+    let mut warn = |path: Path, instead: &str| {
+        findings.warnings.push(Mistake {
+            path,
+            problem: format!("has no effect{instead}"),
+        });
+    };
+    let spec = Path::root("spec");
+    let installed = text_at(checked.spec, &["values", "global", "istioNamespace"]);
+    let namespace = text_at(checked.user, &["namespace"]);
+    if namespace.is_some() && namespace != installed {
+        let instead = "; set values.global.istioNamespace to install into another namespace";
+        warn(spec.key("namespace"), instead);
+    }
+    if checked.user.get("installPackagePath").is_some() {
+        warn(
+            spec.key("installPackagePath"),
+            "; the charts are part of the operator",
+        );
+    }
+    if checked.version.minor >= 26
+        && is_true(checked.spec, &["components", "istiodRemote", "enabled"])
+    {
+        warn(
+            spec.key("components").key("istiodRemote"),
+            "; use the profile remote",
+        );
+    }
+    for component in checked.components {
+        let path = component.path.key("k8s");
+        let keys = component
+            .k8s
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, _)| key);
+        for key in keys {
+            if component.kind == ComponentKind::Base {
+                warn(path.key(key), "; base has no workload, only overlays apply");
+            } else if matches!(key.as_str(), "volumes" | "volumeMounts") {
+                warn(path.key(key), " in any Istio version; use overlays");
+            }
+        }
+    }
+}
+
+/// A patch needs a path; what its text may be, the schema says.
+fn overlays(checked: &Checked, findings: &mut Findings) {
+    let patches = checked
+        .components
+        .iter()
+        .flat_map(|component| &component.overlays);
+    for patch in patches.flat_map(|overlay| &overlay.patches) {
+        if patch.target.is_empty() {
+            let problem = "expected the path of the field to change, found none".to_owned();
+            findings.mistakes.push(Mistake {
+                path: patch.path.key("path"),
+                problem,
+            });
+        }
+    }
+}
+
+/// The files that charts lay under the values: each has to exist in the minor.
+fn layers(checked: &Checked, findings: &mut Findings) {
+    let minor = checked.version.minor;
+    let charts = checked.charts;
+    let exists = |file: &str| {
+        let layer = charts.chart_profile(file, minor).ok().flatten();
+        // A file whose content is gated away does not exist in this minor.
+        layer
+            .as_ref()
+            .and_then(Value::as_object)
+            .is_some_and(|layer| !layer.is_empty())
+    };
+    let mut refuse = |keys: &[&str], what: &str, found: &str, known: Vec<&str>| {
+        // An upper field is named where the author wrote it.
+        let upper = keys == ["compatibilityVersion"] && checked.user.get(keys[0]).is_some();
+        let root = if upper {
+            Path::root("spec")
+        } else {
+            Path::root("spec").key("values")
+        };
+        let path = keys.iter().fold(root, |path, key| path.key(key));
+        let known = known.join(", ");
+        let problem =
+            format!("{what} {found:?} is not known in Istio 1.{minor}; the known are {known}");
+        findings.mistakes.push(Mistake { path, problem });
+    };
+    let names = charts.chart_profile_names();
+    if let Some(found) = text_at(checked.spec, &["values", "compatibilityVersion"]) {
+        let release = charts.catalogue().release(minor);
+        let known = release
+            .map(|release| release.compatibility.as_slice())
+            .unwrap_or_default();
+        if !known.iter().any(|version| version == found) {
+            let known = known.iter().map(String::as_str).collect();
+            refuse(
+                &["compatibilityVersion"],
+                "compatibility version",
+                found,
+                known,
+            );
+        }
+    }
+    if let Some(found) = text_at(checked.spec, &["values", "profile"]) {
+        let layer = |name: &str| name.starts_with("platform-") || name.starts_with("compatib");
+        let known: Vec<&str> = names.iter().copied().filter(|name| !layer(name)).collect();
+        if !known.contains(&found) {
+            refuse(&["profile"], "chart profile", found, known);
+        }
+    }
+    if let Some(found) = text_at(checked.spec, &["values", "global", "platform"]) {
+        let platforms = names
+            .iter()
+            .filter_map(|name| name.strip_prefix("platform-"));
+        let known: Vec<&str> = platforms
+            .filter(|name| exists(&format!("platform-{name}")))
+            .collect();
+        if !known.contains(&found) {
+            refuse(&["global", "platform"], "platform", found, known);
+        }
+    }
+}
+
+/// Settings that upstream's charts refuse, and those that they call deprecated.
+fn removed(checked: &Checked, findings: &mut Findings) {
+    let values = Path::root("spec").key("values");
+    let path = |keys: &[&str]| keys.iter().fold(values.clone(), |path, key| path.key(key));
+    let provider = ["global", "pilotCertProvider"];
+    if text_at(checked.spec, &["values", provider[0], provider[1]]) == Some("kubernetes") {
+        let problem = "kubernetes is no provider of certificates any more".to_owned();
+        findings.mistakes.push(Mistake {
+            path: path(&provider),
+            problem,
+        });
+    }
+    let set = |keys: &[&str]| {
+        let value = checked
+            .spec
+            .get("values")
+            .and_then(|values| at(values, keys));
+        value.is_some_and(|value| !value.is_null() && *value != "")
+    };
+    for key in STACKDRIVER {
+        let keys = ["global", "tracer", "stackdriver", key];
+        if set(&keys) {
+            let problem = "was removed from Istio".to_owned();
+            findings.mistakes.push(Mistake {
+                path: path(&keys),
+                problem,
+            });
+        }
+    }
+    for (keys, instead) in MOVED {
+        if set(keys) {
+            let problem = format!("is deprecated; use {instead}");
+            findings.warnings.push(Mistake {
+                path: path(keys),
+                problem,
+            });
+        }
+    }
+}
+
+/// Replicas of istiod that an autoscaler changes again at once.
+fn pilot_replicas(checked: &Checked, findings: &mut Findings) {
+    let keys = ["components", "pilot", "k8s", "replicaCount"];
+    let count = at(checked.spec, &keys).and_then(Value::as_i64).unwrap_or(0);
+    if count > 1 && is_true(checked.spec, &["values", "pilot", "autoscaleEnabled"]) {
+        let path = keys
+            .iter()
+            .fold(Path::root("spec"), |path, key| path.key(key));
+        let problem = "has no lasting effect while values.pilot.autoscaleEnabled is true";
+        findings.warnings.push(Mistake {
+            path,
+            problem: problem.to_owned(),
+        });
+    }
+}
