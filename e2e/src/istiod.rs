@@ -4,26 +4,16 @@
 //! environment, the Deployment's service account, and the configuration in the cluster. Calls of the
 //! API server to its webhooks reach it through the Service, as in a real cluster.
 
-use std::{
-    collections::BTreeMap,
-    io::{Read, Write},
-    net::{Ipv4Addr, TcpStream},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use k8s_openapi::{
     ByteString,
     api::{
         admissionregistration::v1::{MutatingWebhookConfiguration, WebhookClientConfig},
         apps::v1::Deployment,
-        core::v1::{Container, EnvVar},
     },
 };
-use kube::{
-    Api, Client, Config,
-    api::{ListParams, ResourceExt},
-};
+use kube::{Api, Client, Config, api::ListParams};
 use serde_json::{Value, json};
 
 use crate::{
@@ -32,8 +22,9 @@ use crate::{
     control_plane::ControlPlane,
     egress::Route,
     error::Error,
-    ports,
+    loopback, ports,
     process::{Process, Program},
+    stand_in::StandIn,
     wait::wait_until,
     workspace::create_dir,
 };
@@ -64,27 +55,28 @@ impl Istiod {
     ) -> Result<Self, Error> {
         let path = Bundle::Istio.dir()?.join("pilot-discovery");
         let client = plane.client().await?;
-        let installed = Installed::read(&client, namespace, deployment).await?;
+        let deployments: Api<Deployment> = Api::namespaced(client, namespace);
+        let stand_in = StandIn::for_container(&deployments.get(deployment).await?, "discovery")?;
         let kubeconfig = plane
-            .kubeconfig_of(namespace, &installed.service_account)
+            .kubeconfig_of(namespace, &stand_in.service_account)
             .await?;
         let (http_port, webhook_port) = (ports::free()?, ports::free()?);
-        let mut args = installed.args;
+        let mut args = stand_in.args;
         args.push(format!("--kubeconfig={}", kubeconfig.display()));
         args.extend(addresses(http_port, webhook_port)?);
-        // Its own empty directory: it prefers files in its working directory to the ConfigMaps.
+        // Its own empty directory: it prefers files in its working directory to the cluster's.
         let dir = plane.dir().join(deployment);
         create_dir(&dir)?;
         let program = Program {
             name: deployment.into(),
             path,
             args,
-            env: installed.env,
+            env: stand_in.env,
             dir,
         };
         plane.route(Route {
             namespace: namespace.into(),
-            labels: installed.pod_labels,
+            labels: stand_in.pod_labels,
             port: WEBHOOK_PORT,
             local_port: webhook_port,
         });
@@ -183,59 +175,6 @@ impl Istiod {
     }
 }
 
-/// What the Deployment says about how istiod runs.
-struct Installed {
-    service_account: String,
-    pod_labels: BTreeMap<String, String>,
-    args: Vec<String>,
-    env: Vec<(String, String)>,
-}
-
-impl Installed {
-    async fn read(client: &Client, namespace: &str, name: &str) -> Result<Self, Error> {
-        let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-        let deployment = deployments.get(name).await?;
-        let missing = |what| Error::Unexpected(format!("Deployment {namespace}/{name}: no {what}"));
-        let spec = deployment.spec.clone().unwrap_or_default();
-        let pod = spec.template.spec;
-        let pod = pod.ok_or_else(|| missing("pod"))?;
-        let container = pod
-            .containers
-            .into_iter()
-            .find(|container| container.name == "discovery");
-        let container = container.ok_or_else(|| missing("container `discovery`"))?;
-        let service_account = pod.service_account_name.unwrap_or_default();
-        Ok(Self {
-            env: environment(&container, &deployment, &service_account),
-            args: container.args.unwrap_or_default(),
-            pod_labels: spec.selector.match_labels.unwrap_or_default(),
-            service_account,
-        })
-    }
-}
-
-/// The environment that a kubelet would give, without what is about the pod's resources.
-fn environment(
-    container: &Container,
-    deployment: &Deployment,
-    service_account: &str,
-) -> Vec<(String, String)> {
-    let value = |var: &EnvVar| {
-        let Some(source) = &var.value_from else {
-            return var.value.clone();
-        };
-        match source.field_ref.as_ref()?.field_path.as_str() {
-            "metadata.name" => Some(deployment.name_any() + "-local"),
-            "metadata.namespace" => deployment.namespace(),
-            "spec.serviceAccountName" => Some(service_account.to_string()),
-            _ => None,
-        }
-    };
-    let vars = container.env.iter().flatten();
-    vars.filter_map(|var| Some((var.name.clone(), value(var)?)))
-        .collect()
-}
-
 /// Flags that keep all of istiod's listeners on loopback, in place of the Deployment's.
 fn addresses(http_port: u16, webhook_port: u16) -> Result<Vec<String>, Error> {
     Ok(vec![
@@ -255,28 +194,11 @@ async fn wait_until_ready(process: &mut Process, port: u16) -> Result<(), Error>
         async move {
             match alive {
                 Err(died) => Ok(Err(died)),
-                Ok(()) => is_ready(port).map(Ok),
+                Ok(()) => loopback::get(port, "/ready").map(|_| Ok(())),
             }
         }
     });
     ready.await?
-}
-
-/// Asks the readiness path that the Deployment's probe uses.
-fn is_ready(port: u16) -> Result<(), Error> {
-    let failed = || Error::io("GET /ready");
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(failed())?;
-    stream
-        .write_all(b"GET /ready HTTP/1.0\r\n\r\n")
-        .map_err(failed())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).map_err(failed())?;
-    let status = answer.lines().next().unwrap_or_default();
-    if status.contains(" 200 ") {
-        Ok(())
-    } else {
-        Err(Error::Unexpected(status.into()))
-    }
 }
 
 /// The pod after the patch in the answer to a review; the pod itself if there is none.

@@ -18,12 +18,16 @@ pub mod components;
 pub mod control_plane;
 pub mod error;
 pub mod istiod;
+pub mod loopback;
+pub mod operator;
 pub mod process;
 pub mod progress;
 pub mod wait;
 pub mod workspace;
+pub mod yaml;
 
 mod credentials;
 mod egress;
 mod ports;
+mod stand_in;
 mod watchdog;

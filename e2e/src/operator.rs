@@ -1,0 +1,184 @@
+//! The operator under test: the release binary, with the rights that its own manifests give it.
+
+use std::{
+    env,
+    fs::File,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use serde_json::Value;
+
+use crate::{
+    control_plane::ControlPlane,
+    error::Error,
+    loopback, ports,
+    process::{Process, Program},
+    progress::Progress,
+    stand_in::StandIn,
+    wait::wait_until,
+    watchdog,
+    workspace::{create_dir, lock, read, root, state_dir},
+    yaml,
+};
+
+/// A running operator; ends when dropped.
+#[derive(Debug)]
+pub struct Operator {
+    process: Process,
+    user: String,
+    port: u16,
+}
+
+/// It is ready as soon as it watches; a busy machine gets more.
+const READY: Duration = Duration::from_secs(30);
+
+impl Operator {
+    /// Installs what `istio-operator manifests` prints and runs the operator with the service
+    /// account in there; never as administrator. Builds the operator if its sources changed.
+    ///
+    /// The Deployment alone is left out: its pod would be a simulated one, which would look like a
+    /// second operator that does nothing. Its arguments and environment are used for the process.
+    pub async fn start(plane: &ControlPlane) -> Result<Self, Error> {
+        let binary = binary()?;
+        let (objects, deployment) = split(&manifests()?)?;
+        plane.apply(&objects)?;
+        let mut stand_in = StandIn::for_container(&deployment, "operator")?;
+        let account = &stand_in.service_account;
+        let kubeconfig = plane.kubeconfig_of(&stand_in.namespace, account).await?;
+        let user = format!("system:serviceaccount:{}:{account}", stand_in.namespace);
+        let port = ports::free()?;
+        stand_in
+            .env
+            .push(("KUBECONFIG".into(), kubeconfig.display().to_string()));
+        stand_in.args.push(format!("--listen=127.0.0.1:{port}"));
+        let dir = plane.dir().join("operator");
+        create_dir(&dir)?;
+        let process = Process::start(Program {
+            name: "istio-operator".into(),
+            path: binary,
+            args: stand_in.args,
+            env: stand_in.env,
+            dir,
+        })?;
+        let mut operator = Self {
+            process,
+            user,
+            port,
+        };
+        operator.wait_until_ready().await?;
+        Ok(operator)
+    }
+
+    /// The process: to measure it, kill it, start it again, read its log.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Its name in the audit log.
+    #[must_use]
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Port on 127.0.0.1 of `/healthz`, `/readyz` and `/metrics`.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Waits until it says that it is ready, which it is again some time after a restart.
+    pub async fn wait_until_ready(&mut self) -> Result<(), Error> {
+        let port = self.port;
+        let ready = wait_until("the operator to be ready", READY, || {
+            let alive = self.process.check();
+            async move {
+                match alive {
+                    Err(died) => Ok(Err(died)),
+                    Ok(()) => loopback::get(port, "/readyz").map(|_| Ok(())),
+                }
+            }
+        });
+        ready.await?
+    }
+}
+
+/// The release binary, built if its sources changed since the last time.
+pub fn binary() -> Result<PathBuf, Error> {
+    let _lock = lock("operator")?;
+    let mut progress = Progress::new("building the operator");
+    let log = state_dir().join("operator-build.log");
+    let errors = File::create(&log).map_err(Error::io(log.display().to_string()))?;
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut child = Command::new(cargo)
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            "istio-operator",
+        ])
+        .arg("--message-format=json-render-diagnostics")
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(errors)
+        .spawn()
+        .map_err(Error::io("cargo"))?;
+    let _watched = watchdog::watch(&child)?;
+    let output = child
+        .stdout
+        .take()
+        .ok_or_else(|| Error::Unexpected("no output".into()))?;
+    let mut executable = None;
+    for line in BufReader::new(output).lines() {
+        let line = line.map_err(Error::io("cargo"))?;
+        let message: Value = serde_json::from_str(&line).unwrap_or_default();
+        if message["fresh"] == false {
+            let name = message["target"]["name"].as_str().unwrap_or_default();
+            progress.update(&format!("compiled {name}"));
+        }
+        executable = message["executable"]
+            .as_str()
+            .map(PathBuf::from)
+            .or(executable);
+    }
+    let status = child.wait().map_err(Error::io("cargo"))?;
+    progress.done();
+    executable
+        .filter(|_| status.success())
+        .ok_or_else(|| Error::Build {
+            what: "the operator".into(),
+            tail: read(&log).unwrap_or_default(),
+        })
+}
+
+/// What `istio-operator manifests` prints.
+pub fn manifests() -> Result<String, Error> {
+    let output = Command::new(binary()?)
+        .arg("manifests")
+        .output()
+        .map_err(Error::io("istio-operator manifests"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(Error::Command {
+        command: "istio-operator manifests".into(),
+        message,
+    })
+}
+
+/// The Deployment of the operator, and everything else as one stream.
+fn split(manifests: &str) -> Result<(String, Deployment), Error> {
+    let documents = yaml::documents("istio-operator manifests", manifests)?;
+    let is_deployment = |document: &Value| document["kind"] == "Deployment";
+    let (deployments, others): (Vec<_>, Vec<_>) = documents.into_iter().partition(is_deployment);
+    let deployment = deployments.into_iter().next().unwrap_or_default();
+    let deployment = serde_json::from_value(deployment)
+        .map_err(|error| Error::Unexpected(format!("Deployment of the operator: {error}")))?;
+    Ok((yaml::stream(&others), deployment))
+}
