@@ -71,7 +71,7 @@ pub enum Error {
 
 impl Error {
     /// Wraps an [`io::Error`], for `map_err`; `what` names the file or program.
-    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Io { what, source }
     }
