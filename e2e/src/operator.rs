@@ -41,7 +41,8 @@ impl Operator {
     /// account in there; never as administrator. Builds the operator if its sources changed.
     ///
     /// The Deployment alone is left out: its pod would be a simulated one, which would look like a
-    /// second operator that does nothing. Its arguments and environment are used for the process.
+    /// second operator that does nothing. Its arguments and environment are used for the process;
+    /// `RUST_LOG` of the caller is passed on.
     pub async fn start(plane: &ControlPlane) -> Result<Self, Error> {
         let binary = binary()?;
         let (objects, deployment) = split(&manifests()?)?;
@@ -54,6 +55,9 @@ impl Operator {
         stand_in
             .env
             .push(("KUBECONFIG".into(), kubeconfig.display().to_string()));
+        stand_in
+            .env
+            .extend(env::var("RUST_LOG").map(|filter| ("RUST_LOG".into(), filter)));
         stand_in.args.push(format!("--listen=127.0.0.1:{port}"));
         let dir = plane.dir().join("operator");
         create_dir(&dir)?;
@@ -109,11 +113,29 @@ impl Operator {
 /// The release binary, built if its sources changed since the last time.
 pub fn binary() -> Result<PathBuf, Error> {
     let _lock = lock("operator")?;
-    let mut progress = Progress::new("building the operator");
+    let mut progress = Progress::new("building the operator (release)");
     let log = state_dir().join("operator-build.log");
     let errors = File::create(&log).map_err(Error::io(log.display().to_string()))?;
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut child = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    // Cargo tells us about our own package; told on, that would look to build scripts like a change
+    // of theirs, and compile half of the dependencies again.
+    let ours = [
+        "CARGO_PKG_",
+        "CARGO_MANIFEST_",
+        "CARGO_BIN_",
+        "CARGO_CRATE_",
+        "CARGO_PRIMARY_",
+    ];
+    for (name, _) in env::vars_os() {
+        if ours
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
+            command.env_remove(name);
+        }
+    }
+    let mut child = command
         .args([
             "build",
             "--quiet",

@@ -22,26 +22,34 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
+const EXAMPLES: &str = "Examples:
+  cargo demo                           stay, to look around with kubectl
+  cargo demo -f samples/demo.yaml      another IstioOperator
+  cargo demo --exit                    as a check: exit code 0 only for HEALTHY";
+
 /// Shows the Istio operator at work on this machine.
 ///
-/// Starts a real Kubernetes control plane on 127.0.0.1 (its nodes and pods are simulated, everything
-/// else is not), runs the operator on it with the rights it has in a cluster, applies an
-/// IstioOperator, and shows its components becoming ready. All of it is gone when the demo ends.
+/// Starts a real Kubernetes control plane on 127.0.0.1 (only its nodes and pods
+/// are simulated), runs the operator on it with the rights it has in a cluster,
+/// applies an IstioOperator, and shows its components becoming ready. All of it
+/// is gone when the demo ends.
 ///
-/// The first run builds Kubernetes with Go, which takes a while; later runs start within seconds.
+/// The first run builds Kubernetes with Go, which takes some minutes. Later runs
+/// start within seconds.
 #[derive(Debug, Parser)]
-#[command(name = "cargo demo", version)]
+#[command(bin_name = "cargo demo", verbatim_doc_comment, after_help = EXAMPLES)]
 struct Args {
-    /// The IstioOperator to apply instead of samples/acceptance.yaml; "-" reads standard input.
+    /// IstioOperator to apply instead of samples/acceptance.yaml; "-" reads
+    /// standard input.
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// End after HEALTHY instead of staying until Ctrl-C; not HEALTHY is exit code 1.
+    /// End after HEALTHY instead of staying until Ctrl-C.
     #[arg(long)]
     exit: bool,
     /// Port of the API server on 127.0.0.1; 0 takes any free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// How long HEALTHY may take, in seconds, before the demo gives up.
+    /// How long HEALTHY may take, in seconds.
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     timeout: u64,
 }
