@@ -2,12 +2,14 @@
 
 mod component;
 pub mod condition;
+pub(crate) mod format;
 #[allow(
     clippy::doc_markdown,
     reason = "these comments are the CRD's descriptions, in plain text"
 )]
 pub mod k8s;
 mod path;
+pub(crate) mod quantity;
 #[allow(
     clippy::duplicated_attributes,
     reason = "each printer column has a type"

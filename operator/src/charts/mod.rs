@@ -6,6 +6,7 @@
 mod functions;
 mod gated;
 mod gates;
+mod schema;
 mod template;
 pub mod tree;
 pub mod yaml;
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 use crate::catalogue::Catalogue;
 use gated::Gated;
+pub use schema::ChartSchema;
 pub use template::Output;
 use template::Templates;
 
@@ -70,7 +72,8 @@ pub struct Charts {
     catalogue: Catalogue,
     parsed: BTreeMap<String, OnceLock<Result<Gated, ChartError>>>,
     by_name: BTreeMap<String, Chart>,
-    values_schema: OnceLock<Result<Value, ChartError>>,
+    schema_files: OnceLock<Result<[Value; 3], ChartError>>,
+    schemas: BTreeMap<u16, OnceLock<Result<ChartSchema, ChartError>>>,
 }
 
 /// One chart.
@@ -145,18 +148,23 @@ impl Charts {
                 );
             }
         }
+        let minors = catalogue.releases().iter().map(|r| r.version.minor);
+        let schemas = minors.map(|minor| (minor, OnceLock::new())).collect();
         Ok(Self {
             files: Arc::new(files),
             catalogue,
             parsed,
             by_name,
-            values_schema: OnceLock::new(),
+            schema_files: OnceLock::new(),
+            schemas,
         })
     }
 
     /// Parses every file and compiles every template.
     pub fn check(&self) -> Result<(), ChartError> {
-        self.values_schema()?;
+        for minor in self.schemas.keys() {
+            self.schema(*minor)?;
+        }
         for file in self.parsed.keys() {
             self.gated(file)?;
         }
@@ -195,27 +203,27 @@ impl Charts {
         Ok(values.filter(|values| values.as_object().is_some_and(|map| !map.is_empty())))
     }
 
-    /// What users may write into `values` and `meshConfig`, in all minors: the files of `schema/` by their stem.
-    pub fn values_schema(&self) -> Result<&Value, ChartError> {
-        let read = || {
-            let part = |stem: &str| {
-                let file = format!("schema/{stem}.yaml");
-                let text = self
-                    .files
-                    .get(&file)
-                    .ok_or_else(|| bad(&file, "is absent"))?;
-                let part: Value = yaml::parse(text).map_err(|e| bad(&file, e.message))?;
-                Ok((stem.to_owned(), part))
-            };
-            ["mesh", "shapes", "user-values"]
-                .into_iter()
-                .map(part)
-                .collect()
+    /// What users may write into `values` and `meshConfig` in one minor that the catalogue knows.
+    pub fn schema(&self, minor: u16) -> Result<&ChartSchema, ChartError> {
+        let slot = self.schemas.get(&minor);
+        let slot = slot.ok_or_else(|| bad("schema", format!("knows no Istio 1.{minor}")))?;
+        let compile = || schema::compile(self.schema_files()?, minor).map_err(|e| bad("schema", e));
+        slot.get_or_init(compile).as_ref().map_err(Clone::clone)
+    }
+
+    fn schema_files(&self) -> Result<&[Value; 3], ChartError> {
+        let read = |stem: &str| {
+            let file = format!("schema/{stem}.yaml");
+            let text = self.files.get(&file);
+            let text = text.ok_or_else(|| bad(&file, "is absent"))?;
+            yaml::parse(text).map_err(|e| bad(&file, e.message))
         };
-        self.values_schema
-            .get_or_init(read)
-            .as_ref()
-            .map_err(Clone::clone)
+        let read_all = || {
+            let [shapes, values, mesh] = schema::FILES.map(read);
+            Ok([shapes?, values?, mesh?])
+        };
+        let parsed = self.schema_files.get_or_init(read_all);
+        parsed.as_ref().map_err(Clone::clone)
     }
 
     /// The default values of a chart, as they are in one minor.

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Component;
 use super::overlay::overlays;
 use super::tree::{is_true, scalar_text, set, text_at};
-use super::{Component, quantity};
-use crate::api::{ComponentKind, Path};
+use crate::api::{ComponentKind, Path, quantity};
 use crate::catalogue::Version;
 use crate::charts::tree::at;
 

@@ -8,7 +8,6 @@ mod component;
 mod derive;
 mod overlay;
 mod profile;
-mod quantity;
 mod tree;
 mod version;
 

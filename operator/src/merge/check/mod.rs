@@ -2,8 +2,6 @@
 //!
 //! In: the spec as written and the merged spec. Out: mistakes, which refuse the CR, and warnings.
 
-mod compact;
-mod format;
 mod gateway;
 mod mesh;
 mod schema;
@@ -64,17 +62,13 @@ impl Checked<'_> {
         };
         check(definitions, strict, self.user, &path, mistakes);
 
-        let compact = self
-            .charts
-            .values_schema()
-            .map_err(|error| error.to_string());
-        let compact = compact.and_then(|file| compact::compile(file, self.version.minor));
-        let schema = match compact {
+        let schema = match self.charts.schema(self.version.minor) {
             Ok(schema) => schema,
-            Err(problem) => {
+            Err(error) => {
+                let path = path.key("values");
                 mistakes.push(Mistake {
-                    path: path.key("values"),
-                    problem,
+                    path,
+                    problem: error.to_string(),
                 });
                 return;
             }
@@ -116,4 +110,47 @@ fn elements<'v>(
     let list = list.and_then(Value::as_array).into_iter().flatten();
     list.enumerate()
         .map(move |(index, element)| (path.index(index), element))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::{IstioOperator, RawSpec};
+
+    /// The places where a user would set a chart's defaults: at the top, or under `section` what
+    /// has no place at the top.
+    fn placed(defaults: Value, top: &Value, section: &str) -> Value {
+        let Value::Object(defaults) = defaults else {
+            panic!("defaults are no map")
+        };
+        let (above, below): (Map<_, _>, Map<_, _>) = defaults
+            .into_iter()
+            .partition(|(key, _)| top.get(key).is_some());
+        let mut values = Value::Object(above);
+        crate::charts::tree::merge_over(&mut values, json!({ section: below }));
+        values
+    }
+
+    #[test]
+    fn users_can_set_whatever_a_chart_has_a_default_for() {
+        let charts = Charts::embedded().unwrap();
+        let mut refused = std::collections::BTreeSet::new();
+        for release in charts.catalogue().releases() {
+            let minor = release.version.minor;
+            let top = &charts.schema(minor).unwrap().values["properties"];
+            for (chart, section) in [("base", "base"), ("pilot", "pilot"), ("cni", "cni")] {
+                let Ok(defaults) = charts.defaults(chart, minor) else {
+                    continue;
+                };
+                let spec = json!({"values": placed(defaults, top, section)});
+                let cr = IstioOperator::new("cr", RawSpec(spec));
+                let merged = super::super::merge(&cr, Some(&release.version.to_string()), &charts);
+                let mistakes = merged.err().unwrap_or_default();
+                refused.extend(mistakes.iter().map(|m| format!("{chart} 1.{minor} {m}")));
+            }
+        }
+        assert!(refused.is_empty(), "{refused:#?}");
+    }
 }

@@ -6,8 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::format;
-use crate::api::{Mistake, Path};
+use crate::api::{Mistake, Path, format};
 
 /// What the references of a schema mean.
 #[derive(Clone, Copy)]

@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::Value;
 
-use crate::merge::quantity;
+use super::quantity;
 
 /// What to expect of a format, as an error says it; none for a format that nobody knows.
-pub(super) fn expected(format: &str) -> Option<&'static str> {
+pub(crate) fn expected(format: &str) -> Option<&'static str> {
     Some(match format {
         "address" => "an address such as zipkin.tracing:9411",
         "cidr-list" => "a list of address ranges such as 10.0.0.0/8,192.168.0.0/16, or *",
@@ -32,7 +32,7 @@ pub(super) fn expected(format: &str) -> Option<&'static str> {
 }
 
 /// Whether a value is of a format. The grammars are those that upstream checks.
-pub(super) fn holds(format: &str, value: &Value) -> bool {
+pub(crate) fn holds(format: &str, value: &Value) -> bool {
     let text = value.as_str();
     let is = |check: fn(&str) -> bool| text.is_some_and(check);
     match format {
@@ -56,7 +56,7 @@ pub(super) fn holds(format: &str, value: &Value) -> bool {
 }
 
 /// A whole number, also in quotes, as protocol buffers read JSON.
-pub(super) fn number(value: &Value) -> Option<i64> {
+pub(crate) fn number(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
 }
 

@@ -47,7 +47,7 @@ pub(super) fn is_quantity(value: &Value) -> bool {
 
 /// A quantity in Kubernetes' canonical spelling, such as `2` for `2000m`; none for zero and for
 /// what is no quantity.
-pub(super) fn canonical(value: &Value) -> Option<String> {
+pub(crate) fn canonical(value: &Value) -> Option<String> {
     let quantity = parse_value(value)?;
     (quantity.nano != 0).then(|| write(quantity))
 }

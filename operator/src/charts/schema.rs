@@ -1,12 +1,15 @@
 //! The compact schema of `charts/schema/`, turned into JSON Schema for one minor.
+//!
+//! How its files are written, `shapes.yaml` says.
 
 use serde_json::{Map, Value, json};
 
+use crate::api::format;
 use crate::catalogue::parse_minor;
 
 /// The JSON Schemas of `values` and `meshConfig` in one minor, and what they refer to.
 #[derive(Debug)]
-pub(super) struct ChartSchema {
+pub struct ChartSchema {
     /// The schema of `spec.values`.
     pub values: Value,
     /// The schema of `meshConfig`.
@@ -15,10 +18,14 @@ pub(super) struct ChartSchema {
     pub shapes: Map<String, Value>,
 }
 
-/// Reads the files `written` as they are in `minor`; the error names a word that is no type.
-pub(super) fn compile(written: &Value, minor: u16) -> Result<ChartSchema, String> {
-    let part = |name: &str| written.get(name).ok_or_else(|| format!("{name} is absent"));
-    let shapes = part("shapes")?.as_object().ok_or("shapes is no map")?;
+/// The files of the schema, by their stem.
+pub(super) const FILES: [&str; 3] = ["shapes", "user-values", "mesh"];
+
+/// Turns the content of [`FILES`] into what it means in `minor`; the error names a word that is no
+/// type.
+pub(super) fn compile(files: &[Value; 3], minor: u16) -> Result<ChartSchema, String> {
+    let [shapes, values, mesh] = files;
+    let shapes = shapes.as_object().ok_or("shapes is no map")?;
     let compiler = Compiler { shapes, minor };
     let named = shapes.iter().map(|(name, shape)| {
         let shape = compiler
@@ -27,8 +34,8 @@ pub(super) fn compile(written: &Value, minor: u16) -> Result<ChartSchema, String
         Ok((shape_key(name), shape))
     });
     Ok(ChartSchema {
-        values: compiler.node(part("user-values")?)?,
-        mesh: compiler.node(part("mesh")?)?,
+        values: compiler.node(values)?,
+        mesh: compiler.node(mesh)?,
         shapes: named.collect::<Result<_, String>>()?,
     })
 }
@@ -122,9 +129,7 @@ impl Compiler<'_> {
             "object" => json!({"type": "object"}),
             "scalar" => json!({"x-istio-scalar": true}),
             "string" => json!({"type": "string"}),
-            format if super::format::expected(format).is_some() => {
-                json!({"x-istio-format": format})
-            }
+            name if format::expected(name).is_some() => json!({"x-istio-format": name}),
             other => return Err(format!("{other:?} is no type")),
         })
     }
@@ -176,11 +181,6 @@ mod tests {
     use super::*;
     use crate::charts::Charts;
 
-    fn compiled(minor: u16) -> ChartSchema {
-        let charts = Charts::embedded().unwrap();
-        compile(charts.values_schema().unwrap(), minor).unwrap()
-    }
-
     #[test]
     fn every_minor_compiles_and_every_reference_leads_somewhere() {
         fn references(node: &Value, found: &mut Vec<String>) {
@@ -193,9 +193,10 @@ mod tests {
                 _ => {}
             }
         }
+        let charts = Charts::embedded().unwrap();
         let kubernetes = &crate::api::strict_schema()["$defs"];
         for minor in 24..=31 {
-            let schema = compiled(minor);
+            let schema = charts.schema(minor).unwrap();
             let mut found = Vec::new();
             references(&schema.values, &mut found);
             references(&schema.mesh, &mut found);
@@ -213,7 +214,8 @@ mod tests {
 
     #[test]
     fn gates_move_fields_out() {
-        let policy = |minor| compiled(minor).values["properties"]["global"].clone();
+        let charts = Charts::embedded().unwrap();
+        let policy = |minor| charts.schema(minor).unwrap().values["properties"]["global"].clone();
         assert!(policy(28)["properties"].get("networkPolicy").is_some());
         assert!(policy(27)["properties"].get("networkPolicy").is_none());
         assert_eq!(
@@ -224,9 +226,9 @@ mod tests {
 
     #[test]
     fn a_wrong_word_is_named() {
-        let file = json!({"shapes": {}, "user-values": {"a": {"b": "boolean"}}, "mesh": {}});
+        let files = [json!({}), json!({"a": {"b": "boolean"}}), json!({})];
         assert_eq!(
-            compile(&file, 31).unwrap_err(),
+            compile(&files, 31).unwrap_err(),
             "a: b: \"boolean\" is no type"
         );
     }
