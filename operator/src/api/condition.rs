@@ -26,6 +26,8 @@ pub mod reason {
     pub const NOTHING_ENABLED: &str = "NothingEnabled";
     /// The spec holds mistakes; nothing was touched.
     pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// The operator itself failed on the spec; nothing was touched.
+    pub const INTERNAL_ERROR: &str = "InternalError";
     /// A chart could not be rendered with these values.
     pub const RENDER_FAILED: &str = "RenderFailed";
     /// The API server refused an object in a way that trying again does not cure.

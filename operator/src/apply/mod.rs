@@ -278,8 +278,11 @@ async fn delete(
         let of_rank = doomed
             .iter()
             .filter(|doomed| doomed.kind.role.removal_rank() == rank);
-        let calls =
-            of_rank.map(|doomed| async { (doomed.key.clone(), sender.delete(doomed).await) });
+        // Gathered first: the compiler cannot tell that a stream of borrowing calls may move between threads.
+        let mut calls = Vec::new();
+        for doomed in of_rank {
+            calls.push(async { (doomed.key.clone(), sender.delete(doomed).await) });
+        }
         let mut results = stream::iter(calls).buffer_unordered(PARALLEL);
         while let Some((key, result)) = results.next().await {
             match result {

@@ -122,6 +122,15 @@ impl Claims {
             .any(|(cr, claim)| cr != me && matches!(claim, Claim::Unknown))
     }
 
+    /// Whether every living CR was looked at.
+    #[must_use]
+    pub fn are_all_known(&self) -> bool {
+        !self
+            .living
+            .values()
+            .any(|claim| matches!(claim, Claim::Unknown))
+    }
+
     /// Whether `cr` is living and renders an object.
     #[must_use]
     pub fn renders(&self, cr: &CrKey, key: &ObjectKey) -> bool {

@@ -1,0 +1,228 @@
+//! One pass over one CR.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kube::ResourceExt;
+
+use super::{Ctx, cleanup, finalizer, retry};
+use crate::api::condition::reason;
+use crate::api::{IstioOperator, Mistake, Path};
+use crate::apply::{ApplyError, Class, apply};
+use crate::merge::{Merged, merge};
+use crate::plan::{CrKey, MAX_NAME, Plan, Surroundings, keys, plan};
+use crate::render::{Rendered, render};
+use crate::status::{Advance, Outcome};
+
+/// The annotation by which Istio's own operator was told to leave a CR alone.
+const PAUSE: &str = "install.istio.io/ignoreReconcile";
+
+/// When a CR is looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At once: what was written makes the next step possible.
+    Now,
+    /// After the time that grows with each failure in a row.
+    Retry,
+    /// After this time, unless something happens before.
+    After(Duration),
+    /// When something happens.
+    Event,
+}
+
+/// Why nothing of a spec can be followed.
+struct Refusal {
+    reason: &'static str,
+    mistakes: Vec<String>,
+}
+
+/// Brings the cluster one step closer to what a CR says, and its status up to date.
+pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Next, ApplyError> {
+    let Some(cr) = ctx.state().cr(key) else {
+        return Ok(Next::Event);
+    };
+    if finalizer::is_deleting(&cr) {
+        return cleanup::cleanup(ctx, key, cr).await; // Never looks at the spec.
+    }
+    if is_paused(&cr) {
+        return report(ctx, cr, Outcome::Paused).await;
+    }
+    let cr = hold(ctx, cr).await?;
+    let settled = ctx.state().settled(key, &cr);
+    if let Some(advance) = settled {
+        return report(ctx, cr, Outcome::Advanced(advance)).await;
+    }
+    let outcome = match guarded(|| understand(ctx, &cr)) {
+        Ok(merged) => advance(ctx, key, &cr, merged).await?,
+        Err(refusal) => Err(refusal),
+    };
+    match outcome {
+        Ok(advance) => {
+            let cr = ctx.state().cr(key).unwrap_or(cr);
+            if advance.applied.is_settled {
+                ctx.state().settle(key, &cr, &advance);
+            }
+            report(ctx, cr, Outcome::Advanced(advance)).await
+        }
+        Err(Refusal { reason, mistakes }) => {
+            ctx.note(|state| state.refuse(key));
+            report(ctx, cr, Outcome::Refused { reason, mistakes }).await
+        }
+    }
+}
+
+/// Makes sure that the CR cannot go before its objects.
+async fn hold(ctx: &Ctx, cr: Arc<IstioOperator>) -> Result<Arc<IstioOperator>, ApplyError> {
+    let Some(held) = finalizer::hold(&ctx.sender, &cr).await? else {
+        return Ok(cr);
+    };
+    ctx.put(held.clone());
+    Ok(Arc::new(held))
+}
+
+/// CR → merged. Pure.
+fn understand(ctx: &Ctx, cr: &IstioOperator) -> Result<Merged, Refusal> {
+    let name = cr.name_any();
+    let merged = merge(cr, None, &ctx.charts);
+    let mut mistakes = merged.as_ref().err().cloned().unwrap_or_default();
+    if name.len() > MAX_NAME {
+        let problem = format!(
+            "is a label of every object and may have {MAX_NAME} characters, not {}",
+            name.len()
+        );
+        mistakes.push(Mistake {
+            path: Path::root("metadata").key("name"),
+            problem,
+        });
+    }
+    match merged {
+        Ok(merged) if mistakes.is_empty() => Ok(merged),
+        _ => Err(Refusal {
+            reason: reason::INVALID_SPEC,
+            mistakes: mistakes.iter().map(ToString::to_string).collect(),
+        }),
+    }
+}
+
+/// Merged → rendered → planned → applied.
+async fn advance(
+    ctx: &Ctx,
+    key: &CrKey,
+    cr: &Arc<IstioOperator>,
+    merged: Merged,
+) -> Result<Result<Advance, Refusal>, ApplyError> {
+    let version = merged.version.to_string();
+    let observed = cr
+        .status
+        .as_ref()
+        .and_then(|status| status.observed_generation);
+    if observed != cr.metadata.generation {
+        ctx.publish(
+            cr,
+            &Outcome::Begun {
+                version: version.clone(),
+            },
+        )
+        .await?;
+    }
+    let planned = guarded(|| {
+        let rendered = draw(ctx, &merged)?;
+        let mut warnings = merged.warnings.clone();
+        warnings.extend(rendered.warnings.iter().cloned());
+        Ok((warnings, prepare(ctx, key, &merged, rendered)))
+    });
+    let (warnings, plan) = match planned {
+        Ok(planned) => planned,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let mut applied = apply(&ctx.sender, plan).await;
+    ctx.count(&applied);
+    {
+        let state = &mut *ctx.state();
+        applied.remember(&mut state.live, &mut state.ledger, Instant::now());
+    }
+    let revision = if merged.revision.is_empty() {
+        "default".to_owned()
+    } else {
+        merged.revision
+    };
+    let warnings = warnings.iter().map(ToString::to_string).collect();
+    Ok(Ok(Advance {
+        version,
+        revision,
+        warnings,
+        applied,
+    }))
+}
+
+/// Merged → rendered. Pure.
+fn draw(ctx: &Ctx, merged: &Merged) -> Result<Rendered, Refusal> {
+    render(merged, &ctx.charts).map_err(|errors| Refusal {
+        reason: reason::RENDER_FAILED,
+        mistakes: errors.iter().map(ToString::to_string).collect(),
+    })
+}
+
+/// Rendered → planned, from what is known at this moment.
+fn prepare(ctx: &Ctx, key: &CrKey, merged: &Merged, rendered: Rendered) -> Plan {
+    ctx.note(|state| state.claim(key, keys(&rendered)));
+    let state = ctx.state();
+    let around = Surroundings {
+        cr: key,
+        live: &state.live,
+        ledger: &state.ledger,
+        claims: &state.claims,
+        now: Instant::now(),
+    };
+    plan(merged, rendered, around)
+}
+
+/// Publishes the status and says when to look again.
+async fn report(ctx: &Ctx, cr: Arc<IstioOperator>, outcome: Outcome) -> Result<Next, ApplyError> {
+    let deadline = ctx.publish(&cr, &outcome).await?;
+    Ok(match &outcome {
+        Outcome::Advanced(advance) => next(advance, deadline),
+        Outcome::Refused { .. } | Outcome::Paused => Next::Event,
+        Outcome::Begun { .. } | Outcome::Leaving(_) => Next::Now,
+    })
+}
+
+fn next(advance: &Advance, deadline: Option<Duration>) -> Next {
+    let mut classes = advance.applied.refusals().map(|(_, error)| error.class());
+    if classes.any(|class| class >= Class::Wait) {
+        Next::Retry
+    } else if advance.applied.writes > 0 {
+        Next::Now
+    } else {
+        let resync = retry::resync();
+        Next::After(deadline.map_or(resync, |deadline| resync.min(deadline)))
+    }
+}
+
+/// Runs a pure stage. A panic in it is a mistake of ours that concerns this CR alone.
+fn guarded<T>(stage: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    catch_unwind(AssertUnwindSafe(stage)).unwrap_or_else(|panic| {
+        let text = panicked(panic.as_ref());
+        tracing::error!(panic = text, "a stage panicked");
+        Err(Refusal {
+            reason: reason::INTERNAL_ERROR,
+            mistakes: vec![format!("the operator failed on this spec: {text}")],
+        })
+    })
+}
+
+/// What a panic said.
+pub fn panicked(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("panic")
+}
+
+/// Whether a CR is to be left alone.
+pub fn is_paused(cr: &IstioOperator) -> bool {
+    cr.annotations()
+        .get(PAUSE)
+        .is_some_and(|value| value == "true")
+}

@@ -1,0 +1,84 @@
+//! How long a CR waits after a pass that did not succeed.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use crate::plan::CrKey;
+
+/// The first delay; each further one is twice as long.
+const FIRST: Duration = Duration::from_secs(1);
+/// The longest delay: what a person repaired is noticed within five minutes.
+const LONGEST: Duration = Duration::from_mins(5);
+/// How often a CR is looked at although nothing happened.
+const RESYNC: Duration = Duration::from_mins(10);
+
+/// Failures in a row, by CR. Of a newer generation they are counted anew: it may be the fix.
+#[derive(Debug, Default)]
+pub struct Retries {
+    failures: HashMap<CrKey, (i64, u32)>,
+}
+
+impl Retries {
+    /// The delay after one more failure of `cr` at `generation`.
+    pub fn failed(&mut self, cr: &CrKey, generation: i64) -> Duration {
+        let (of, count) = self.failures.entry(cr.clone()).or_default();
+        if *of != generation {
+            (*of, *count) = (generation, 0);
+        }
+        let delay = FIRST
+            .saturating_mul(2_u32.saturating_pow(*count))
+            .min(LONGEST);
+        *count = count.saturating_add(1);
+        jitter(delay)
+    }
+
+    /// A pass of `cr` succeeded, or the CR is gone.
+    pub fn clear(&mut self, cr: &CrKey) {
+        self.failures.remove(cr);
+    }
+}
+
+/// The delay until the next look at a CR that is done.
+pub fn resync() -> Duration {
+    jitter(RESYNC)
+}
+
+/// `delay` ± 20%, so that what failed together is not tried again together.
+pub fn jitter(delay: Duration) -> Duration {
+    let random = u16::try_from(random() % 401).unwrap_or_default();
+    delay.mul_f64(0.8 + f64::from(random) / 1000.0)
+}
+
+/// A random number. A fresh hasher is seeded anew, and what it makes of nothing serves without a further dependency.
+pub fn random() -> u64 {
+    RandomState::new().hash_one(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_to_five_minutes_and_start_again_with_a_new_generation() {
+        let cr = CrKey {
+            namespace: "a".into(),
+            name: "b".into(),
+        };
+        let mut retries = Retries::default();
+        let close = |delay: Duration, seconds: f64| {
+            (0.79..=1.21).contains(&(delay.as_secs_f64() / seconds))
+        };
+        for seconds in [
+            1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0, 300.0,
+        ] {
+            assert!(close(retries.failed(&cr, 1), seconds), "{seconds}");
+        }
+        assert!(close(retries.failed(&cr, 2), 1.0));
+        retries.clear(&cr);
+        assert!(close(retries.failed(&cr, 2), 1.0));
+        for _ in 0..100 {
+            retries.failed(&cr, 2);
+        }
+    }
+}

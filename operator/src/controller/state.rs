@@ -1,0 +1,294 @@
+//! What the controller knows: the CRs, the live objects, and what was sent. Watches and passes share it.
+//!
+//! Everything in here is plain data behind one lock that is never held across a call, so that each change is one step
+//! and says which CRs it concerns.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use crate::api::{InstallState, IstioOperator};
+use crate::plan::{Claims, CrKey, Ledger, Live, LiveObject, version, view};
+use crate::render::ObjectKey;
+use crate::status::Advance;
+
+use super::finalizer::is_deleting;
+use super::reconcile::is_paused;
+use super::retry::Retries;
+
+/// What the controller knows.
+#[derive(Debug)]
+pub struct State {
+    crs: HashMap<CrKey, Arc<IstioOperator>>,
+    settled: HashMap<CrKey, Settled>,
+    /// The first list of each watch.
+    pub listings: BTreeMap<&'static str, Listing>,
+    /// What the cluster holds.
+    pub live: Live,
+    /// What was sent.
+    pub ledger: Ledger,
+    /// What the living CRs render.
+    pub claims: Claims,
+    /// What failed.
+    pub retries: Retries,
+}
+
+/// How the first list of a watch went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// No answer yet.
+    Pending,
+    /// It was listed; the watch goes on from there.
+    Listed,
+    /// The cluster does not serve the kind, so there are no objects of it.
+    Absent,
+    /// It cannot be listed, for instance because a right is missing.
+    Failed(String),
+}
+
+/// A pass that found nothing to do: while CR and cluster stay the same, there is nothing to render.
+#[derive(Debug)]
+struct Settled {
+    uid: Option<String>,
+    generation: Option<i64>,
+    view: u64,
+    advance: Advance,
+}
+
+/// The CRs that a change concerns.
+pub type Concerned = HashSet<CrKey>;
+
+impl State {
+    /// Knows nothing yet of the CRs in `namespaces` (`None` means all) and of `kinds`.
+    pub fn new(namespaces: Option<Vec<String>>, kinds: impl Iterator<Item = &'static str>) -> Self {
+        Self {
+            crs: HashMap::new(),
+            settled: HashMap::new(),
+            listings: kinds.map(|kind| (kind, Listing::Pending)).collect(),
+            live: Live::default(),
+            ledger: Ledger::default(),
+            claims: Claims::new(namespaces),
+            retries: Retries::default(),
+        }
+    }
+
+    /// The CR of this name.
+    pub fn cr(&self, key: &CrKey) -> Option<Arc<IstioOperator>> {
+        self.crs.get(key).cloned()
+    }
+
+    /// Takes in a CR, unless a newer state of it is known. Concerns it if there is something to do for it; a change of
+    /// its status is none.
+    pub fn put_cr(&mut self, mut cr: IstioOperator, is_list: bool) -> Concerned {
+        cr.metadata.managed_fields = None;
+        let key = key_of(&cr);
+        let known = self.crs.get(&key);
+        let same = known.filter(|known| known.metadata.uid == cr.metadata.uid);
+        if !is_list && same.is_some_and(|same| version(&same.metadata) > version(&cr.metadata)) {
+            return Concerned::new();
+        }
+        let is_news = same.is_none_or(|same| cause(same) != cause(&cr));
+        self.crs.insert(key.clone(), Arc::new(cr.clone()));
+        let mut concerned = Concerned::new();
+        if is_deleting(&cr) {
+            concerned = self.bury(&key);
+        } else {
+            self.claims.live(&key);
+        }
+        if is_news {
+            concerned.insert(key);
+        }
+        concerned
+    }
+
+    /// Takes in that a CR is gone.
+    pub fn remove_cr(&mut self, key: &CrKey) -> Concerned {
+        self.crs.remove(key);
+        self.settled.remove(key);
+        self.retries.clear(key);
+        self.bury(key)
+    }
+
+    /// Takes in that exactly these CRs of a namespace (`None` means all) exist.
+    pub fn retain_crs(&mut self, namespace: Option<&str>, listed: &HashSet<CrKey>) -> Concerned {
+        let is_gone = |key: &&CrKey| {
+            namespace.is_none_or(|namespace| namespace == key.namespace) && !listed.contains(*key)
+        };
+        let gone: Vec<_> = self.crs.keys().filter(is_gone).cloned().collect();
+        gone.iter().flat_map(|key| self.remove_cr(key)).collect()
+    }
+
+    /// A CR is not living any more: those that need what it holds may take it over.
+    fn bury(&mut self, key: &CrKey) -> Concerned {
+        if !self.claims.die(key) {
+            return Concerned::new();
+        }
+        let is_held = |object: &LiveObject| object.ownership.owner.as_ref() == Some(key);
+        let objects = self.live.iter().filter(|(_, object)| is_held(object));
+        let held: Vec<_> = objects.map(|(held, _)| held).collect();
+        let living = self.claims.living();
+        let needs = |cr: &&CrKey| held.iter().any(|held| self.claims.renders(cr, held));
+        living.iter().filter(needs).cloned().collect()
+    }
+
+    /// Takes in that a CR renders exactly `objects`.
+    pub fn claim<'a>(
+        &mut self,
+        key: &CrKey,
+        objects: impl Iterator<Item = &'a ObjectKey>,
+    ) -> Concerned {
+        let unknown = !self.claims.are_all_known();
+        let news = self.claims.render(key, objects);
+        let mut concerned: Concerned = news
+            .iter()
+            .flat_map(|object| self.concerned_by(object, None))
+            .collect();
+        if unknown && self.claims.are_all_known() {
+            concerned.extend(self.crs.keys().cloned());
+        }
+        concerned.remove(key);
+        concerned
+    }
+
+    /// Takes in that the spec of a CR cannot be rendered.
+    pub fn refuse(&mut self, key: &CrKey) -> Concerned {
+        self.settled.remove(key);
+        if self.claims.refuse(key) && self.claims.are_all_known() {
+            self.crs
+                .keys()
+                .filter(|other| *other != key)
+                .cloned()
+                .collect()
+        } else {
+            Concerned::new()
+        }
+    }
+
+    /// Takes in a live object, unless a newer state of it is known.
+    pub fn put_object(&mut self, key: ObjectKey, object: LiveObject, is_list: bool) -> Concerned {
+        if !is_list && self.live.is_overtaken(&key, &object) {
+            return Concerned::new();
+        }
+        let version = object.version;
+        let before = self.live.put(key.clone(), object.clone());
+        let is_same = before.as_ref().is_some_and(|before| {
+            LiveObject {
+                version,
+                ..before.clone()
+            } == object
+        });
+        if is_same {
+            Concerned::new()
+        } else {
+            self.concerned_by(&key, before.as_ref())
+        }
+    }
+
+    /// Takes in that a live object is gone.
+    pub fn remove_object(&mut self, key: &ObjectKey) -> Concerned {
+        match self.live.remove(key) {
+            Some(before) => self.concerned_by(key, Some(&before)),
+            None => Concerned::new(),
+        }
+    }
+
+    /// Takes in that exactly these objects of a kind exist.
+    pub fn retain_objects(
+        &mut self,
+        group: &str,
+        kind: &str,
+        listed: &HashSet<ObjectKey>,
+    ) -> Concerned {
+        let gone = self
+            .live
+            .keys_of(group, kind)
+            .into_iter()
+            .filter(|key| !listed.contains(key));
+        gone.collect::<Vec<_>>()
+            .iter()
+            .flat_map(|key| self.remove_object(key))
+            .collect()
+    }
+
+    /// The CRs that own an object, owned it before, or render it.
+    fn concerned_by(&self, key: &ObjectKey, before: Option<&LiveObject>) -> Concerned {
+        let states = self.live.get(key).into_iter().chain(before);
+        let owners = states.filter_map(|object| object.ownership.owner.clone());
+        let owners = owners.filter(|owner| self.crs.contains_key(owner));
+        let renderers = self
+            .crs
+            .keys()
+            .filter(|cr| self.claims.renders(cr, key))
+            .cloned();
+        owners.chain(renderers).collect()
+    }
+
+    /// What the last pass of a CR found, if it had nothing to do and nothing changed since.
+    pub fn settled(&self, key: &CrKey, cr: &IstioOperator) -> Option<Advance> {
+        let settled = self.settled.get(key)?;
+        let is_same = settled.uid == cr.metadata.uid
+            && settled.generation == cr.metadata.generation
+            && settled.view == view(key, &self.live, &self.claims);
+        is_same.then(|| settled.advance.clone())
+    }
+
+    /// Remembers a pass that found nothing to do.
+    pub fn settle(&mut self, key: &CrKey, cr: &IstioOperator, advance: &Advance) {
+        let settled = Settled {
+            uid: cr.metadata.uid.clone(),
+            generation: cr.metadata.generation,
+            view: view(key, &self.live, &self.claims),
+            advance: advance.clone(),
+        };
+        self.settled.insert(key.clone(), settled);
+    }
+
+    /// Whether every watch has had its first answer.
+    pub fn is_listed(&self) -> bool {
+        self.listings
+            .values()
+            .all(|listing| *listing != Listing::Pending)
+    }
+
+    /// The kinds whose objects are not known, and why.
+    pub fn unlisted(&self) -> Vec<String> {
+        let unlisted = self
+            .listings
+            .iter()
+            .filter_map(|(kind, listing)| match listing {
+                Listing::Listed | Listing::Absent => None,
+                Listing::Pending => Some(format!("{kind}: not listed yet")),
+                Listing::Failed(why) => Some(format!("{kind}: {why}")),
+            });
+        unlisted.collect()
+    }
+
+    /// How many CRs there are, and how many of them are healthy.
+    pub fn count(&self) -> (usize, usize) {
+        let is_healthy = |cr: &&Arc<IstioOperator>| {
+            cr.status
+                .as_ref()
+                .is_some_and(|status| status.status == Some(InstallState::Healthy))
+        };
+        (self.crs.len(), self.crs.values().filter(is_healthy).count())
+    }
+}
+
+/// The name of a CR.
+pub fn key_of(cr: &IstioOperator) -> CrKey {
+    CrKey {
+        namespace: cr.namespace().unwrap_or_default(),
+        name: cr.name_any(),
+    }
+}
+
+/// What of a CR calls for a pass when it changes.
+fn cause(cr: &IstioOperator) -> (Option<i64>, bool, bool, &[String]) {
+    (
+        cr.metadata.generation,
+        is_deleting(cr),
+        is_paused(cr),
+        cr.finalizers(),
+    )
+}

@@ -1,0 +1,188 @@
+//! Watches: what happens in the cluster becomes known to [`State`], and wakes the CRs that it concerns.
+//!
+//! One watch per kind, each with its own backoff. A kind that the cluster does not serve, or that we may not list, is
+//! logged and noted, and holds up nothing else.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, TryStreamExt};
+use kube::api::{Api, DynamicObject, ObjectMeta, PartialObjectMeta};
+use kube::core::Object;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Config, Event, watcher};
+use serde::de::DeserializeOwned;
+
+use super::Ctx;
+use super::retry::jitter;
+use super::state::{Concerned, Listing, State, key_of};
+use crate::api::IstioOperator;
+use crate::plan::{Kind, LiveObject, OWNER, Progress, WatchedSpec, WatchedStatus};
+use crate::render::ObjectKey;
+
+/// How long one watch call lasts. A connection that died silently is noticed this late, and every renewal is a request.
+const CALL: u32 = 120;
+/// How often it is tried whether the cluster serves a kind by now.
+const ABSENT: Duration = Duration::from_mins(10);
+/// Objects per page of a list; CRDs have up to a megabyte together.
+const PAGE: u32 = 50;
+
+/// The name under which the watch of the CRs is noted.
+pub const CRS: &str = "IstioOperator";
+
+/// Watches CRs, in one namespace or in all.
+pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
+    let client = ctx.sender.client().clone();
+    let api: Api<IstioOperator> = match &namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    let mut listed = HashSet::new();
+    let mut events = std::pin::pin!(watcher(api, config()).default_backoff());
+    while let Some(event) = events.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                ctx.watch_failed(CRS, &error);
+                continue;
+            }
+        };
+        ctx.note(|state| match event {
+            Event::Init => {
+                listed.clear();
+                Concerned::new()
+            }
+            Event::InitApply(cr) => {
+                listed.insert(key_of(&cr));
+                state.put_cr(cr, true)
+            }
+            Event::InitDone => {
+                state.listings.insert(CRS, Listing::Listed);
+                state.retain_crs(namespace.as_deref(), &listed)
+            }
+            Event::Apply(cr) => state.put_cr(cr, false),
+            Event::Delete(cr) => state.remove_cr(&key_of(&cr)),
+        });
+    }
+}
+
+/// Watches the objects of one kind that carry an owner label.
+pub async fn objects(ctx: Arc<Ctx>, kind: &'static Kind) {
+    loop {
+        if kind.reports_readiness() {
+            let events = watched::<Object<WatchedSpec, WatchedStatus>>(&ctx, kind);
+            let reduce = |object: Object<WatchedSpec, WatchedStatus>| {
+                let status = object.status.unwrap_or_default();
+                let progress = Progress::read(kind.kind, &object.spec, &status);
+                reduced(kind, &object.metadata, progress)
+            };
+            follow(&ctx, kind, events.map_ok(|event| map(event, reduce))).await;
+        } else {
+            let events = watched::<PartialObjectMeta<DynamicObject>>(&ctx, kind);
+            let reduce = |object: PartialObjectMeta| reduced(kind, &object.metadata, None);
+            follow(&ctx, kind, events.map_ok(|event| map(event, reduce))).await;
+        }
+        tokio::time::sleep(jitter(ABSENT)).await;
+    }
+}
+
+fn config() -> Config {
+    Config::default().timeout(CALL).page_size(PAGE)
+}
+
+fn watched<K>(ctx: &Ctx, kind: &Kind) -> impl Stream<Item = watcher::Result<Event<K>>> + use<K>
+where
+    K: kube::Resource<DynamicType = kube::core::ApiResource>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
+{
+    let api: Api<K> = Api::all_with(ctx.sender.client().clone(), &kind.resource());
+    watcher(api, config().labels(OWNER)).default_backoff()
+}
+
+type Seen = (ObjectKey, LiveObject);
+
+fn reduced(kind: &Kind, meta: &ObjectMeta, progress: Option<Progress>) -> Seen {
+    let key = kind.key(
+        meta.namespace.clone(),
+        meta.name.clone().unwrap_or_default(),
+    );
+    (
+        key,
+        LiveObject {
+            progress,
+            ..LiveObject::read(kind.kind, meta)
+        },
+    )
+}
+
+fn map<K>(event: Event<K>, reduce: impl Fn(K) -> Seen) -> Event<Seen> {
+    match event {
+        Event::Init => Event::Init,
+        Event::InitApply(object) => Event::InitApply(reduce(object)),
+        Event::InitDone => Event::InitDone,
+        Event::Apply(object) => Event::Apply(reduce(object)),
+        Event::Delete(object) => Event::Delete(reduce(object)),
+    }
+}
+
+/// Follows one watch; ends when the cluster turns out not to serve the kind.
+async fn follow(ctx: &Ctx, kind: &Kind, events: impl Stream<Item = watcher::Result<Event<Seen>>>) {
+    let mut listed = HashSet::new();
+    let mut events = std::pin::pin!(events);
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => ctx.note(|state| take(state, kind, &mut listed, event)),
+            Err(error) => {
+                if ctx.watch_failed(kind.kind, &error) == Listing::Absent {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn take(
+    state: &mut State,
+    kind: &Kind,
+    listed: &mut HashSet<ObjectKey>,
+    event: Event<Seen>,
+) -> Concerned {
+    match event {
+        Event::Init => {
+            listed.clear();
+            Concerned::new()
+        }
+        Event::InitApply((key, object)) => {
+            listed.insert(key.clone());
+            state.put_object(key, object, true)
+        }
+        Event::InitDone => {
+            state.listings.insert(kind.kind, Listing::Listed);
+            let listed = std::mem::take(listed);
+            state.retain_objects(kind.group, kind.kind, &listed)
+        }
+        Event::Apply((key, object)) => state.put_object(key, object, false),
+        Event::Delete((key, _)) => state.remove_object(&key),
+    }
+}
+
+/// What an error of a watch says of the kind.
+pub fn listing(error: &watcher::Error) -> Listing {
+    let (watcher::Error::InitialListFailed(source)
+    | watcher::Error::WatchStartFailed(source)
+    | watcher::Error::WatchFailed(source)) = error
+    else {
+        return Listing::Failed(error.to_string());
+    };
+    match source {
+        kube::Error::Api(status) if status.code == 404 => Listing::Absent,
+        kube::Error::Api(status) => Listing::Failed(status.message.clone()),
+        other => Listing::Failed(other.to_string()),
+    }
+}

@@ -1,0 +1,98 @@
+//! How `istio-operator run` is set up: flags, and the environment variables that its Deployment sets.
+
+use std::net::SocketAddr;
+
+use clap::{Args, ValueEnum};
+
+/// Flags of `istio-operator run`.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    /// Follow the IstioOperators of these namespaces only, separated by commas.
+    #[arg(
+        long,
+        env = "WATCH_NAMESPACE",
+        value_name = "NAMESPACES",
+        value_delimiter = ','
+    )]
+    pub watch_namespaces: Vec<String>,
+    /// Namespace of the lease by which one operator out of several leads; without it, this one leads.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
+    pub lease_namespace: Option<String>,
+    /// Name of this operator in the lease and in Events.
+    #[arg(
+        long,
+        env = "POD_NAME",
+        value_name = "NAME",
+        default_value = "istio-operator"
+    )]
+    pub instance: String,
+    /// Address of /healthz, /readyz and /metrics.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// IstioOperators that are worked on at once.
+    #[arg(long, value_name = "NUMBER", default_value = "4", value_parser = clap::value_parser!(u8).range(1..))]
+    pub concurrency: u8,
+    /// What is logged, such as `info` or `istio_operator=debug,kube=warn`.
+    #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// How it is logged.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Settings {
+    /// The namespaces to follow; `None` means all. An empty variable names none, as in Istio's own operator.
+    #[must_use]
+    pub fn namespaces(&self) -> Option<Vec<String>> {
+        let named = self
+            .watch_namespaces
+            .iter()
+            .map(|name| name.trim().to_owned());
+        let named: Vec<_> = named.filter(|name| !name.is_empty()).collect();
+        (!named.is_empty()).then_some(named)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn namespaces(arguments: &[&str]) -> Option<Vec<String>> {
+        let arguments = std::iter::once(&"run").chain(arguments);
+        Cli::try_parse_from(arguments)
+            .unwrap()
+            .settings
+            .namespaces()
+    }
+
+    #[test]
+    fn no_namespace_means_all() {
+        assert_eq!(namespaces(&["--watch-namespaces", ""]), None);
+        assert_eq!(
+            namespaces(&["--watch-namespaces", "a, b"]),
+            Some(vec!["a".into(), "b".into()])
+        );
+    }
+
+    #[test]
+    fn at_least_one_cr_is_worked_on() {
+        assert!(Cli::try_parse_from(["run", "--concurrency", "0"]).is_err());
+    }
+}
