@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use crate::telemetry::Metrics;
 
 /// How long the main loop may be silent. It beats every few seconds even when there is nothing to do.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// What the probes report.
 #[derive(Debug)]

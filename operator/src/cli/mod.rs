@@ -12,8 +12,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use istio_operator::api;
 use istio_operator::charts::{Charts, yaml};
+use istio_operator::settings::Settings;
+use istio_operator::{api, controller};
 use serde_json::Value;
 
 /// Installs Istio from IstioOperator resources and keeps it as they say.
@@ -23,6 +24,7 @@ use serde_json::Value;
     version,
     after_help = "Examples:
   istio-operator manifests | kubectl apply -f -
+  istio-operator run --watch-namespaces istio-system
   istio-operator render -f istio.yaml | kubectl diff -f -
 
 Exit codes: 0 success, 1 wrong input, 2 the cluster cannot be reached."
@@ -37,6 +39,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the operator: install what the IstioOperators of a cluster say, and keep it so.
+    Run(Settings),
     Render(render::Args),
     /// Print the CRD of the IstioOperator resource.
     Crd,
@@ -49,6 +53,9 @@ enum Failure {
     /// The input is wrong: one line for each mistake.
     #[error("{}", .0.join("\n"))]
     Input(Vec<String>),
+    /// The operator ended although nobody told it to.
+    #[error(transparent)]
+    Run(#[from] controller::Error),
     /// Standard output cannot be written.
     #[error("cannot write the result: {0}")]
     Output(#[from] io::Error),
@@ -63,6 +70,7 @@ impl Failure {
         match self {
             // Whoever reads our output has seen enough, as `head` has.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Self::Run(error) => error.exit_code(),
             Self::Input(_) | Self::Output(_) => ExitCode::FAILURE,
         }
     }
@@ -102,6 +110,7 @@ impl Cli {
         };
         let charts = charts.map_err(Failure::input)?;
         match self.command {
+            Command::Run(settings) => Ok(controller::run(settings, charts)?),
             Command::Render(args) => render::render(&args, &charts),
             Command::Crd => print(&yaml::write(&crd()?)),
             Command::Manifests(args) => manifests::manifests(&args, &charts),

@@ -123,9 +123,10 @@ impl Ctx {
     fn watch_failed(&self, kind: &'static str, error: &kube::runtime::watcher::Error) -> Listing {
         self.health.metrics.watch_errors.inc();
         let listing = watch::listing(error);
-        match listing {
-            Listing::Absent => tracing::info!(kind, "the cluster does not serve this kind"),
-            _ => tracing::warn!(kind, %error, "a watch broke"),
+        if listing == Listing::Absent {
+            tracing::info!(kind, "the cluster does not serve this kind");
+        } else {
+            tracing::warn!(kind, %error, "a watch broke");
         }
         // A watch that breaks later on leaves what it listed.
         if let kube::runtime::watcher::Error::InitialListFailed(_) = error {

@@ -166,22 +166,19 @@ impl State {
     }
 
     /// Takes in a live object, unless a newer state of it is known.
-    pub fn put_object(&mut self, key: ObjectKey, object: LiveObject, is_list: bool) -> Concerned {
-        if !is_list && self.live.is_overtaken(&key, &object) {
+    pub fn put_object(&mut self, key: &ObjectKey, object: LiveObject, is_list: bool) -> Concerned {
+        if !is_list && self.live.is_overtaken(key, &object) {
             return Concerned::new();
         }
-        let version = object.version;
-        let before = self.live.put(key.clone(), object.clone());
-        let is_same = before.as_ref().is_some_and(|before| {
-            LiveObject {
-                version,
-                ..before.clone()
-            } == object
-        });
+        let is_same = self
+            .live
+            .get(key)
+            .is_some_and(|before| before.says_the_same_as(&object));
+        let before = self.live.put(key.clone(), object);
         if is_same {
             Concerned::new()
         } else {
-            self.concerned_by(&key, before.as_ref())
+            self.concerned_by(key, before.as_ref())
         }
     }
 

@@ -159,15 +159,16 @@ fn take(
             Concerned::new()
         }
         Event::InitApply((key, object)) => {
-            listed.insert(key.clone());
-            state.put_object(key, object, true)
+            let concerned = state.put_object(&key, object, true);
+            listed.insert(key);
+            concerned
         }
         Event::InitDone => {
             state.listings.insert(kind.kind, Listing::Listed);
             let listed = std::mem::take(listed);
             state.retain_objects(kind.group, kind.kind, &listed)
         }
-        Event::Apply((key, object)) => state.put_object(key, object, false),
+        Event::Apply((key, object)) => state.put_object(&key, object, false),
         Event::Delete((key, _)) => state.remove_object(&key),
     }
 }

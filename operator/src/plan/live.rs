@@ -90,6 +90,28 @@ impl LiveObject {
         }
     }
 
+    /// Whether two states of an object differ in nothing but their version.
+    #[must_use]
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        let Self {
+            uid,
+            version: _,
+            ownership,
+            terminating,
+            generation,
+            ours,
+            held,
+            progress,
+        } = self;
+        *uid == other.uid
+            && *ownership == other.ownership
+            && *terminating == other.terminating
+            && *generation == other.generation
+            && *ours == other.ours
+            && *held == other.held
+            && *progress == other.progress
+    }
+
     /// Whether the object belongs to `cr` by its labels, and our applies made it or took it over.
     #[must_use]
     pub fn is_owned_by(&self, cr: &CrKey) -> bool {
