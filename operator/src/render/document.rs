@@ -18,8 +18,7 @@ pub(super) fn objects(output: &Output) -> Result<Vec<Object>, RenderError> {
             line: first_line + line,
             message,
         };
-        let body: Value =
-            yaml::parse(text).map_err(|e| failed(e.line.unwrap_or(1) - 1, e.message))?;
+        let body = yaml::read(text).map_err(|e| failed(e.line.unwrap_or(1) - 1, e.message))?;
         if body.get("kind").is_some_and(Value::is_string) {
             objects.push(Object::of(body).map_err(|message| failed(0, message))?);
         }

@@ -11,6 +11,8 @@ mod strategic;
 mod values;
 
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::thread::{self, ScopedJoinHandle};
 
 use serde_json::json;
 
@@ -86,13 +88,25 @@ pub enum RenderError {
 const LARGEST_OBJECT: usize = 1536 * 1024;
 
 /// Renders every component of a CR. All errors are collected.
+///
+/// Components are independent, and each has a thread of its own: the CRDs of base cost as much as everything else
+/// together, in compiling, executing and reading.
 pub fn render(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderError>> {
     let mut errors = Vec::new();
     let mut components = Vec::new();
     let mut warnings = Vec::new();
-    for component in &merged.components {
-        match render_component(merged, component, charts, &mut warnings) {
-            Ok(rendered) => components.push(rendered),
+    let results: Vec<_> = thread::scope(|scope| {
+        let start = |component| scope.spawn(move || render_component(merged, component, charts));
+        let running: Vec<_> = merged.components.iter().map(start).collect();
+        running.into_iter().map(ScopedJoinHandle::join).collect()
+    });
+    for result in results {
+        // A panic goes on in the caller's thread, which knows whose CR this is.
+        match result.unwrap_or_else(|panic| resume_unwind(panic)) {
+            Ok((rendered, told)) => {
+                components.push(rendered);
+                warnings.extend(told);
+            }
             Err(error) => errors.push(error),
         }
     }
@@ -100,7 +114,7 @@ pub fn render(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderEr
     if errors.is_empty() {
         Ok(Rendered {
             components,
-            warnings: Vec::new(),
+            warnings,
         })
     } else {
         Err(errors)
@@ -111,8 +125,7 @@ fn render_component(
     merged: &Merged,
     component: &Component,
     charts: &Charts,
-    warnings: &mut Vec<Mistake>,
-) -> Result<RenderedComponent, RenderError> {
+) -> Result<(RenderedComponent, Vec<Mistake>), RenderError> {
     let chart = values::chart_of(component.kind);
     let chart_values = values::chart_values(
         charts,
@@ -136,13 +149,15 @@ fn render_component(
     for output in charts.execute(chart, context)? {
         objects.extend(document::objects(&output)?);
     }
-    settings::apply(merged, component, &mut objects, warnings)?;
-    overlay::apply(component, &mut objects, warnings)?;
-    Ok(RenderedComponent {
+    let mut warnings = Vec::new();
+    settings::apply(merged, component, &mut objects, &mut warnings)?;
+    overlay::apply(component, &mut objects, &mut warnings)?;
+    let rendered = RenderedComponent {
         kind: component.kind,
         name: component.name.clone(),
         objects,
-    })
+    };
+    Ok((rendered, warnings))
 }
 
 /// What the type promises and these components do not keep.

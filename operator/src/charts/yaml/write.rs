@@ -1,48 +1,6 @@
-//! YAML in and out, as charts need it.
+//! From values to YAML text.
 
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-
-/// Why a text is not the YAML it should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct YamlError {
-    /// Line of the mistake, counted from 1; absent where the parser names none.
-    pub line: Option<usize>,
-    /// Column of the mistake, counted from 1.
-    pub column: Option<usize>,
-    /// What is wrong.
-    pub message: String,
-}
-
-/// Reads one YAML document.
-pub fn parse<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
-    let options = serde_saphyr::options! {
-        // The text comes out of our own charts, so a budget against hostile input only costs time.
-        budget: None,
-        with_snippet: false,
-        strict_booleans: true,
-    };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let line = error
-            .location()
-            .and_then(|l| usize::try_from(l.line()).ok());
-        let column = error
-            .location()
-            .and_then(|l| usize::try_from(l.column()).ok());
-        // The place is told by its own fields, because callers count lines from another start.
-        let message = error.to_string();
-        let message = message
-            .split(" at line ")
-            .next()
-            .unwrap_or_default()
-            .to_owned();
-        YamlError {
-            line,
-            column,
-            message,
-        }
-    })
-}
 
 /// Writes block style YAML with sorted keys and a line feed at the end. Strings are quoted wherever a YAML 1.1
 /// or 1.2 parser could read them as something else; texts of several lines become literal blocks.
@@ -186,6 +144,7 @@ const RESERVED: [&str; 9] = ["true", "false", "yes", "no", "on", "off", "y", "n"
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::charts::yaml::parse;
     use serde_json::json;
 
     #[test]
@@ -293,11 +252,5 @@ g: |
         ] {
             assert_eq!(parse::<Value>(&write(&value)).unwrap(), value);
         }
-    }
-
-    #[test]
-    fn duplicate_keys_are_refused_with_their_line() {
-        let error = parse::<Value>("a: 1\nb: 2\na: 3\n").unwrap_err();
-        assert_eq!(error.line, Some(3));
     }
 }
