@@ -1,0 +1,161 @@
+//! What we render, compared with what upstream's `istioctl manifest generate` prints, for every minor and case.
+//!
+//! `GOLDEN=1.31/profile-default cargo test --test goldens -- --nocapture` compares the cases whose name contains the
+//! text and prints every difference; `GOLDEN=1.26/` is one minor, `GOLDEN=/` all of them. The goldens lie outside the repository; where they
+//! are absent, the test says so and passes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that reports"
+)]
+
+mod compare;
+mod normal;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use compare::{Difference, differences};
+use istio_operator::api::IstioOperator;
+use istio_operator::charts::Charts;
+use istio_operator::merge::merge;
+use istio_operator::render::{Rendered, render};
+use normal::Normal;
+use serde_json::Value;
+
+const GOLDENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/goldens");
+const CHARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts");
+
+/// What is not equal yet, as a part of `minor/case`; everything else has to be.
+const NOT_YET: [&str; 6] = [
+    "/cni",
+    "/platform-gke",
+    "/platform-k3s",
+    "/profile-ambient",
+    "/profile-openshift",
+    "/ztunnel",
+];
+
+/// The minors that are compared when no case is asked for.
+const MINORS: [&str; 2] = ["1.26", "1.31"];
+
+/// How a case came out.
+enum Verdict {
+    Equal,
+    Different(Vec<Difference>),
+    /// One side refuses what the other accepts, or a refusal without a path.
+    Refusal(String),
+}
+
+#[test]
+fn every_case_is_what_upstream_renders() {
+    if !Path::new(GOLDENS).exists() {
+        println!("skipped: there are no goldens at {GOLDENS}");
+        return;
+    }
+    let filter = std::env::var("GOLDEN").unwrap_or_default();
+    let charts = Charts::from_dir(Path::new(CHARTS)).unwrap();
+    let mut failures = Vec::new();
+    let minors = charts
+        .catalogue()
+        .releases()
+        .iter()
+        .map(|r| r.version.minor_text());
+    for minor in minors.filter(|m| !filter.is_empty() || MINORS.contains(&m.as_str())) {
+        let (mut equal, mut total) = (0, 0);
+        for case in cases(&minor)
+            .iter()
+            .filter(|case| format!("{minor}/{case}").contains(&filter))
+        {
+            total += 1;
+            let verdict = judge(&charts, &minor, case);
+            if report(&minor, case, &verdict, !filter.is_empty()) {
+                equal += 1;
+            } else if is_required(&minor, case) {
+                failures.push(format!("{minor}/{case}"));
+            }
+        }
+        if total > 0 {
+            println!("{minor}: {equal}/{total} equal");
+        }
+    }
+    assert!(failures.is_empty(), "differ: {}", failures.join(", "));
+}
+
+fn is_required(minor: &str, case: &str) -> bool {
+    let name = format!("{minor}/{case}");
+    !NOT_YET.iter().any(|part| name.contains(part))
+}
+
+fn cases(minor: &str) -> Vec<String> {
+    let Ok(files) = fs::read_dir(format!("{GOLDENS}/{minor}/cases")) else {
+        return Vec::new();
+    };
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut cases: Vec<String> = names
+        .filter_map(|name| name.strip_suffix(".json").map(str::to_owned))
+        .collect();
+    cases.sort();
+    cases
+}
+
+fn judge(charts: &Charts, minor: &str, case: &str) -> Verdict {
+    let input = fs::read_to_string(format!("{GOLDENS}/inputs/{case}.yaml")).unwrap();
+    let golden = fs::read(format!("{GOLDENS}/{minor}/cases/{case}.json")).unwrap();
+    let golden: Value = serde_json::from_slice(&golden).unwrap();
+    match (golden.get("error"), ours(charts, minor, &input)) {
+        (Some(_), Err(messages)) if messages.iter().all(|m| m.contains("spec.")) => Verdict::Equal,
+        (Some(_), Err(messages)) => Verdict::Refusal(format!("no path in {messages:?}")),
+        (Some(error), Ok(_)) => Verdict::Refusal(format!("accepted, but upstream says {error}")),
+        (None, Err(messages)) => Verdict::Refusal(messages.join("; ")),
+        (None, Ok(rendered)) => {
+            let templates = user_templates(&input);
+            let found = differences(
+                &Normal::of_golden(&golden),
+                &Normal::of_rendered(&rendered),
+                &templates,
+            );
+            if found.is_empty() {
+                Verdict::Equal
+            } else {
+                Verdict::Different(found)
+            }
+        }
+    }
+}
+
+/// Merges and renders an input; the messages of a refusal otherwise.
+fn ours(charts: &Charts, minor: &str, input: &str) -> Result<Rendered, Vec<String>> {
+    let text = |mistakes: Vec<_>| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let cr: IstioOperator = serde_saphyr::from_str(input).map_err(|e| vec![e.to_string()])?;
+    let merged = merge(&cr, Some(minor), charts).map_err(text)?;
+    render(&merged, charts).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+/// The names of the injection templates that the input brings along.
+fn user_templates(input: &str) -> BTreeSet<String> {
+    let input: Value = serde_saphyr::from_str(input).unwrap();
+    let templates = input.pointer("/spec/values/sidecarInjectorWebhook/templates");
+    let names = templates
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(|map| map.keys());
+    names.cloned().collect()
+}
+
+/// Prints what is not equal; the differences in full when the case was asked for.
+fn report(minor: &str, case: &str, verdict: &Verdict, in_full: bool) -> bool {
+    match verdict {
+        Verdict::Equal => return true,
+        Verdict::Refusal(why) => println!("{minor}/{case}: {why}"),
+        Verdict::Different(found) => {
+            println!("{minor}/{case}: {} differences", found.len());
+            for difference in found.iter().take(if in_full { 200 } else { 3 }) {
+                println!("    {difference}");
+            }
+        }
+    }
+    false
+}
