@@ -27,7 +27,7 @@ impl Normal {
         }
     }
 
-    /// Normalizes what we render; the ConfigMaps' texts are parsed as those of the goldens are.
+    /// Normalizes what we render; the `ConfigMaps`' texts are parsed as those of the goldens are.
     pub fn of_rendered(rendered: &Rendered) -> Self {
         let bodies = rendered
             .components
@@ -92,7 +92,7 @@ const EMPTY_COUNTS: [&str; 7] = [
 ];
 
 /// Drops what the API server treats like nothing: null, and empty maps and lists where they carry no meaning. The
-/// content of ConfigMaps stays as it is, because istiod reads it, not the API server.
+/// content of `ConfigMaps` stays as it is, because istiod reads it, not the API server.
 fn comparable(value: Value) -> Value {
     match value {
         Value::Object(map) => {
