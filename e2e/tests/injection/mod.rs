@@ -1,0 +1,132 @@
+//! `istioctl kube-inject` with what an install configures.
+
+pub mod compare;
+pub mod engine;
+pub mod pods;
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::{self, Command, Output},
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use e2e::binaries::Bundle;
+use istio_operator::{
+    api::{ComponentKind, IstioOperator},
+    charts::{Charts, yaml},
+    merge::merge,
+    render::render,
+};
+use serde_json::Value;
+
+/// The three texts that injection depends on, in files. They are gone when this is dropped.
+pub struct Injector {
+    dir: PathBuf,
+}
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+impl Injector {
+    /// With what our charts of this minor give for the CR.
+    pub fn ours(charts: &Charts, cr: &Value, minor: &str) -> Self {
+        let cr: IstioOperator = serde_json::from_value(cr.clone()).unwrap();
+        let mut merged = merge(&cr, Some(minor), charts).unwrap();
+        merged
+            .components
+            .retain(|component| component.kind == ComponentKind::Pilot);
+        let rendered = render(&merged, charts).unwrap();
+        let objects = rendered.components.iter().flat_map(|c| &c.objects);
+        let bodies: Vec<Value> = objects.map(|object| object.body.clone()).collect();
+        Self::new(&bodies)
+    }
+
+    /// With what the istioctl of the local control plane gives for the CR.
+    pub fn upstream(cr: &Value) -> Self {
+        let dir = fresh_dir();
+        let file = dir.join("cr.yaml");
+        fs::write(&file, cr.to_string()).unwrap();
+        let mut command = istioctl();
+        command.args(["manifest", "generate", "-f"]).arg(&file);
+        let objects = documents(&succeed(command.output().unwrap()));
+        fs::remove_dir_all(dir).unwrap();
+        Self::new(&objects)
+    }
+
+    fn new(objects: &[Value]) -> Self {
+        let text = |prefix: &str, key: &str| {
+            let is_it = |object: &&Value| {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                object["kind"] == "ConfigMap"
+                    && name.starts_with(prefix)
+                    && !object["data"][key].is_null()
+            };
+            let map = objects.iter().find(is_it).unwrap();
+            map["data"][key].as_str().unwrap().to_owned()
+        };
+        let dir = fresh_dir();
+        fs::write(dir.join("mesh"), text("istio", "mesh")).unwrap();
+        fs::write(dir.join("config"), text("istio-sidecar-injector", "config")).unwrap();
+        fs::write(dir.join("values"), text("istio-sidecar-injector", "values")).unwrap();
+        Self { dir }
+    }
+
+    /// The objects with a sidecar or whatever else their annotations ask for, in the same order.
+    pub fn inject(&self, objects: &[Value]) -> Vec<Value> {
+        let texts: Vec<String> = objects.iter().map(Value::to_string).collect();
+        let input = self.dir.join("pods.yaml");
+        fs::write(&input, texts.join("\n---\n")).unwrap();
+        let mut command = istioctl();
+        // "default" stands for no revision; without the flag, it would ask a cluster.
+        command.args(["kube-inject", "--revision", "default"]);
+        for (flag, file) in [
+            ("--injectConfigFile", "config"),
+            ("--meshConfigFile", "mesh"),
+            ("--valuesFile", "values"),
+            ("--filename", "pods.yaml"),
+        ] {
+            command.arg(flag).arg(self.dir.join(file));
+        }
+        let injected = documents(&succeed(command.output().unwrap()));
+        assert_eq!(injected.len(), objects.len());
+        injected
+    }
+}
+
+impl Drop for Injector {
+    fn drop(&mut self) {
+        // What cannot be removed lies in the system's own directory for such files.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn istioctl() -> Command {
+    let program = Bundle::Istio.dir().unwrap().join("istioctl");
+    let mut command = Command::new(program);
+    // Whatever cluster the developer works with has no part in this.
+    command.env("KUBECONFIG", "/nonexistent");
+    command
+}
+
+fn succeed(output: Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The documents of a YAML stream. Only a line at the margin separates them: templates are texts
+/// in which such lines stand indented.
+fn documents(text: &str) -> Vec<Value> {
+    let text = format!("\n{text}");
+    let parts = text.split("\n---\n").map(|part| yaml::parse(part).unwrap());
+    parts
+        .filter(|document: &Value| !document.is_null())
+        .collect()
+}
+
+fn fresh_dir() -> PathBuf {
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let dir = env::temp_dir().join(format!("injection-{}-{number}", process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    dir
+}

@@ -1,0 +1,114 @@
+//! Our injection templates do what upstream's do, in every minor.
+//!
+//! istiod runs them, so the real engine judges: `istioctl kube-inject` of 1.31 with the mesh
+//! config, templates and values that our charts give. It needs no cluster as long as it is told the revision.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on may stop anywhere, and says how far it came"
+)]
+
+mod injection;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use injection::{
+    Injector,
+    compare::{as_stored, differences},
+    engine::as_engine_of,
+    pods::{Dice, installs, pod},
+};
+use istio_operator::charts::{Charts, yaml};
+use serde_json::Value;
+
+const GOLDENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/goldens");
+
+/// Fixed, so that a failure is one that everybody sees; another seed is a fine experiment.
+const SEED: u64 = 131;
+const PODS_PER_INSTALL: usize = 60;
+
+#[test]
+fn pods_are_injected_as_by_upstream_in_every_minor() {
+    let goldens = Path::new(GOLDENS);
+    if !goldens.exists() {
+        println!("skipped: {GOLDENS} is absent");
+        return;
+    }
+    let charts = Charts::embedded().unwrap();
+    let inputs = files(&goldens.join("injection-inputs"));
+    let pods: Vec<Value> = inputs.iter().map(|input| read_yaml(input)).collect();
+    let (mut equal, mut wrong) = (0, Vec::new());
+    for release in charts.catalogue().releases() {
+        let minor = release.version.minor_text();
+        for golden in files(&goldens.join(&minor).join("injection")) {
+            let install = stem(&golden);
+            let cr = read_yaml(&goldens.join("inputs").join(format!("{install}.yaml")));
+            let injected = Injector::ours(&charts, &cr, &minor).inject(&pods);
+            let expected = read_yaml(&golden);
+            for (input, mut found) in inputs.iter().zip(injected) {
+                as_engine_of(release.version.minor, &mut found);
+                let found = differences(&expected[stem(input)], &found);
+                match found.as_slice() {
+                    [] => equal += 1,
+                    found => {
+                        wrong.push(format!("{minor} {install} {}: {found:#?}", stem(input)));
+                    }
+                }
+            }
+        }
+    }
+    println!("injected pods equal: {equal}/{}", equal + wrong.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The real istioctl holds upstream's templates of 1.31, so any pod and any settings can be tried.
+#[test]
+fn pods_that_nobody_wrote_down_are_injected_as_by_upstream() {
+    let charts = Charts::embedded().unwrap();
+    let mut dice = Dice::new(SEED);
+    let (mut equal, mut wrong) = (0, Vec::new());
+    for cr in installs() {
+        let pods: Vec<Value> = (0..PODS_PER_INSTALL).map(|n| pod(&mut dice, n)).collect();
+        let ours = Injector::ours(&charts, &cr, "1.31").inject(&pods);
+        let theirs = Injector::upstream(&cr).inject(&pods);
+        for ((pod, ours), theirs) in pods.iter().zip(ours).zip(theirs) {
+            match differences(&theirs, &ours).as_slice() {
+                [] => equal += 1,
+                found => wrong.push(format!("{cr}\n{pod}\n{found:#?}")),
+            }
+        }
+    }
+    let total = equal + wrong.len();
+    println!("random pods equal: {equal}/{total} (seed {SEED})");
+    assert!(wrong.is_empty(), "{}", wrong[0]);
+}
+
+#[test]
+fn a_difference_is_seen() {
+    let with = |json: &str| as_stored(serde_json::from_str(json).unwrap());
+    assert_eq!(with(r#"{"a": null, "b": {"c": []}}"#), Value::Null);
+    let one = with(r#"{"env": [{"name": "A"}]}"#);
+    let other = with(r#"{"env": [{"name": "B"}], "x": 1}"#);
+    let found = differences(&one, &other);
+    assert_eq!(found.len(), 2, "{found:?}");
+}
+
+/// The files of a directory, sorted by name.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn stem(path: &Path) -> &str {
+    path.file_stem().unwrap().to_str().unwrap()
+}
+
+fn read_yaml(path: &Path) -> Value {
+    yaml::parse(&fs::read_to_string(path).unwrap()).unwrap()
+}
