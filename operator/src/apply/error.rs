@@ -11,6 +11,9 @@ pub enum ApplyError {
     /// 404 for a kind: its CRD is not installed.
     #[error("the cluster does not serve this kind")]
     NotServed,
+    /// 404 for something that the object refers to, such as the role of a binding.
+    #[error("something that it refers to does not exist: {0}")]
+    ReferenceMissing(String),
     /// 404 for a namespace.
     #[error("its namespace does not exist: {0}")]
     NamespaceMissing(String),
@@ -79,7 +82,9 @@ impl ApplyError {
     #[must_use]
     pub const fn class(&self) -> Class {
         match self {
-            Self::NamespaceMissing(_) | Self::NamespaceTerminating(_) => Class::Wait,
+            Self::ReferenceMissing(_)
+            | Self::NamespaceMissing(_)
+            | Self::NamespaceTerminating(_) => Class::Wait,
             Self::Conflict(_)
             | Self::Unavailable { .. }
             | Self::TimedOut
@@ -101,6 +106,7 @@ impl ApplyError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::NotServed => "NotServed",
+            Self::ReferenceMissing(_) => "ReferenceMissing",
             Self::NamespaceMissing(_) => "NamespaceMissing",
             Self::NamespaceTerminating(_) => "NamespaceTerminating",
             Self::Immutable(_) => "Immutable",
@@ -133,6 +139,7 @@ impl ApplyError {
             403 if says("being terminated") => Self::NamespaceTerminating(text),
             403 => Self::Forbidden(text),
             404 if is_about_namespace(status) => Self::NamespaceMissing(text),
+            404 if is_about_object(status) => Self::ReferenceMissing(text),
             404 => Self::NotServed,
             409 => Self::Conflict(text),
             413 => Self::TooLarge(text),
@@ -161,6 +168,13 @@ fn is_about_namespace(status: &Status) -> bool {
     kind == Some("namespaces") || status.message.starts_with("namespaces ")
 }
 
+/// Whether a 404 names an object; one for a kind that is not served does not.
+fn is_about_object(status: &Status) -> bool {
+    let details = status.details.as_ref();
+    details.is_some_and(|details| !details.name.is_empty())
+        || status.message.contains("\" not found")
+}
+
 fn shorten(text: &str) -> String {
     match text.char_indices().nth(MAX_TEXT) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -181,6 +195,12 @@ mod tests {
                 404,
                 r#"namespaces "mesh" not found"#,
                 "NamespaceMissing",
+                Class::Wait,
+            ),
+            (
+                404,
+                r#"clusterroles.rbac.authorization.k8s.io "istiod" not found"#,
+                "ReferenceMissing",
                 Class::Wait,
             ),
             (

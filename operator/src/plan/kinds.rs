@@ -24,12 +24,14 @@ pub struct Kind {
 
 /// What part an object plays in an installation; decides in which order it comes and goes.
 ///
-/// The order of the variants is the order of apply: CRDs, then what workloads read, then workloads.
+/// The order of the variants is the order of apply: CRDs, roles, then what workloads read, then workloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// A CRD: first in, and never deleted, because deleting it deletes every user's objects.
     Definition,
-    /// What workloads read or need beside them: configuration, accounts, rights, Services.
+    /// A role: the API server lets a binding in only if it can read the role and finds that we hold what it grants.
+    Rights,
+    /// What workloads read or need beside them: configuration, accounts, bindings, Services.
     Config,
     /// An admission webhook. Removed before the workload that answers it, so that no request waits for nobody.
     Webhook,
@@ -44,7 +46,8 @@ impl Role {
         match self {
             Self::Webhook => 0,
             Self::Workload => 1,
-            Self::Config | Self::Definition => 2,
+            Self::Config => 2,
+            Self::Rights | Self::Definition => 3,
         }
     }
 }
@@ -73,9 +76,9 @@ pub const KINDS: [Kind; 21] = [
         "NetworkAttachmentDefinition",
         "network-attachment-definitions",
     ),
-    global(RBAC, "ClusterRole", "clusterroles"),
+    global(RBAC, "ClusterRole", "clusterroles").playing(Role::Rights),
     global(RBAC, "ClusterRoleBinding", "clusterrolebindings"),
-    local(RBAC, "Role", "roles"),
+    local(RBAC, "Role", "roles").playing(Role::Rights),
     local(RBAC, "RoleBinding", "rolebindings"),
     global(
         ADMISSION,
@@ -185,9 +188,12 @@ mod tests {
 
     #[test]
     fn webhooks_go_before_what_answers_them_and_config_goes_last() {
-        let mut roles = [Role::Config, Role::Workload, Role::Webhook];
+        let mut roles = [Role::Rights, Role::Config, Role::Workload, Role::Webhook];
         roles.sort_by_key(|role| role.removal_rank());
-        assert_eq!(roles, [Role::Webhook, Role::Workload, Role::Config]);
+        assert_eq!(
+            roles,
+            [Role::Webhook, Role::Workload, Role::Config, Role::Rights]
+        );
     }
 
     /// Upstream's own output in every minor is the widest sample of what a chart may hold.

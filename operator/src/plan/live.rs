@@ -276,7 +276,7 @@ impl Progress {
                 let is_established = |condition: &WatchedCondition| {
                     condition.r#type == "Established" && condition.status == "True"
                 };
-                let established = status.conditions.iter().any(is_established);
+                let established = status.conditions.iter().flatten().any(is_established);
                 Some(Self::Definition { established })
             }
             "Deployment" => workload(
@@ -314,7 +314,8 @@ pub struct WatchedStatus {
     desired_number_scheduled: i64,
     updated_number_scheduled: i64,
     number_available: i64,
-    conditions: Vec<WatchedCondition>,
+    // Null, not absent, in a CRD that was just created.
+    conditions: Option<Vec<WatchedCondition>>,
 }
 
 /// The part of a condition that says whether it holds.
@@ -407,6 +408,7 @@ mod tests {
         };
         assert_eq!(gap("True"), None);
         assert!(gap("False").is_some());
+        assert!(WatchedStatus::deserialize(&json!({"conditions": null})).is_ok());
     }
 
     #[test]
