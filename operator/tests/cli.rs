@@ -5,9 +5,14 @@
 use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 
-use istio_operator::charts::yaml;
+use istio_operator::api::IstioOperator;
+use istio_operator::charts::{Charts, yaml};
+use istio_operator::merge::merge;
+use istio_operator::plan::in_apply_order;
+use istio_operator::render::render;
 use serde_json::{Value, json};
 
+const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../samples");
 const CHARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts");
 
 fn command(args: &[&str]) -> Command {
@@ -53,7 +58,9 @@ fn refusal(output: &Output) -> String {
 }
 
 fn documents(stream: &str) -> Vec<Value> {
-    let documents = stream.split("---\n").filter(|text| !text.is_empty());
+    // A text inside a document may hold such a line too, but indented.
+    let stream = stream.strip_prefix("---\n").unwrap_or(stream);
+    let documents = stream.split("\n---\n");
     documents.map(|text| yaml::parse(text).unwrap()).collect()
 }
 
@@ -67,6 +74,25 @@ fn gateway(spec: &Value) -> String {
     });
     istio_operator::charts::tree::merge_over(&mut cr["spec"], spec.clone());
     yaml::write(&cr)
+}
+
+#[test]
+fn render_prints_what_the_library_renders() {
+    let file = format!("{SAMPLES}/acceptance.yaml");
+    let cr: IstioOperator = yaml::parse(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let charts = Charts::embedded().unwrap();
+    let rendered = render(&merge(&cr, None, &charts).unwrap(), &charts).unwrap();
+    let expected: Vec<_> = in_apply_order(&rendered)
+        .iter()
+        .map(|object| object.body.clone())
+        .collect();
+    assert!(expected.len() > 30, "{} objects", expected.len());
+
+    assert_eq!(documents(&succeed(&["render", "-f", &file])), expected);
+    let list: Value =
+        serde_json::from_str(&succeed(&["render", "-f", &file, "-o", "json"])).unwrap();
+    assert_eq!(list["kind"], "List");
+    assert_eq!(list["items"], Value::from(expected));
 }
 
 #[test]
@@ -112,6 +138,22 @@ fn charts_of_a_directory_replace_the_embedded_ones() {
 
     let absent = run_on(&input, &["--charts", "no/such/charts", "render", "-f", "-"]);
     assert!(refusal(&absent).contains("no/such/charts"));
+}
+
+#[test]
+fn every_mistake_has_its_line_with_its_path() {
+    let spec =
+        json!({"profile": "nonesuch", "hub": 5, "components": {"pilot": {"enabled": "true"}}});
+    let refusal = refusal(&run_on(&gateway(&spec), &["render", "-f", "-"]));
+    let lines: Vec<_> = refusal.lines().collect();
+    for path in [
+        "spec.profile: ",
+        "spec.hub: ",
+        "spec.components.pilot.enabled: ",
+    ] {
+        let count = lines.iter().filter(|line| line.starts_with(path)).count();
+        assert_eq!(count, 1, "{path} in {refusal}");
+    }
 }
 
 #[test]
@@ -180,10 +222,17 @@ fn crd_is_the_checked_in_one() {
 #[test]
 fn help_lists_every_command_with_examples() {
     let help = succeed(&["--help"]);
-    for word in ["render", "crd", "manifests", "Examples:", "Exit codes:"] {
+    for word in [
+        "run",
+        "render",
+        "crd",
+        "manifests",
+        "Examples:",
+        "Exit codes:",
+    ] {
         assert!(help.contains(word), "{word} in {help}");
     }
-    for command in ["render", "crd", "manifests"] {
+    for command in ["run", "render", "crd", "manifests"] {
         let help = succeed(&[command, "--help"]);
         assert!(
             help.contains(&format!("Usage: istio-operator {command}")),
