@@ -136,7 +136,7 @@ fn render_component(
     let context = json!({
         "values": chart_values.values,
         "own": chart_values.own,
-        "userValues": component.values,
+        "userValues": chart_values.user,
         "name": component.name,
         "namespace": component.namespace,
         "revision": merged.revision,

@@ -17,6 +17,8 @@ pub(super) struct ChartValues {
     pub(super) values: Value,
     /// The component's own settings: what its chart reads without a prefix.
     pub(super) own: Value,
+    /// The user's values before defaults and profiles.
+    pub(super) user: Value,
 }
 
 /// The name of the chart of a component, also that of its directory.
@@ -50,13 +52,18 @@ pub(super) fn chart_values(
     minor: u16,
     user: &Value,
 ) -> Result<ChartValues, RenderError> {
-    if at(user, &["defaults"]).is_some_and(|v| !v.is_null()) {
+    let user = if kind == ComponentKind::Ztunnel {
+        flattened(user)
+    } else {
+        user.clone()
+    };
+    if at(&user, &["defaults"]).is_some_and(|v| !v.is_null()) {
         return Err(mistake(
             &["defaults"],
             "is not a setting; write its content without this prefix",
         ));
     }
-    let profile = layered_profile(charts, minor, user)?;
+    let profile = layered_profile(charts, minor, &user)?;
     let mut values = charts.defaults(chart_of(kind), minor)?;
     merge_over(&mut values, profile.clone());
     if kind == ComponentKind::Ztunnel {
@@ -71,7 +78,7 @@ pub(super) fn chart_values(
     }
     merge_over(&mut values, user.clone());
     let own = own_settings(kind, &values);
-    Ok(ChartValues { values, own })
+    Ok(ChartValues { values, own, user })
 }
 
 /// The component's section laid over everything, or for gateways the section alone.
@@ -90,6 +97,24 @@ fn own_settings(kind: ComponentKind, values: &Value) -> Value {
         merge_over(&mut own, section.clone());
     }
     own
+}
+
+/// What ztunnel's chart gets instead of all values: `global`, every top-level value that is no map,
+/// and the content of `ztunnel`. Without a `ztunnel` section the values stay as they are.
+fn flattened(user: &Value) -> Value {
+    let (Some(all), Some(own)) = (
+        user.as_object(),
+        at(user, &["ztunnel"]).and_then(Value::as_object),
+    ) else {
+        return user.clone();
+    };
+    let stays = |(key, value): &(&String, &Value)| *key == "global" || !value.is_object();
+    let entries = all.iter().filter(stays).chain(own);
+    Value::Object(
+        entries
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
+    )
 }
 
 /// Chart profile, compatibility file and platform file, each laid over the one before.
