@@ -119,6 +119,14 @@ impl Ctx {
         self.note(|state| state.put_cr(cr, false));
     }
 
+    /// The newest known state of `cr`, if its spec is still the same.
+    fn same(&self, cr: &IstioOperator) -> Option<Arc<IstioOperator>> {
+        let newest = self.state().cr(&state::key_of(cr))?;
+        let is_same = newest.metadata.uid == cr.metadata.uid
+            && newest.metadata.generation == cr.metadata.generation;
+        is_same.then_some(newest)
+    }
+
     /// Notes that a watch broke; gives what that says of the kind.
     fn watch_failed(&self, kind: &'static str, error: &kube::runtime::watcher::Error) -> Listing {
         self.health.metrics.watch_errors.inc();

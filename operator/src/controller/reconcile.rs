@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 
+use super::state::key_of;
 use super::{Ctx, cleanup, finalizer, retry};
 use crate::api::condition::reason;
 use crate::api::{IstioOperator, Mistake, Path};
 use crate::apply::{ApplyError, Class, apply};
 use crate::merge::{Merged, merge};
-use crate::plan::{CrKey, MAX_NAME, Plan, Surroundings, keys, plan};
-use crate::render::{Rendered, render};
+use crate::plan::{CrKey, MAX_NAME, Plan, Surroundings, keys, plan, view};
+use crate::render::render;
 use crate::status::{Advance, Outcome};
 
 /// The annotation by which Istio's own operator was told to leave a CR alone.
@@ -38,6 +39,16 @@ struct Refusal {
     mistakes: Vec<String>,
 }
 
+/// What a pass is going to do.
+struct Draft {
+    plan: Plan,
+    /// What of the cluster the plan was made from.
+    view: u64,
+    version: String,
+    revision: String,
+    warnings: Vec<String>,
+}
+
 /// Brings the cluster one step closer to what a CR says, and its status up to date.
 pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Next, ApplyError> {
     let Some(cr) = ctx.state().cr(key) else {
@@ -47,30 +58,32 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Next, ApplyError> {
         return cleanup::cleanup(ctx, key, cr).await; // Never looks at the spec.
     }
     if is_paused(&cr) {
-        return report(ctx, cr, Outcome::Paused).await;
+        return report(ctx, &cr, &Outcome::Paused).await;
     }
     let cr = hold(ctx, cr).await?;
     let settled = ctx.state().settled(key, &cr);
     if let Some(advance) = settled {
-        return report(ctx, cr, Outcome::Advanced(advance)).await;
+        return report(ctx, &cr, &Outcome::Advanced(advance)).await;
     }
-    let outcome = match guarded(|| understand(ctx, &cr)) {
-        Ok(merged) => advance(ctx, key, &cr, merged).await?,
-        Err(refusal) => Err(refusal),
+    let merged = match guarded(|| understand(ctx, &cr)) {
+        Ok(merged) => merged,
+        Err(refusal) => return refuse(ctx, &cr, refusal).await,
     };
-    match outcome {
-        Ok(advance) => {
-            let cr = ctx.state().cr(key).unwrap_or(cr);
-            if advance.applied.is_settled {
-                ctx.state().settle(key, &cr, &advance);
-            }
-            report(ctx, cr, Outcome::Advanced(advance)).await
-        }
-        Err(Refusal { reason, mistakes }) => {
-            ctx.note(|state| state.refuse(key));
-            report(ctx, cr, Outcome::Refused { reason, mistakes }).await
-        }
+    begin(ctx, &cr, &merged).await?;
+    let draft = match guarded(|| draw(ctx, key, &merged)) {
+        Ok(draft) => draft,
+        Err(refusal) => return refuse(ctx, &cr, refusal).await,
+    };
+    let view = draft.view;
+    let advance = carry_out(ctx, draft).await;
+    // A spec that changed meanwhile is not what was carried out.
+    let Some(cr) = ctx.same(&cr) else {
+        return Ok(Next::Now);
+    };
+    if advance.applied.is_settled {
+        ctx.state().settle(&cr, view, &advance);
     }
+    report(ctx, &cr, &Outcome::Advanced(advance)).await
 }
 
 /// Makes sure that the CR cannot go before its objects.
@@ -106,67 +119,33 @@ fn understand(ctx: &Ctx, cr: &IstioOperator) -> Result<Merged, Refusal> {
     }
 }
 
-/// Merged → rendered → planned → applied.
-async fn advance(
-    ctx: &Ctx,
-    key: &CrKey,
-    cr: &Arc<IstioOperator>,
-    merged: Merged,
-) -> Result<Result<Advance, Refusal>, ApplyError> {
-    let version = merged.version.to_string();
+/// The first write for a new generation, before anything that takes time.
+async fn begin(ctx: &Ctx, cr: &IstioOperator, merged: &Merged) -> Result<(), ApplyError> {
     let observed = cr
         .status
         .as_ref()
         .and_then(|status| status.observed_generation);
     if observed != cr.metadata.generation {
-        ctx.publish(
-            cr,
-            &Outcome::Begun {
-                version: version.clone(),
-            },
-        )
-        .await?;
+        let version = merged.version.to_string();
+        ctx.publish(cr, &Outcome::Begun { version }).await?;
     }
-    let planned = guarded(|| {
-        let rendered = draw(ctx, &merged)?;
-        let mut warnings = merged.warnings.clone();
-        warnings.extend(rendered.warnings.iter().cloned());
-        Ok((warnings, prepare(ctx, key, &merged, rendered)))
-    });
-    let (warnings, plan) = match planned {
-        Ok(planned) => planned,
-        Err(refusal) => return Ok(Err(refusal)),
-    };
-    let mut applied = apply(&ctx.sender, plan).await;
-    ctx.count(&applied);
-    {
-        let state = &mut *ctx.state();
-        applied.remember(&mut state.live, &mut state.ledger, Instant::now());
-    }
-    let revision = if merged.revision.is_empty() {
-        "default".to_owned()
-    } else {
-        merged.revision
-    };
-    let warnings = warnings.iter().map(ToString::to_string).collect();
-    Ok(Ok(Advance {
-        version,
-        revision,
-        warnings,
-        applied,
-    }))
+    Ok(())
 }
 
-/// Merged → rendered. Pure.
-fn draw(ctx: &Ctx, merged: &Merged) -> Result<Rendered, Refusal> {
-    render(merged, &ctx.charts).map_err(|errors| Refusal {
+/// Merged → rendered → planned, from what is known at this moment. Pure.
+fn draw(ctx: &Ctx, key: &CrKey, merged: &Merged) -> Result<Draft, Refusal> {
+    let rendered = render(merged, &ctx.charts).map_err(|errors| Refusal {
         reason: reason::RENDER_FAILED,
         mistakes: errors.iter().map(ToString::to_string).collect(),
-    })
-}
-
-/// Rendered → planned, from what is known at this moment.
-fn prepare(ctx: &Ctx, key: &CrKey, merged: &Merged, rendered: Rendered) -> Plan {
+    })?;
+    let warnings = merged.warnings.iter().chain(&rendered.warnings);
+    let warnings = warnings.map(ToString::to_string).collect();
+    let version = merged.version.to_string();
+    let revision = match merged.revision.as_str() {
+        "" => "default",
+        revision => revision,
+    };
+    let revision = revision.to_owned();
     ctx.note(|state| state.claim(key, keys(&rendered)));
     let state = ctx.state();
     let around = Surroundings {
@@ -176,13 +155,49 @@ fn prepare(ctx: &Ctx, key: &CrKey, merged: &Merged, rendered: Rendered) -> Plan 
         claims: &state.claims,
         now: Instant::now(),
     };
-    plan(merged, rendered, around)
+    let view = view(key, &state.live, &state.claims);
+    let plan = plan(merged, rendered, around);
+    Ok(Draft {
+        plan,
+        view,
+        version,
+        revision,
+        warnings,
+    })
+}
+
+/// Planned → applied. What the API server answered is known at once, ahead of the watches.
+async fn carry_out(ctx: &Ctx, draft: Draft) -> Advance {
+    let Draft {
+        plan,
+        view: _,
+        version,
+        revision,
+        warnings,
+    } = draft;
+    let mut applied = apply(&ctx.sender, plan).await;
+    ctx.count(&applied);
+    let state = &mut *ctx.state();
+    applied.remember(&mut state.live, &mut state.ledger, Instant::now());
+    Advance {
+        version,
+        revision,
+        warnings,
+        applied,
+    }
+}
+
+/// The spec cannot be followed: its author learns why, and what runs goes on running.
+async fn refuse(ctx: &Ctx, cr: &IstioOperator, refusal: Refusal) -> Result<Next, ApplyError> {
+    let Refusal { reason, mistakes } = refusal;
+    ctx.note(|state| state.refuse(&key_of(cr)));
+    report(ctx, cr, &Outcome::Refused { reason, mistakes }).await
 }
 
 /// Publishes the status and says when to look again.
-async fn report(ctx: &Ctx, cr: Arc<IstioOperator>, outcome: Outcome) -> Result<Next, ApplyError> {
-    let deadline = ctx.publish(&cr, &outcome).await?;
-    Ok(match &outcome {
+async fn report(ctx: &Ctx, cr: &IstioOperator, outcome: &Outcome) -> Result<Next, ApplyError> {
+    let deadline = ctx.publish(cr, outcome).await?;
+    Ok(match outcome {
         Outcome::Advanced(advance) => next(advance, deadline),
         Outcome::Refused { .. } | Outcome::Paused => Next::Event,
         Outcome::Begun { .. } | Outcome::Leaving(_) => Next::Now,

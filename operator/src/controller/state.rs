@@ -230,15 +230,15 @@ impl State {
         is_same.then(|| settled.advance.clone())
     }
 
-    /// Remembers a pass that found nothing to do.
-    pub fn settle(&mut self, key: &CrKey, cr: &IstioOperator, advance: &Advance) {
+    /// Remembers a pass that found nothing to do in what it saw of the cluster.
+    pub fn settle(&mut self, cr: &IstioOperator, view: u64, advance: &Advance) {
         let settled = Settled {
             uid: cr.metadata.uid.clone(),
             generation: cr.metadata.generation,
-            view: view(key, &self.live, &self.claims),
+            view,
             advance: advance.clone(),
         };
-        self.settled.insert(key.clone(), settled);
+        self.settled.insert(key_of(cr), settled);
     }
 
     /// Whether every watch has had its first answer.
