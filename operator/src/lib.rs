@@ -7,15 +7,23 @@
 //! The modules stand in the order of that pipeline, and none imports one that stands later.
 
 pub mod api;
-pub mod apply;
+
 pub mod catalogue;
 pub mod charts;
-pub mod controller;
-pub mod lease;
+
 pub mod merge;
-pub mod plan;
+
 pub mod render;
+
+pub mod plan;
+
+pub mod apply;
+
+pub mod status;
+
+pub mod lease;
 pub mod serve;
 pub mod settings;
-pub mod status;
 pub mod telemetry;
+
+pub mod controller;
