@@ -1,11 +1,12 @@
 //! `merge`, from tables: what values a CR gives, and what is refused of it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(clippy::print_stdout, reason = "a skipped test says why")]
 
 use std::fs;
 use std::path::Path;
 
-use istio_operator::api::{IstioOperator, RawSpec};
+use istio_operator::api::{ComponentKind, IstioOperator, RawSpec};
 use istio_operator::charts::Charts;
 use istio_operator::charts::tree::at;
 use istio_operator::merge::{Component, Merged, OverlayPatch, merge};
@@ -130,13 +131,12 @@ fn every_mistake_is_told_at_once() {
     }
 }
 
-#[test]
-fn what_upstream_accepts_is_accepted_and_what_it_refuses_is_refused() {
+/// Calls `check` with the minor, name, CR and golden answer of every case of every minor.
+fn for_each_golden(charts: &Charts, check: impl Fn(&str, &str, &IstioOperator, &Value)) {
     if !Path::new(GOLDENS).exists() {
         println!("skipped: {GOLDENS} is not there");
         return;
     }
-    let charts = Charts::embedded().unwrap();
     for release in charts.catalogue().releases() {
         let minor = release.version.minor_text();
         for entry in fs::read_dir(format!("{GOLDENS}/inputs")).unwrap() {
@@ -144,17 +144,43 @@ fn what_upstream_accepts_is_accepted_and_what_it_refuses_is_refused() {
             let case = input.file_stem().unwrap().to_str().unwrap();
             let golden = fs::read_to_string(format!("{GOLDENS}/{minor}/cases/{case}.json"));
             let golden: Value = serde_json::from_str(&golden.unwrap()).unwrap();
-            let text = fs::read_to_string(&input).unwrap();
-            let cr: IstioOperator = serde_saphyr::from_str(&text).unwrap();
-            let merged = merge(&cr, Some(&minor), &charts);
-            assert_eq!(
-                at(&golden, &["error"]).is_some(),
-                merged.is_err(),
-                "{minor} {case}: {:?}",
-                merged.err()
-            );
+            let cr = serde_saphyr::from_str(&fs::read_to_string(&input).unwrap()).unwrap();
+            check(&minor, case, &cr, &golden);
         }
     }
+}
+
+#[test]
+fn what_upstream_accepts_is_accepted_and_what_it_refuses_is_refused() {
+    let charts = Charts::embedded().unwrap();
+    for_each_golden(&charts, |minor, case, cr, golden| {
+        let merged = merge(cr, Some(minor), &charts);
+        let refused = golden.get("error").is_some();
+        assert_eq!(
+            refused,
+            merged.is_err(),
+            "{minor} {case}: {:?}",
+            merged.err()
+        );
+    });
+}
+
+/// Since 1.26 upstream's istiod chart publishes the values that it was called with.
+#[test]
+fn the_values_of_istiod_are_those_of_upstream() {
+    let charts = Charts::embedded().unwrap();
+    for_each_golden(&charts, |minor, case, cr, golden| {
+        let mut objects = golden["objects"].as_array().into_iter().flatten();
+        let original = objects.find_map(|object| at(object, &["data", "original-values"]));
+        let Some(original) = original else { return };
+        let merged = merge(cr, Some(minor), &charts).unwrap();
+        let pilot = merged
+            .components
+            .iter()
+            .find(|c| c.kind == ComponentKind::Pilot)
+            .unwrap();
+        assert_eq!(&pilot.values, original, "{minor} {case}");
+    });
 }
 
 /// A small generator of numbers, the same in every run, so that a failure can be repeated.

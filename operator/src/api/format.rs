@@ -9,7 +9,7 @@ use super::quantity;
 /// What to expect of a format, as an error says it; none for a format that nobody knows.
 pub(crate) fn expected(format: &str) -> Option<&'static str> {
     Some(match format {
-        "address" => "an address such as zipkin.tracing:9411",
+        "address" | "optional-address" => "an address such as zipkin.tracing:9411",
         "cidr-list" => "a list of address ranges such as 10.0.0.0/8,192.168.0.0/16, or *",
         "connect-timeout" => "a time from 1ms to 1h such as 10s, in whole milliseconds",
         "drain-time" => "a time such as 45s, in whole seconds",
@@ -43,6 +43,7 @@ pub(crate) fn holds(format: &str, value: &Value) -> bool {
         "duration" => is(|text| nanoseconds(text).is_some()),
         "gateway-name" => is(is_gateway_name),
         "hub" => is(is_hub),
+        "optional-address" => is(|text| text.is_empty() || is_address(text)),
         "overlay-path" => is(is_overlay_path),
         "port" => number(value).is_some_and(|port| (1..=65535).contains(&port)),
         "port-list" => is(|text| is_list(text, is_listed_port)),
@@ -103,11 +104,8 @@ fn is_trust_domain(text: &str) -> bool {
     !name.is_empty() && name.split('.').all(is_dns_label)
 }
 
-/// A host and a port, the host a domain name or an IP address. Empty is unset.
+/// A host and a port, the host a domain name or an IP address.
 fn is_address(text: &str) -> bool {
-    if text.is_empty() {
-        return true;
-    }
     // The proxy puts the address of its node in here.
     let text = text.replacen("$(HOST_IP)", "127.0.0.1", 1);
     let Some((host, port)) = text.rsplit_once(':') else {
@@ -247,8 +245,8 @@ mod tests {
     #[rustfmt::skip]
     const TABLE: [Row; 13] = [
         ("address",
-            &["", "zipkin.istio-system:9411", "10.0.0.1:80", "[::1]:80", "$(HOST_IP):1"],
-            &["zipkin", "zipkin:0", "zipkin:x", ":80", "a b:80", "::1:80", "1.2:80"]),
+            &["zipkin.istio-system:9411", "10.0.0.1:80", "[::1]:80", "$(HOST_IP):1"],
+            &["", "zipkin", "zipkin:0", "zipkin:x", ":80", "a b:80", "::1:80", "1.2:80"]),
         ("cidr-list",
             &["", "*", "10.1.0.0/16", "10.0.0.0/8,fd00::/8", "0.0.0.0/0"],
             &["10.1.0.0", "10.1.0.0/33", "a/8", "1.0.0.0/8, 2.0.0.0/8", "1.1.1.1/08", "*,*"]),

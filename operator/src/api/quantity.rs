@@ -55,7 +55,7 @@ pub(crate) fn canonical(value: &Value) -> Option<String> {
 fn parse_value(value: &Value) -> Option<Quantity> {
     match value {
         Value::Number(number) => parse(&number.to_string()),
-        Value::String(text) => parse(text),
+        Value::String(text) => parse(text.trim()),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
 }

@@ -7,9 +7,10 @@ use std::{fs, io};
 use clap::ValueEnum;
 use istio_operator::api::{IstioOperator, Mistake};
 use istio_operator::charts::Charts;
-use istio_operator::merge::merge;
+use istio_operator::merge::{end_of_life, merge};
 use istio_operator::plan::in_apply_order;
 use istio_operator::render::{Object, render as execute};
+use k8s_openapi::jiff;
 use serde_json::{Value, json};
 
 use super::{Failure, complain, documents, print};
@@ -50,7 +51,8 @@ pub(super) fn render(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let cr = read(&args.file)?;
     let merged =
         merge(&cr, args.istio_version.as_deref(), charts).map_err(|mistakes| all(&mistakes))?;
-    merged.warnings.iter().for_each(warn);
+    let ended = end_of_life(merged.version, &today(), charts.catalogue());
+    merged.warnings.iter().chain(&ended).for_each(warn);
     let rendered = execute(&merged, charts).map_err(|mistakes| all(&mistakes))?;
     rendered.warnings.iter().for_each(warn);
     print(&args.output.of(&in_apply_order(&rendered)))
@@ -68,6 +70,11 @@ impl Format {
             }
         }
     }
+}
+
+/// The day, in UTC, as `YYYY-MM-DD`.
+fn today() -> String {
+    jiff::Timestamp::now().strftime("%F").to_string()
 }
 
 fn all(mistakes: &[impl Display]) -> Failure {

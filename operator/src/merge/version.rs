@@ -43,7 +43,7 @@ pub fn end_of_life(version: Version, today: &str, catalogue: &Catalogue) -> Opti
     (release.end_of_life.as_str() < today).then(|| Mistake {
         path: Path::root("spec").key("version"),
         problem: format!(
-            "Istio {} is installed, but its support ended on {}",
+            "support of Istio {} ended on {}",
             version.minor_text(),
             release.end_of_life
         ),
