@@ -3,7 +3,11 @@
 //! The API server lets nobody write a role that grants more than its author has. So the operator has to have whatever
 //! the roles in the charts grant; this is computed from the charts, for every minor and everything that adds to a role.
 
-#![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what goes wrong here fails the test"
+)]
 
 use std::collections::BTreeSet;
 
