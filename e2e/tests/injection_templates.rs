@@ -12,15 +12,20 @@
 mod injection;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use injection::{
     Injector,
     compare::{as_stored, differences},
     engine::as_engine_of,
+    files,
+    gateways::{created, gateways_install},
+    ours,
     pods::{Dice, installs, pod},
+    stem, upstream,
 };
 use istio_operator::charts::{Charts, yaml};
 use serde_json::Value;
@@ -47,7 +52,7 @@ fn pods_are_injected_as_by_upstream_in_every_minor() {
         for golden in files(&goldens.join(&minor).join("injection")) {
             let install = stem(&golden);
             let cr = read_yaml(&goldens.join("inputs").join(format!("{install}.yaml")));
-            let injected = Injector::ours(&charts, &cr, &minor).inject(&pods);
+            let injected = Injector::new(&ours(&charts, &cr, &minor)).inject(&pods);
             let expected = read_yaml(&golden);
             for (input, mut found) in inputs.iter().zip(injected) {
                 as_engine_of(release.version.minor, &mut found);
@@ -73,10 +78,10 @@ fn pods_that_nobody_wrote_down_are_injected_as_by_upstream() {
     let (mut equal, mut wrong) = (0, Vec::new());
     for cr in installs() {
         let pods: Vec<Value> = (0..PODS_PER_INSTALL).map(|n| pod(&mut dice, n)).collect();
-        let ours = Injector::ours(&charts, &cr, "1.31").inject(&pods);
-        let theirs = Injector::upstream(&cr).inject(&pods);
-        for ((pod, ours), theirs) in pods.iter().zip(ours).zip(theirs) {
-            match differences(&theirs, &ours).as_slice() {
+        let found = Injector::new(&ours(&charts, &cr, "1.31")).inject(&pods);
+        let expected = Injector::new(&upstream(&cr)).inject(&pods);
+        for ((pod, found), expected) in pods.iter().zip(found).zip(expected) {
+            match differences(&expected, &found).as_slice() {
                 [] => equal += 1,
                 found => wrong.push(format!("{cr}\n{pod}\n{found:#?}")),
             }
@@ -87,6 +92,41 @@ fn pods_that_nobody_wrote_down_are_injected_as_by_upstream() {
     assert!(wrong.is_empty(), "{}", wrong[0]);
 }
 
+/// Gateways and waypoints become Deployments, Services and accounts in the hands of the real istiod.
+#[tokio::test]
+async fn gateways_become_what_upstream_makes_of_them() {
+    let cr = gateways_install();
+    let mut install = upstream(&cr);
+    let expected = created(&install).await;
+    // Only the templates are in question here; the rest of the install stays upstream's.
+    let is_injector = |object: &Value| {
+        object["kind"] == "ConfigMap" && object["metadata"]["name"] == "istio-sidecar-injector"
+    };
+    install.retain(|object| !is_injector(object));
+    let ours = ours(&Charts::embedded().unwrap(), &cr, "1.31");
+    install.extend(ours.into_iter().filter(is_injector));
+    let found = created(&install).await;
+    let keys: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
+    let nothing = Value::Null;
+    let wrong: Vec<String> = keys
+        .iter()
+        .flat_map(|key| {
+            let of =
+                |objects: &BTreeMap<String, Value>| objects.get(*key).unwrap_or(&nothing).clone();
+            let found = differences(&of(&expected), &of(&found));
+            found
+                .into_iter()
+                .map(move |difference| format!("{key}{difference}"))
+        })
+        .collect();
+    println!(
+        "objects of gateways: {}, differences: {}",
+        keys.len(),
+        wrong.len()
+    );
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 #[test]
 fn a_difference_is_seen() {
     let with = |json: &str| as_stored(serde_json::from_str(json).unwrap());
@@ -95,18 +135,6 @@ fn a_difference_is_seen() {
     let other = with(r#"{"env": [{"name": "B"}], "x": 1}"#);
     let found = differences(&one, &other);
     assert_eq!(found.len(), 2, "{found:?}");
-}
-
-/// The files of a directory, sorted by name.
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).unwrap();
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    files
-}
-
-fn stem(path: &Path) -> &str {
-    path.file_stem().unwrap().to_str().unwrap()
 }
 
 fn read_yaml(path: &Path) -> Value {

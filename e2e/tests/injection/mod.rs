@@ -2,19 +2,23 @@
 
 pub mod compare;
 pub mod engine;
+pub mod gateways;
 pub mod pods;
 
 use std::{
     env, fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, Command, Output},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use e2e::binaries::Bundle;
+use e2e::{
+    binaries::Bundle,
+    yaml::{documents, stream},
+};
 use istio_operator::{
     api::{ComponentKind, IstioOperator},
-    charts::{Charts, yaml},
+    charts::Charts,
     merge::merge,
     render::render,
 };
@@ -27,33 +31,33 @@ pub struct Injector {
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
+/// What our charts of this minor give for istiod in a CR.
+pub fn ours(charts: &Charts, cr: &Value, minor: &str) -> Vec<Value> {
+    let cr: IstioOperator = serde_json::from_value(cr.clone()).unwrap();
+    let mut merged = merge(&cr, Some(minor), charts).unwrap();
+    merged
+        .components
+        .retain(|component| component.kind == ComponentKind::Pilot);
+    let rendered = render(&merged, charts).unwrap();
+    let objects = rendered.components.iter().flat_map(|c| &c.objects);
+    objects.map(|object| object.body.clone()).collect()
+}
+
+/// What the istioctl of the local control plane gives for a CR, with upstream's charts.
+pub fn upstream(cr: &Value) -> Vec<Value> {
+    let dir = fresh_dir();
+    let file = dir.join("cr.yaml");
+    fs::write(&file, cr.to_string()).unwrap();
+    let mut command = istioctl();
+    command.args(["manifest", "generate", "-f"]).arg(&file);
+    let objects = documents("istioctl", &succeed(command.output().unwrap())).unwrap();
+    fs::remove_dir_all(dir).unwrap();
+    objects
+}
+
 impl Injector {
-    /// With what our charts of this minor give for the CR.
-    pub fn ours(charts: &Charts, cr: &Value, minor: &str) -> Self {
-        let cr: IstioOperator = serde_json::from_value(cr.clone()).unwrap();
-        let mut merged = merge(&cr, Some(minor), charts).unwrap();
-        merged
-            .components
-            .retain(|component| component.kind == ComponentKind::Pilot);
-        let rendered = render(&merged, charts).unwrap();
-        let objects = rendered.components.iter().flat_map(|c| &c.objects);
-        let bodies: Vec<Value> = objects.map(|object| object.body.clone()).collect();
-        Self::new(&bodies)
-    }
-
-    /// With what the istioctl of the local control plane gives for the CR.
-    pub fn upstream(cr: &Value) -> Self {
-        let dir = fresh_dir();
-        let file = dir.join("cr.yaml");
-        fs::write(&file, cr.to_string()).unwrap();
-        let mut command = istioctl();
-        command.args(["manifest", "generate", "-f"]).arg(&file);
-        let objects = documents(&succeed(command.output().unwrap()));
-        fs::remove_dir_all(dir).unwrap();
-        Self::new(&objects)
-    }
-
-    fn new(objects: &[Value]) -> Self {
+    /// With what an install's objects say.
+    pub fn new(objects: &[Value]) -> Self {
         let text = |prefix: &str, key: &str| {
             let is_it = |object: &&Value| {
                 let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -73,9 +77,7 @@ impl Injector {
 
     /// The objects with a sidecar or whatever else their annotations ask for, in the same order.
     pub fn inject(&self, objects: &[Value]) -> Vec<Value> {
-        let texts: Vec<String> = objects.iter().map(Value::to_string).collect();
-        let input = self.dir.join("pods.yaml");
-        fs::write(&input, texts.join("\n---\n")).unwrap();
+        fs::write(self.dir.join("pods.yaml"), stream(objects)).unwrap();
         let mut command = istioctl();
         // "default" stands for no revision; without the flag, it would ask a cluster.
         command.args(["kube-inject", "--revision", "default"]);
@@ -87,7 +89,7 @@ impl Injector {
         ] {
             command.arg(flag).arg(self.dir.join(file));
         }
-        let injected = documents(&succeed(command.output().unwrap()));
+        let injected = documents("istioctl", &succeed(command.output().unwrap())).unwrap();
         assert_eq!(injected.len(), objects.len());
         injected
     }
@@ -114,14 +116,17 @@ fn succeed(output: Output) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The documents of a YAML stream. Only a line at the margin separates them: templates are texts
-/// in which such lines stand indented.
-fn documents(text: &str) -> Vec<Value> {
-    let text = format!("\n{text}");
-    let parts = text.split("\n---\n").map(|part| yaml::parse(part).unwrap());
-    parts
-        .filter(|document: &Value| !document.is_null())
-        .collect()
+/// The files of a directory, sorted by name.
+pub fn files(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// A file's name without its extension.
+pub fn stem(path: &Path) -> &str {
+    path.file_stem().unwrap().to_str().unwrap()
 }
 
 fn fresh_dir() -> PathBuf {
