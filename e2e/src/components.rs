@@ -127,6 +127,7 @@ impl Site {
             args,
             env: Vec::new(),
             dir: self.dir.clone(),
+            log: self.dir.join(format!("{name}.log")),
         }
     }
 

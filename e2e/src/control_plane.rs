@@ -3,13 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    env,
     ffi::OsStr,
     fs,
     io::Write,
     net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::Duration,
@@ -32,6 +30,7 @@ use crate::{
     components::{Component, Site},
     egress::{Egress, Route},
     error::Error,
+    kubectl, ports,
     process::Process,
     wait::wait_until,
     watchdog,
@@ -83,6 +82,8 @@ impl ControlPlane {
 
     /// Starts a control plane and waits until pods can be created and scheduled on it.
     pub async fn start_with(options: Options) -> Result<Self, Error> {
+        // Said at once, not after a build.
+        options.port.map(ports::exactly).transpose()?;
         let bin = Bundle::Kubernetes.dir()?;
         let mut races = 0;
         loop {
@@ -151,49 +152,21 @@ impl ControlPlane {
         self.kubectl_with_input(args, "")
     }
 
-    /// Applies YAML documents server-side with full access, taking over fields of other managers.
-    pub fn apply(&self, yaml: &str) -> Result<String, Error> {
-        self.kubectl_with_input(
-            ["apply", "--server-side", "--force-conflicts", "-f", "-"],
-            yaml,
-        )
-    }
-
     /// Runs kubectl with `input` as its standard input.
     pub fn kubectl_with_input<A: AsRef<OsStr>>(
         &self,
         args: impl IntoIterator<Item = A>,
         input: &str,
     ) -> Result<String, Error> {
-        let mut command = Command::new(self.kubectl_path());
-        command
-            .args(args)
-            .env_clear()
-            .env("PATH", env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.dir())
-            .env("KUBECONFIG", self.kubeconfig())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(Error::io("kubectl"))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // kubectl may refuse before it has read all; its own message says why.
-            let _ = stdin.write_all(input.as_bytes());
-        }
-        let output = child.wait_with_output().map_err(Error::io("kubectl"))?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        let args = command
-            .get_args()
-            .map(OsStr::to_string_lossy)
-            .collect::<Vec<_>>()
-            .join(" ");
-        let message = String::from_utf8_lossy(&output.stderr).trim().to_string();
-        Err(Error::Command {
-            command: format!("kubectl {args}"),
-            message,
-        })
+        kubectl::run(&self.kubectl_path(), &self.kubeconfig(), args, input)
+    }
+
+    /// Applies YAML documents server-side with full access, taking over fields of other managers.
+    pub fn apply(&self, yaml: &str) -> Result<String, Error> {
+        self.kubectl_with_input(
+            ["apply", "--server-side", "--force-conflicts", "-f", "-"],
+            yaml,
+        )
     }
 
     /// The API server's record of all requests.

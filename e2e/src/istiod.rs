@@ -56,7 +56,8 @@ impl Istiod {
         let path = Bundle::Istio.dir()?.join("pilot-discovery");
         let client = plane.client().await?;
         let deployments: Api<Deployment> = Api::namespaced(client, namespace);
-        let stand_in = StandIn::for_container(&deployments.get(deployment).await?, "discovery")?;
+        let stand_in =
+            StandIn::for_container(&deployments.get(deployment).await?, "discovery", deployment)?;
         let kubeconfig = plane
             .kubeconfig_of(namespace, &stand_in.service_account)
             .await?;
@@ -67,12 +68,15 @@ impl Istiod {
         // Its own empty directory: it prefers files in its working directory to the cluster's.
         let dir = plane.dir().join(deployment);
         create_dir(&dir)?;
+        let log = plane.dir().join(format!("{deployment}.log"));
+        let name = deployment.into();
         let program = Program {
-            name: deployment.into(),
+            name,
             path,
             args,
             env: stand_in.env,
             dir,
+            log,
         };
         plane.route(Route {
             namespace: namespace.into(),

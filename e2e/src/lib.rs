@@ -20,6 +20,7 @@ pub mod error;
 pub mod istiod;
 pub mod loopback;
 pub mod operator;
+pub mod ports;
 pub mod process;
 pub mod progress;
 pub mod wait;
@@ -28,6 +29,6 @@ pub mod yaml;
 
 mod credentials;
 mod egress;
-mod ports;
+mod kubectl;
 mod stand_in;
 mod watchdog;

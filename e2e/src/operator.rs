@@ -44,37 +44,45 @@ impl Operator {
     /// second operator that does nothing. Its arguments and environment are used for the process;
     /// `RUST_LOG` of the caller is passed on.
     pub async fn start(plane: &ControlPlane) -> Result<Self, Error> {
-        let binary = binary()?;
+        let mut operator = Self::start_as(plane, "istio-operator-0").await?;
+        operator.wait_until_ready().await?;
+        Ok(operator)
+    }
+
+    /// The same, under another pod name, so that several can compete for the lease; does not wait.
+    pub async fn start_as(plane: &ControlPlane, pod_name: &str) -> Result<Self, Error> {
+        let path = binary()?;
         let (objects, deployment) = split(&manifests()?)?;
         plane.apply(&objects)?;
-        let mut stand_in = StandIn::for_container(&deployment, "operator")?;
-        let account = &stand_in.service_account;
-        let kubeconfig = plane.kubeconfig_of(&stand_in.namespace, account).await?;
-        let user = format!("system:serviceaccount:{}:{account}", stand_in.namespace);
+        let StandIn {
+            namespace,
+            service_account,
+            mut args,
+            mut env,
+            ..
+        } = StandIn::for_container(&deployment, "operator", pod_name)?;
+        let kubeconfig = plane.kubeconfig_of(&namespace, &service_account).await?;
         let port = ports::free()?;
-        stand_in
-            .env
-            .push(("KUBECONFIG".into(), kubeconfig.display().to_string()));
-        stand_in
-            .env
-            .extend(env::var("RUST_LOG").map(|filter| ("RUST_LOG".into(), filter)));
-        stand_in.args.push(format!("--listen=127.0.0.1:{port}"));
-        let dir = plane.dir().join("operator");
+        args.push(format!("--listen=127.0.0.1:{port}"));
+        env.push(("KUBECONFIG".into(), kubeconfig.display().to_string()));
+        env.extend(env::var("RUST_LOG").map(|filter| ("RUST_LOG".into(), filter)));
+        let dir = plane.dir().join(pod_name);
         create_dir(&dir)?;
+        let log = plane.dir().join(format!("{pod_name}.log"));
         let process = Process::start(Program {
-            name: "istio-operator".into(),
-            path: binary,
-            args: stand_in.args,
-            env: stand_in.env,
+            name: pod_name.into(),
+            path,
+            args,
+            env,
             dir,
+            log,
         })?;
-        let mut operator = Self {
+        let user = format!("system:serviceaccount:{namespace}:{service_account}");
+        Ok(Self {
             process,
             user,
             port,
-        };
-        operator.wait_until_ready().await?;
-        Ok(operator)
+        })
     }
 
     /// The process: to measure it, kill it, start it again, read its log.

@@ -18,7 +18,7 @@ const COUNT: u16 = 10_000;
 static LOOKED_AT: AtomicU16 = AtomicU16::new(0);
 
 /// A port that is free on 127.0.0.1 and was not handed out before by this process.
-pub(crate) fn free() -> Result<u16, Error> {
+pub fn free() -> Result<u16, Error> {
     // Processes that run side by side begin at different places.
     let start = process::id().wrapping_mul(37) % u32::from(COUNT);
     for _ in 0..COUNT {
@@ -34,8 +34,8 @@ pub(crate) fn free() -> Result<u16, Error> {
     )))
 }
 
-/// `port` if it is free, else the sentence that says so.
-pub(crate) fn exactly(port: u16) -> Result<u16, Error> {
+/// `port` if it is free, else [`Error::PortTaken`].
+pub fn exactly(port: u16) -> Result<u16, Error> {
     if is_free(port)? {
         Ok(port)
     } else {

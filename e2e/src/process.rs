@@ -20,7 +20,7 @@ use crate::{
 /// kubeconfig of the user never leads outside.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// Name for messages and for the log file.
+    /// Name for messages.
     pub name: String,
     /// The executable.
     pub path: PathBuf,
@@ -28,8 +28,10 @@ pub struct Program {
     pub args: Vec<String>,
     /// Its environment.
     pub env: Vec<(String, String)>,
-    /// Its working and home directory; the log is written here too.
+    /// Its working and home directory.
     pub dir: PathBuf,
+    /// Where its output is appended.
+    pub log: PathBuf,
 }
 
 /// What a process has used so far.
@@ -73,8 +75,8 @@ impl Process {
 
     /// The file with all that it wrote, over all its restarts.
     #[must_use]
-    pub fn log(&self) -> PathBuf {
-        self.program.log()
+    pub fn log(&self) -> &Path {
+        &self.program.log
     }
 
     /// How it ended, or nothing while it runs.
@@ -94,7 +96,7 @@ impl Process {
         let Some(status) = self.exited()? else {
             return Ok(());
         };
-        let log = read(&self.log()).unwrap_or_default();
+        let log = read(self.log()).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         let tail = lines[lines.len().saturating_sub(15)..].join("\n");
         Err(Error::Died {
@@ -181,19 +183,14 @@ impl Drop for Process {
     }
 }
 
-impl Program {
-    fn log(&self) -> PathBuf {
-        self.dir.join(format!("{}.log", self.name))
-    }
-}
-
 fn spawn(program: &Program) -> Result<(Child, Watched), Error> {
-    let path = program.log();
-    let log = OpenOptions::new().create(true).append(true).open(&path);
-    let log = log.map_err(Error::io(path.display().to_string()))?;
-    let errors = log
-        .try_clone()
-        .map_err(Error::io(path.display().to_string()))?;
+    let name = program.log.display().to_string();
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&program.log);
+    let log = log.map_err(Error::io(&name))?;
+    let errors = log.try_clone().map_err(Error::io(name))?;
     let child = Command::new(&program.path)
         .args(&program.args)
         .env_clear()

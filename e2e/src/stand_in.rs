@@ -21,8 +21,12 @@ pub(crate) struct StandIn {
 }
 
 impl StandIn {
-    /// Reads the container called `name`.
-    pub(crate) fn for_container(deployment: &Deployment, name: &str) -> Result<Self, Error> {
+    /// Reads the container called `name`; the process will call itself `pod_name`.
+    pub(crate) fn for_container(
+        deployment: &Deployment,
+        name: &str,
+        pod_name: &str,
+    ) -> Result<Self, Error> {
         let owner = deployment.name_any();
         let missing = |what| Error::Unexpected(format!("Deployment {owner} has no {what} {name}"));
         let namespace = deployment.namespace().unwrap_or_else(|| "default".into());
@@ -38,7 +42,7 @@ impl StandIn {
         let service_account = service_account.unwrap_or_else(|| "default".into());
         let metadata = template.and_then(|template| template.metadata.as_ref());
         Ok(Self {
-            env: environment(container, &owner, &namespace, &service_account),
+            env: environment(container, pod_name, &namespace, &service_account),
             args: container.args.clone().unwrap_or_default(),
             pod_labels: metadata
                 .and_then(|meta| meta.labels.clone())
@@ -52,7 +56,7 @@ impl StandIn {
 /// The environment without what is about the pod's resources and addresses, which it does not have.
 fn environment(
     container: &Container,
-    owner: &str,
+    pod_name: &str,
     namespace: &str,
     service_account: &str,
 ) -> Vec<(String, String)> {
@@ -61,7 +65,7 @@ fn environment(
             return var.value.clone();
         };
         match source.field_ref.as_ref()?.field_path.as_str() {
-            "metadata.name" => Some(format!("{owner}-local")),
+            "metadata.name" => Some(pod_name.to_string()),
             "metadata.namespace" => Some(namespace.to_string()),
             "spec.serviceAccountName" => Some(service_account.to_string()),
             _ => None,
@@ -89,6 +93,7 @@ mod tests {
                     "args": ["serve"],
                     "env": [
                         {"name": "PLAIN", "value": "1"},
+                        {"name": "SELF", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
                         {"name": "SPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
                         {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
                     ],
@@ -96,17 +101,18 @@ mod tests {
             }},
         }));
         let deployment: Deployment = deployment.unwrap();
-        let stand_in = StandIn::for_container(&deployment, "main").unwrap();
+        let stand_in = StandIn::for_container(&deployment, "main", "web-0").unwrap();
         assert_eq!(
             (stand_in.namespace, stand_in.service_account),
             ("shop".into(), "seller".into())
         );
         assert_eq!(stand_in.args, ["serve"]);
-        let expected = [("PLAIN", "1"), ("SPACE", "shop")].map(|(a, b)| (a.into(), b.into()));
+        let expected = [("PLAIN", "1"), ("SELF", "web-0"), ("SPACE", "shop")];
+        let expected = expected.map(|(name, value)| (name.into(), value.into()));
         assert_eq!(stand_in.env, expected);
         assert_eq!(stand_in.pod_labels["app"], "web");
 
-        let error = StandIn::for_container(&deployment, "other")
+        let error = StandIn::for_container(&deployment, "other", "web-0")
             .unwrap_err()
             .to_string();
         assert_eq!(error, "Deployment web has no container other");

@@ -14,10 +14,11 @@ use std::{
 
 use clap::Parser;
 use e2e::{
+    binaries::Bundle,
     control_plane::{ControlPlane, Options},
     error::Error,
     operator::{self, Operator},
-    workspace,
+    ports, workspace,
     yaml::documents,
 };
 use serde_json::{Value, json};
@@ -39,8 +40,9 @@ const EXAMPLES: &str = "Examples:
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo demo", verbatim_doc_comment, after_help = EXAMPLES)]
 struct Args {
-    /// IstioOperator to apply instead of samples/acceptance.yaml; "-" reads
-    /// standard input.
+    /// IstioOperator to apply ("-": standard input)
+    ///
+    /// Without it, samples/acceptance.yaml is applied.
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// End after HEALTHY instead of staying until Ctrl-C.
@@ -70,15 +72,21 @@ fn demo(args: &Args) -> Result<(), Error> {
         .clone()
         .unwrap_or_else(|| workspace::root().join("samples/acceptance.yaml"));
     let input = Input::read(&file)?;
+    let port = (args.port != 0).then_some(args.port);
+    port.map(ports::exactly).transpose()?;
+    let options = Options {
+        port,
+        ..Options::default()
+    };
     // Built before the runtime starts, so that Ctrl-C simply ends a long build.
+    Bundle::Kubernetes.dir()?;
     operator::binary()?;
-    e2e::binaries::Bundle::Kubernetes.dir()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     runtime.map_err(Error::io("tokio"))?.block_on(async {
         tokio::select! {
-            result = run(args, &input) => result,
+            result = run(args, options, &input) => result,
             stopped = tokio::signal::ctrl_c() => {
                 stopped.map_err(Error::io("Ctrl-C"))?;
                 say("\nStopped; the control plane and all on it are gone.")
@@ -88,14 +96,9 @@ fn demo(args: &Args) -> Result<(), Error> {
 }
 
 /// The demo itself; dropping it, as Ctrl-C does, ends all that it started.
-async fn run(args: &Args, input: &Input) -> Result<(), Error> {
+async fn run(args: &Args, options: Options, input: &Input) -> Result<(), Error> {
     let started = Instant::now();
-    let port = (args.port != 0).then_some(args.port);
-    let plane = ControlPlane::start_with(Options {
-        port,
-        ..Options::default()
-    })
-    .await?;
+    let plane = ControlPlane::start_with(options).await?;
     let took = started.elapsed().as_secs_f64();
     say(&format!("Kubernetes control plane: ready in {took:.1} s"))?;
     let mut operator = Operator::start(&plane).await?;
