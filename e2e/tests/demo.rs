@@ -77,3 +77,52 @@ fn a_file_without_an_istio_operator_is_refused() {
         "{said}"
     );
 }
+
+#[test]
+fn the_first_sample_becomes_healthy() {
+    let output = demo().arg("--exit").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let complaints = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}\n{complaints}");
+
+    let table = |resource: &str| -> Vec<&str> {
+        let command = format!("$ kubectl get {resource} --all-namespaces");
+        let lines = said.lines().skip_while(|line| *line != command).skip(2);
+        lines.take_while(|line| !line.is_empty()).collect()
+    };
+    let pods = table("pods");
+    let running = |name: &str| {
+        let is_one = |line: &&&str| line.contains(name) && line.contains("1/1     Running");
+        pods.iter().filter(is_one).count()
+    };
+    assert_eq!(
+        (running(" istiod-"), running(" istio-ingressgateway-")),
+        (2, 2),
+        "{said}"
+    );
+    let services = table("services");
+    let gateway = services
+        .iter()
+        .find(|line| line.contains(" istio-ingressgateway "))
+        .unwrap();
+    assert!(gateway.contains(" NodePort "), "{said}");
+    assert!(
+        gateway.contains(" 15020:30520/TCP,80:30080/TCP,443:30443/TCP "),
+        "{said}"
+    );
+    let hpas = table("hpa");
+    let bounds = |line: &&str| {
+        line.split_whitespace()
+            .rev()
+            .skip(1)
+            .take(3)
+            .eq(["2", "5", "2"])
+    };
+    assert_eq!(
+        (hpas.len(), hpas.iter().filter(|line| bounds(line)).count()),
+        (2, 2),
+        "{said}"
+    );
+    let crs = table("iop");
+    assert!(crs.len() == 1 && crs[0].contains(" HEALTHY "), "{said}");
+}

@@ -61,13 +61,13 @@ impl Display {
         out.flush().map_err(Error::io("standard output"))
     }
 
-    /// All rows, over the ones that were drawn before.
+    /// All rows, over the ones that were drawn before. Lines do not wrap meanwhile, because the way
+    /// back up counts lines.
     fn block(&mut self, now: f64) -> String {
-        let mut text = if self.drawn == 0 {
-            String::new()
-        } else {
-            format!("\x1b[{}A", self.drawn)
-        };
+        let mut text = String::from("\x1b[?7l");
+        if self.drawn > 0 {
+            text = format!("{text}\x1b[{}A", self.drawn);
+        }
         for (row, since) in self.known.values() {
             let mark = match row.state.as_str() {
                 "HEALTHY" => '✓',
@@ -78,7 +78,7 @@ impl Display {
             text += &line(mark, row, *since);
         }
         self.drawn = self.known.len();
-        text
+        text + "\x1b[?7h"
     }
 }
 
@@ -99,8 +99,7 @@ fn line(mark: char, row: &Row, at: f64) -> String {
         state,
         detail,
     } = row;
-    // Longer ones would wrap, and a redrawn block counts lines.
-    let detail: String = detail.chars().take(60).collect();
-    let text = format!("{mark} {at:5.1} s  {name:<32} {state:<12} {detail}");
+    let detail: String = detail.chars().take(100).collect();
+    let text = format!("{mark} {at:5.1} s  {name:<16} {state:<12} {detail}");
     format!("{}\n", text.trim_end())
 }
