@@ -223,10 +223,11 @@ impl HelperDef for Scope {
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
         let scope = only_string("scope", helper)?;
-        let values = context.data().get("values");
-        let wanted = values.and_then(|v| {
-            at(v, &["global", "resourceScope"]).or_else(|| at(v, &["resourceScope"]))
-        });
+        let place: &[&str] = match context.data().get("component") {
+            Some(component) if component == "Ztunnel" => &["values", "resourceScope"],
+            _ => &["values", "global", "resourceScope"],
+        };
+        let wanted = at(context.data(), place);
         let is_wanted = |wanted: &Value| wanted == "all" || wanted == scope;
         let holds = minor_of(context)? < 28 || wanted.is_none_or(is_wanted);
         Ok(Value::from(holds).into())
