@@ -247,7 +247,7 @@ fn texts(args: &[&Value]) -> Outcome {
 /// Upstream looks at the form only, so that an address which no host can have is an address still.
 fn ip_family(args: &[&Value]) -> Outcome {
     let [text] = exactly(args)?;
-    let text = string(text)?;
+    let text = printed(text)?;
     let has_parts = |separator, is_digit: fn(&char) -> bool| {
         text.chars().all(|c| c == separator || is_digit(&c))
     };
@@ -294,11 +294,25 @@ fn string(value: &Value) -> Result<&str, String> {
 fn printed(value: &Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text.clone()),
-        // Go has no `1.0`.
-        Value::Number(n) => Ok(n.to_string().trim_end_matches(".0").to_owned()),
+        Value::Number(n) => Ok(n.as_f64().map_or_else(|| n.to_string(), printed_number)),
         Value::Bool(b) => Ok(b.to_string()),
         Value::Null => Ok(String::new()),
         Value::Array(_) | Value::Object(_) => Err(format!("expects a scalar, got {value}")),
+    }
+}
+
+/// A number as Go prints a float64, which every number is that upstream's templates see: the fewest digits that tell
+/// it, with an exponent from a million up and below a ten-thousandth.
+fn printed_number(number: f64) -> String {
+    let scientific = format!("{number:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else {
+        return scientific;
+    };
+    match exponent.parse::<i32>() {
+        Ok(-4..=5) => number.to_string(),
+        Ok(exponent) if exponent < 0 => format!("{digits}e-{:02}", -exponent),
+        Ok(exponent) => format!("{digits}e+{exponent:02}"),
+        Err(_) => scientific,
     }
 }
 
@@ -335,7 +349,18 @@ mod tests {
                 json!({"a": {"b": 2, "c": 3}}),
             ),
             ("concat", json!(["a", 1, true, null]), json!("a1true")),
-            ("concat", json!([1.0, " ", 2.5]), json!("1 2.5")),
+            ("concat", json!([1.0, " ", -2.5]), json!("1 -2.5")),
+            (
+                "concat",
+                json!([999_999, " ", 1_000_000]),
+                json!("999999 1e+06"),
+            ),
+            (
+                "concat",
+                json!([1.25e21, " ", 1.5e-7]),
+                json!("1.25e+21 1.5e-07"),
+            ),
+            ("concat", json!([0.0001, " ", 0]), json!("0.0001 0")),
             ("contains", json!(["abc", "b"]), json!(true)),
             ("contains", json!([["a", "b"], "c"]), json!(false)),
             ("hasPrefix", json!(["abc", "ab"]), json!(true)),
@@ -379,7 +404,7 @@ mod tests {
             ("omit", json!([])),
             ("texts", json!([{"a": {}}])),
             ("dash", json!(["a", []])),
-            ("ipFamily", json!([4])),
+            ("ipFamily", json!([[4]])),
         ];
         for (name, args) in cases {
             assert!(call(name, &args).is_err(), "{name} {args}");
