@@ -251,7 +251,7 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
     let ctx = context(&settings, charts, client, health, leadership);
     let drain = Arc::new(Semaphore::new(0));
     spawn_watches(&ctx, &settings, &mut tasks);
-    let passes = tokio::spawn(work(
+    let mut passes = tokio::spawn(work(
         Arc::clone(&ctx),
         settings.concurrency,
         Arc::clone(&drain),
@@ -259,6 +259,7 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
     let ended = tokio::select! {
         () = &mut stop => Ok(()),
         ended = tasks.join_next() => Err(ended_with(ended)),
+        _ = &mut passes => Err(Error::TaskEnded("passes".to_owned())),
         () = keep(&mut candidate) => Err(Error::LeaseLost),
     };
     drain.add_permits(1);

@@ -289,3 +289,6 @@ fn cause(cr: &IstioOperator) -> (Option<i64>, bool, bool, &[String]) {
         cr.finalizers(),
     )
 }
+
+#[cfg(test)]
+mod tests;

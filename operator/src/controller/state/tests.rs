@@ -1,0 +1,210 @@
+//! Which CRs a change concerns, and what is remembered.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::apply::Applied;
+use crate::plan::Ownership;
+
+fn cr(name: &str, changes: Value) -> IstioOperator {
+    let mut metadata = json!({"namespace": "mesh", "name": name, "uid": name, "generation": 1,
+        "resourceVersion": "10"});
+    if let (Value::Object(metadata), Value::Object(changes)) = (&mut metadata, changes) {
+        metadata.extend(changes);
+    }
+    serde_json::from_value(json!({"apiVersion": "install.istio.io/v1alpha1",
+        "kind": "IstioOperator", "metadata": metadata, "spec": {}}))
+    .unwrap()
+}
+
+fn name(name: &str) -> CrKey {
+    CrKey {
+        namespace: "mesh".into(),
+        name: name.into(),
+    }
+}
+
+fn object(name: &str) -> ObjectKey {
+    ObjectKey {
+        group: String::new(),
+        kind: "ServiceAccount".into(),
+        namespace: None,
+        name: name.into(),
+    }
+}
+
+fn owned(owner: &str, version: u64) -> LiveObject {
+    let ownership = Ownership {
+        owner: Some(name(owner)),
+        ..Ownership::default()
+    };
+    LiveObject {
+        uid: "u".into(),
+        version,
+        ownership,
+        ours: Some(1),
+        ..LiveObject::default()
+    }
+}
+
+fn state(crs: &[&str]) -> State {
+    let mut state = State::new(None, ["ServiceAccount"].into_iter());
+    for name in crs {
+        state.put_cr(cr(name, json!({})), true);
+    }
+    state
+}
+
+fn sorted(concerned: Concerned) -> Vec<String> {
+    let mut names: Vec<_> = concerned.into_iter().map(|cr| cr.name).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_cr_is_looked_at_for_its_spec_but_not_for_its_status() {
+    let mut state = State::new(None, [].into_iter());
+    assert_eq!(sorted(state.put_cr(cr("one", json!({})), false)), ["one"]);
+    let mut reported = cr("one", json!({"resourceVersion": "11"}));
+    reported.status = Some(crate::api::IstioOperatorStatus::default());
+    assert_eq!(sorted(state.put_cr(reported, false)), [""; 0]);
+    for change in [
+        json!({"generation": 2, "resourceVersion": "12"}),
+        json!({"generation": 2, "annotations": {"install.istio.io/ignoreReconcile": "true"}}),
+        json!({"generation": 2, "finalizers": ["other"]}),
+        json!({"generation": 3, "deletionTimestamp": "2026-01-01T00:00:00Z"}),
+    ] {
+        let concerned = state.put_cr(cr("one", change.clone()), true);
+        assert_eq!(sorted(concerned), ["one"], "{change}");
+    }
+}
+
+#[test]
+fn an_event_that_an_answer_overtook_changes_nothing_but_a_list_does() {
+    let mut state = state(&["one"]);
+    let version = |state: &State| {
+        state
+            .cr(&name("one"))
+            .unwrap()
+            .metadata
+            .resource_version
+            .clone()
+    };
+    state.put_cr(cr("one", json!({"resourceVersion": "9"})), false);
+    assert_eq!(version(&state).as_deref(), Some("10"));
+    state.put_cr(cr("one", json!({"resourceVersion": "9"})), true);
+    assert_eq!(version(&state).as_deref(), Some("9"));
+
+    state.put_object(&object("a"), owned("one", 8), false);
+    state.put_object(
+        &object("a"),
+        LiveObject {
+            ours: None,
+            ..owned("one", 7)
+        },
+        false,
+    );
+    assert_eq!(state.live.get(&object("a")), Some(&owned("one", 8)));
+    state.put_object(
+        &object("a"),
+        LiveObject {
+            ours: None,
+            ..owned("one", 7)
+        },
+        true,
+    );
+    assert_eq!(state.live.get(&object("a")).unwrap().ours, None);
+}
+
+#[test]
+fn an_object_concerns_its_owner_and_those_that_render_it() {
+    let mut state = state(&["one", "two", "three"]);
+    state.claim(&name("two"), [object("a")].iter());
+    assert_eq!(
+        sorted(state.put_object(&object("a"), owned("one", 1), false)),
+        ["one", "two"]
+    );
+    assert_eq!(
+        sorted(state.put_object(&object("a"), owned("one", 2), false)),
+        [""; 0]
+    );
+    let concerned = state.put_object(&object("a"), owned("three", 3), false);
+    assert_eq!(sorted(concerned), ["one", "three", "two"]);
+    assert_eq!(sorted(state.remove_object(&object("a"))), ["three", "two"]);
+}
+
+#[test]
+fn what_a_list_no_longer_has_is_gone() {
+    let mut state = state(&["one", "two"]);
+    state.put_object(&object("a"), owned("one", 1), true);
+    let nothing = HashSet::new();
+    let concerned = state.retain_objects("", "ServiceAccount", &nothing);
+    assert_eq!(sorted(concerned), ["one"]);
+    assert!(state.live.get(&object("a")).is_none());
+    state.retain_crs(Some("elsewhere"), &HashSet::new());
+    assert!(state.cr(&name("two")).is_some());
+    state.retain_crs(None, &HashSet::from([name("one")]));
+    assert!(state.cr(&name("two")).is_none() && state.cr(&name("one")).is_some());
+}
+
+#[test]
+fn the_end_of_a_cr_concerns_those_that_need_what_it_holds() {
+    let mut state = state(&["one", "two", "three"]);
+    state.put_object(&object("a"), owned("one", 1), true);
+    state.claim(&name("two"), [object("a")].iter());
+    state.claim(&name("three"), [object("b")].iter());
+    let deleting = cr(
+        "one",
+        json!({"generation": 2, "deletionTimestamp": "2026-01-01T00:00:00Z"}),
+    );
+    assert_eq!(sorted(state.put_cr(deleting, true)), ["one", "two"]);
+}
+
+#[test]
+fn the_last_cr_that_becomes_known_lets_all_others_prune() {
+    let mut state = state(&["one", "two", "three"]);
+    assert_eq!(sorted(state.claim(&name("one"), [].iter())), [""; 0]);
+    assert_eq!(sorted(state.refuse(&name("two"))), [""; 0]);
+    assert_eq!(
+        sorted(state.claim(&name("three"), [].iter())),
+        ["one", "two"]
+    );
+}
+
+#[test]
+fn a_settled_pass_holds_while_spec_and_cluster_stay() {
+    let mut state = state(&["one"]);
+    let one = state.cr(&name("one")).unwrap();
+    state.claim(&name("one"), [object("a")].iter());
+    state.put_object(&object("a"), owned("one", 1), true);
+    let advance = Advance {
+        version: "1.31.1".into(),
+        revision: "default".into(),
+        warnings: Vec::new(),
+        applied: Applied::default(),
+    };
+    let seen = view(&name("one"), &state.live, &state.claims);
+    state.settle(&one, seen, &advance);
+    assert!(state.settled(&name("one"), &one).is_some());
+    assert!(
+        state
+            .settled(&name("one"), &cr("one", json!({"generation": 2})))
+            .is_none()
+    );
+    state.remove_object(&object("a"));
+    assert!(state.settled(&name("one"), &one).is_none());
+}
+
+#[test]
+fn kinds_that_are_not_served_are_known_to_have_no_objects() {
+    let mut state = state(&[]);
+    assert!(!state.is_listed());
+    assert_eq!(state.unlisted(), ["ServiceAccount: not listed yet"]);
+    state.listings.insert("ServiceAccount", Listing::Absent);
+    assert!(state.is_listed() && state.unlisted().is_empty());
+    state
+        .listings
+        .insert("ServiceAccount", Listing::Failed("forbidden".into()));
+    assert!(state.is_listed());
+    assert_eq!(state.unlisted(), ["ServiceAccount: forbidden"]);
+}
