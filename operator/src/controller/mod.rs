@@ -83,9 +83,11 @@ impl Error {
 /// Runs the operator until it is told to end.
 pub fn run(settings: Settings, charts: Charts) -> Result<(), Error> {
     telemetry::log(&settings.log, settings.log_format);
-    // Two threads, so that rendering for one CR does not hold up the calls of another one.
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime = runtime.worker_threads(2).enable_all().build()?;
+    // One thread: a pass spends its time waiting for the API server, rendering takes milliseconds, and every further
+    // thread has a heap of its own that keeps what one rendering needed at its peak.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(operate(settings, charts));
     runtime.shutdown_background();
     ended
