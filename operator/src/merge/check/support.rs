@@ -236,8 +236,12 @@ fn removed(checked: &Checked, findings: &mut Findings) {
             .and_then(|values| at(values, keys));
         value.is_some_and(|value| !value.is_null() && *value != "")
     };
-    for key in STACKDRIVER {
-        let keys = ["global", "tracer", "stackdriver", key];
+    let tracer = STACKDRIVER.map(|key| vec!["global", "tracer", "stackdriver", key]);
+    let telemetry = [
+        vec!["telemetry", "v2", "prometheus", "configOverride"],
+        vec!["telemetry", "v2", "stackdriver", "disableOutbound"],
+    ];
+    for keys in tracer.into_iter().chain(telemetry) {
         if set(&keys) {
             let problem = "was removed from Istio".to_owned();
             findings.mistakes.push(Mistake {
