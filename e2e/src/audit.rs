@@ -116,6 +116,13 @@ impl AuditLog {
         });
         Ok(events)
     }
+
+    /// Finished writes of such users, renewals of leases aside, which the clock makes.
+    pub fn writes_by(&self, user: &str, since: Timestamp) -> Result<Vec<Event>, Error> {
+        let mut events = self.by(user, since)?;
+        events.retain(|event| event.is_write() && event.object_ref.resource != "leases");
+        Ok(events)
+    }
 }
 
 impl Event {

@@ -1,11 +1,18 @@
 //! Who may talk to an API server: tokens, the key that signs service account tokens, kubeconfigs.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use k8s_openapi::ByteString;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::error::Error;
+use crate::{
+    error::Error,
+    workspace::{read, write},
+};
 
 /// DER of a P-256 private key before and after its 32 secret bytes (RFC 5915, without the public
 /// half, which the reader computes).
@@ -54,6 +61,16 @@ pub(crate) fn kubeconfig(port: u16, ca: &Path, token: &str, namespace: &str) -> 
         "current-context": "local",
     })
     .to_string()
+}
+
+/// A copy of a kubeconfig that leads to the same cluster by way of another address.
+pub(crate) fn by_way_of(server: &str, original: &Path) -> Result<PathBuf, Error> {
+    let mut config: Value = serde_json::from_str(&read(original)?)
+        .map_err(|error| Error::Unexpected(format!("{}: {error}", original.display())))?;
+    config["clusters"][0]["cluster"] = json!({"server": server});
+    let path = original.with_extension("detour.kubeconfig");
+    write(&path, config.to_string())?;
+    Ok(path)
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {

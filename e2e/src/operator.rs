@@ -3,9 +3,10 @@
 use std::{
     env,
     fs::File,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     path::PathBuf,
     process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -14,7 +15,9 @@ use serde_json::Value;
 
 use crate::{
     control_plane::ControlPlane,
+    credentials,
     error::Error,
+    gate::Gate,
     loopback, ports,
     process::{Process, Program},
     progress::Progress,
@@ -36,6 +39,12 @@ pub struct Operator {
 /// It is ready as soon as it watches; a busy machine gets more.
 const READY: Duration = Duration::from_secs(30);
 
+/// What its pod is called where there is only one.
+const POD: &str = "istio-operator-0";
+
+/// How much of its log a failed test shows.
+const TAIL_LINES: usize = 20;
+
 impl Operator {
     /// Installs what `istio-operator manifests` prints and runs the operator with the service
     /// account in there; never as administrator. Builds the operator if its sources changed.
@@ -44,13 +53,28 @@ impl Operator {
     /// second operator that does nothing. Its arguments and environment are used for the process;
     /// `RUST_LOG` of the caller is passed on.
     pub async fn start(plane: &ControlPlane) -> Result<Self, Error> {
-        let mut operator = Self::start_as(plane, "istio-operator-0").await?;
+        let mut operator = Self::start_as(plane, POD).await?;
         operator.wait_until_ready().await?;
         Ok(operator)
     }
 
     /// The same, under another pod name, so that several can compete for the lease; does not wait.
     pub async fn start_as(plane: &ControlPlane, pod_name: &str) -> Result<Self, Error> {
+        Self::launch(plane, pod_name, None).await
+    }
+
+    /// The same, with a gate between it and the API server.
+    pub async fn start_behind(plane: &ControlPlane, gate: &Gate) -> Result<Self, Error> {
+        let mut operator = Self::launch(plane, POD, Some(gate.url())).await?;
+        operator.wait_until_ready().await?;
+        Ok(operator)
+    }
+
+    async fn launch(
+        plane: &ControlPlane,
+        pod_name: &str,
+        server: Option<&str>,
+    ) -> Result<Self, Error> {
         let path = binary()?;
         let (objects, deployment) = split(&manifests()?)?;
         plane.apply(&objects)?;
@@ -61,7 +85,10 @@ impl Operator {
             mut env,
             ..
         } = StandIn::for_container(&deployment, "operator", pod_name)?;
-        let kubeconfig = plane.kubeconfig_of(&namespace, &service_account).await?;
+        let mut kubeconfig = plane.kubeconfig_of(&namespace, &service_account).await?;
+        if let Some(server) = server {
+            kubeconfig = credentials::by_way_of(server, &kubeconfig)?;
+        }
         let port = ports::free()?;
         args.push(format!("--listen=127.0.0.1:{port}"));
         env.push(("KUBECONFIG".into(), kubeconfig.display().to_string()));
@@ -115,6 +142,19 @@ impl Operator {
             }
         });
         ready.await?
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let log = read(self.process.log()).unwrap_or_default();
+            let lines: Vec<_> = log.lines().collect();
+            let tail = lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n");
+            let said = format!("the end of the operator's log:\n{tail}\n");
+            // A closed standard error loses only this hint.
+            let _ = std::io::stderr().write_all(said.as_bytes());
+        }
     }
 }
 

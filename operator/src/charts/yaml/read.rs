@@ -28,7 +28,7 @@ fn broken(error: &ScanError) -> YamlError {
     YamlError {
         line: Some(error.marker().line()),
         column: Some(error.marker().col() + 1),
-        message: error.info().to_string(),
+        message: error.info().clone(),
     }
 }
 
