@@ -1,0 +1,148 @@
+//! The samples, each applied with kubectl, become HEALTHY; the acceptance sample in detail.
+
+use std::fs;
+
+use e2e::{
+    control_plane::ControlPlane,
+    cr::{Cr, resource},
+    error::Error,
+    health::{ArgoHealth, Kstatus, argo, kstatus},
+    history::History,
+    operator::Operator,
+    wait::wait_until,
+    workspace::root,
+};
+use k8s_openapi::api::{
+    apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Service,
+};
+use kube::{
+    Api,
+    api::{ApiResource, ListParams},
+};
+use serde_json::{Value, json};
+
+use crate::{SOON, sample, truthful_status};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_sample_becomes_healthy_and_goes_away() {
+    let plane = ControlPlane::start().await.unwrap();
+    let _operator = Operator::start(&plane).await.unwrap();
+    let client = plane.client().await.unwrap();
+    let kinds = [resource(), ApiResource::erase::<Deployment>(&())];
+    let history = History::record(&client, &kinds).await.unwrap();
+
+    let cr = Cr::apply(&plane, &sample("acceptance.yaml")).await.unwrap();
+    let healthy = cr.wait_for("HEALTHY", SOON).await.unwrap();
+    let healthy = serde_json::to_value(healthy).unwrap();
+    assert_eq!(
+        (argo(&healthy), kstatus(&healthy)),
+        (ArgoHealth::Healthy, Kstatus::Current)
+    );
+    looks_as_the_acceptance_sample_says(&plane).await;
+    a_change_is_rolled_out(&cr).await;
+    cr.delete(SOON).await.unwrap();
+
+    for entry in fs::read_dir(root().join("samples")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy();
+        if path.is_file() && name != "acceptance.yaml" {
+            let cr = Cr::apply(&plane, &sample(&name)).await.unwrap();
+            cr.wait_for("HEALTHY", SOON)
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+            cr.delete(SOON)
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+    truthful_status::check(&history.entries().unwrap());
+}
+
+/// Two pods of each workload, two autoscalers, the Service with its node ports, the mesh settings.
+async fn looks_as_the_acceptance_sample_says(plane: &ControlPlane) {
+    let client = plane.client().await.unwrap();
+    let namespace = "istio-system";
+    let hpas: Api<HorizontalPodAutoscaler> = Api::namespaced(client.clone(), namespace);
+    for (name, selector) in [
+        ("istiod", "app=istiod"),
+        ("istio-ingressgateway", "app=istio-ingressgateway"),
+    ] {
+        two_pods_run(plane, selector).await;
+        let hpa = hpas.get(name).await.unwrap().spec;
+        assert_eq!((hpa.min_replicas, hpa.max_replicas), (Some(2), 5), "{name}");
+    }
+    assert_eq!(
+        hpas.list(&ListParams::default()).await.unwrap().items.len(),
+        2
+    );
+
+    let services: Api<Service> = Api::namespaced(client, namespace);
+    let service = services
+        .get("istio-ingressgateway")
+        .await
+        .unwrap()
+        .spec
+        .unwrap();
+    assert_eq!(service.type_.as_deref(), Some("NodePort"));
+    let ports: Vec<_> = service
+        .ports
+        .unwrap()
+        .into_iter()
+        .map(|port| {
+            let target = serde_json::to_value(port.target_port).unwrap();
+            (port.port, port.node_port.unwrap(), target)
+        })
+        .collect();
+    let expected = [
+        (15020, 30520, json!(15020)),
+        (80, 30080, json!(8080)),
+        (443, 30443, json!(8443)),
+    ];
+    assert_eq!(ports, expected);
+
+    let mesh = plane.kubectl([
+        "get",
+        "configmap",
+        "istio",
+        "-n",
+        namespace,
+        "-o=jsonpath={.data.mesh}",
+    ]);
+    let mesh: Vec<Value> = e2e::yaml::documents("mesh", &mesh.unwrap()).unwrap();
+    assert_eq!(mesh[0]["accessLogFile"], "/dev/stdout");
+    assert_eq!(mesh[0]["accessLogEncoding"], "JSON");
+
+    let table = plane.kubectl(["get", "iop", "-n", namespace]).unwrap();
+    let row = table
+        .lines()
+        .find(|line| line.starts_with("example-istio"))
+        .unwrap_or_default();
+    assert!(
+        row.split_whitespace().any(|word| word == "HEALTHY"),
+        "{table}"
+    );
+}
+
+async fn two_pods_run(plane: &ControlPlane, selector: &str) {
+    let what = format!("two running pods {selector}");
+    let running = wait_until(&what, SOON, || async {
+        let phases = "-o=jsonpath={.items[*].status.phase}";
+        let phases =
+            plane.kubectl(["get", "pods", "-n", "istio-system", "-l", selector, phases])?;
+        match phases.as_str() {
+            "Running Running" => Ok(()),
+            other => Err(Error::Unexpected(other.into())),
+        }
+    });
+    running.await.unwrap();
+}
+
+/// A new generation is rolled out, and is not called healthy before that.
+async fn a_change_is_rolled_out(cr: &Cr) {
+    let change = json!({"spec": {"components": {"pilot": {"k8s": {
+        "podAnnotations": {"example.com/round": "two"},
+    }}}}});
+    let changed = cr.patch(&change).await.unwrap();
+    let healthy = cr.wait_for("HEALTHY", SOON).await.unwrap();
+    assert_eq!(healthy.metadata.generation, changed.metadata.generation);
+}

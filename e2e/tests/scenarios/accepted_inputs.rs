@@ -1,0 +1,108 @@
+//! Every IstioOperator that upstream accepts is stored by the API server as it was written, and one
+//! that is wrong can still be reported about and be deleted.
+
+use std::{fs, path::Path};
+
+use e2e::{
+    control_plane::ControlPlane,
+    cr::resource,
+    health::{Kstatus, kstatus},
+    operator, yaml,
+};
+use kube::{
+    Api,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams, ResourceExt},
+};
+use serde_json::{Value, json};
+
+use crate::GOLDENS;
+
+/// The minor whose word on an input counts: the default one.
+const MINOR: &str = "1.31";
+
+#[tokio::test]
+async fn any_spec_is_stored_as_it_was_written() {
+    if !Path::new(GOLDENS).exists() {
+        println!("skipped: there is no {GOLDENS}");
+        return;
+    }
+    let plane = ControlPlane::start().await.unwrap();
+    plane.apply(&crd()).unwrap();
+    plane
+        .kubectl(["create", "namespace", "istio-system"])
+        .unwrap();
+    let client = plane.client().await.unwrap();
+    let mut accepted = 0;
+    for (name, input) in inputs() {
+        let namespace = input["metadata"]["namespace"].as_str().unwrap_or("default");
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource());
+        let cr: DynamicObject = serde_json::from_value(input.clone()).unwrap();
+        let stored = api.create(&PostParams::default(), &cr).await;
+        let stored = stored.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let stored = serde_json::to_value(stored).unwrap();
+        assert_eq!(stored["spec"], input["spec"], "{name}");
+        assert_eq!(
+            stored["status"],
+            json!({"observedGeneration": -1}),
+            "{name}"
+        );
+        assert_eq!(kstatus(&stored), Kstatus::InProgress, "{name}");
+        if upstream_accepts(&name) {
+            accepted += 1;
+        } else {
+            can_be_reported_about_and_deleted(&api, &cr.name_any()).await;
+        }
+    }
+    println!("{accepted} inputs accepted unchanged");
+    assert!(accepted > 40, "{accepted}");
+}
+
+/// As the operator does with a CR whose spec is invalid.
+async fn can_be_reported_about_and_deleted(api: &Api<DynamicObject>, name: &str) {
+    let finalizer = json!({"metadata": {"finalizers": ["example.com/test"]}});
+    let params = PatchParams::default();
+    api.patch(name, &params, &Patch::Merge(finalizer))
+        .await
+        .unwrap();
+    let status = json!({"status": {"status": "ERROR", "observedGeneration": 1}});
+    let reported = api
+        .patch_status(name, &params, &Patch::Merge(status))
+        .await
+        .unwrap();
+    assert_eq!(reported.data["status"]["status"], "ERROR");
+    api.delete(name, &DeleteParams::default()).await.unwrap();
+    let none = json!({"metadata": {"finalizers": null}});
+    api.patch(name, &params, &Patch::Merge(none)).await.unwrap();
+    assert!(api.get_opt(name).await.unwrap().is_none(), "{name}");
+}
+
+/// The CRD alone, from what installs the operator.
+fn crd() -> String {
+    let manifests = operator::manifests().unwrap();
+    let mut documents = yaml::documents("manifests", &manifests).unwrap();
+    documents.retain(|document| document["kind"] == "CustomResourceDefinition");
+    yaml::stream(&documents)
+}
+
+/// All inputs with their names.
+fn inputs() -> Vec<(String, Value)> {
+    let dir = Path::new(GOLDENS).join("inputs");
+    let mut inputs = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let mut documents = yaml::documents(&name, &fs::read_to_string(&path).unwrap()).unwrap();
+        assert_eq!(documents.len(), 1, "{name}");
+        inputs.push((name, documents.remove(0)));
+    }
+    inputs
+}
+
+fn upstream_accepts(name: &str) -> bool {
+    let case = Path::new(GOLDENS)
+        .join(MINOR)
+        .join("cases")
+        .join(format!("{name}.json"));
+    let case: Value = serde_json::from_str(&fs::read_to_string(case).unwrap()).unwrap();
+    case["error"].is_null()
+}

@@ -1,0 +1,182 @@
+//! A broken CR beside a good one tells its author what is wrong and never disturbs the good one.
+
+use std::time::Duration;
+
+use e2e::{
+    control_plane::ControlPlane,
+    cr::Cr,
+    drift::{Damage, damage},
+    error::Error,
+    health::{ArgoHealth, Kstatus, argo, condition, kstatus},
+    inventory::{Inventory, Item},
+    operator::Operator,
+    wait::wait_until,
+};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::{SOON, sample};
+
+/// Seven mistakes, and the path of each.
+fn broken() -> (Value, [&'static str; 7]) {
+    let spec = json!({
+        "hub": "not a hub",
+        "components": {
+            "pilot": {
+                "enabled": "maybe",
+                "k8s": {"replicaCounts": 2, "resources": {"requests": {"cpu": "lots"}}},
+            },
+            "ingressGateways": [{"enabled": true}],
+            "mixer": {"enabled": true},
+        },
+        "values": {"global": {"proxy": 7}},
+    });
+    let paths = [
+        "spec.hub",
+        "spec.components.pilot.enabled",
+        "spec.components.pilot.k8s.replicaCounts",
+        "spec.components.pilot.k8s.resources.requests.cpu",
+        "spec.components.ingressGateways[0].name",
+        "spec.components.mixer",
+        "spec.values.global.proxy",
+    ];
+    (spec, paths)
+}
+
+fn cr(name: &str, spec: &Value) -> String {
+    let metadata = json!({"name": name, "namespace": name});
+    let kind = "IstioOperator";
+    json!({"apiVersion": "install.istio.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
+        .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_cr_does_not_disturb_a_good_one() {
+    let plane = ControlPlane::start().await.unwrap();
+    let operator = Operator::start(&plane).await.unwrap();
+    let good = Cr::apply(&plane, &sample("default.yaml")).await.unwrap();
+    good.wait_for("HEALTHY", SOON).await.unwrap();
+    let client = plane.client().await.unwrap();
+    let inventory = Inventory::discover(client.clone()).await.unwrap();
+    let items = inventory.owned().await.unwrap();
+    quiet(&plane, &operator).await;
+
+    let since = Timestamp::now();
+    let (spec, paths) = broken();
+    let bad = Cr::apply(&plane, &cr("broken", &spec)).await.unwrap();
+    let told = serde_json::to_value(bad.wait_for("ERROR", SOON).await.unwrap()).unwrap();
+    assert_eq!(
+        (argo(&told), kstatus(&told)),
+        (ArgoHealth::Degraded, Kstatus::Failed)
+    );
+    assert_eq!(condition(&told, "Stalled")["reason"], "InvalidSpec");
+    let message = told["status"]["message"].as_str().unwrap();
+    assert!(paths.iter().all(|path| message.contains(path)), "{message}");
+    sleep(Duration::from_secs(3)).await;
+    let writes = object_writes(&plane, &operator, since);
+    assert!(writes.is_empty(), "{writes:?}");
+
+    for item in items.iter().filter(|item| is_of_istiod(item)) {
+        for kind in [Damage::Change, Damage::Delete] {
+            damage(&client, item, kind, Duration::from_secs(5))
+                .await
+                .unwrap();
+        }
+    }
+    let healthy = good.wait_for("HEALTHY", SOON).await.unwrap();
+    assert_eq!(healthy.metadata.generation, Some(1));
+
+    // The mended one is a second control plane, which leaves what both share to the first.
+    let mended = json!({"spec": {
+        "hub": null,
+        "profile": "minimal",
+        "revision": "next",
+        "components": null,
+        "values": null,
+    }});
+    bad.patch(&mended).await.unwrap();
+    bad.wait_for("HEALTHY", SOON).await.unwrap();
+    good.wait_for("HEALTHY", SOON).await.unwrap();
+}
+
+/// A mistake that only the API server sees is tried again, ever more rarely.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_api_server_refuses_is_tried_again_with_growing_delay() {
+    let plane = ControlPlane::start().await.unwrap();
+    let operator = Operator::start(&plane).await.unwrap();
+    let overlay = json!({
+        "kind": "Deployment",
+        "name": "istiod",
+        "patches": [{
+            "path": "spec.template.spec.containers.[name:discovery].terminationMessagePolicy",
+            "value": "Nonsense",
+        }],
+    });
+    let spec =
+        json!({"profile": "minimal", "components": {"pilot": {"k8s": {"overlays": [overlay]}}}});
+    let refused = Cr::apply(&plane, &cr("refused", &spec)).await.unwrap();
+    let told = serde_json::to_value(refused.wait_for("ERROR", SOON).await.unwrap()).unwrap();
+    assert_eq!(condition(&told, "Stalled")["reason"], "ApplyRefused");
+    let message = told["status"]["message"].as_str().unwrap();
+    assert!(
+        message.contains("istiod") && message.contains("Nonsense"),
+        "{message}"
+    );
+
+    let attempts = wait_until("four attempts", SOON, || async {
+        let mut events = plane.audit().by(operator.user(), Timestamp::UNIX_EPOCH)?;
+        events.retain(|event| event.is_write() && event.is_about("apps", "deployments"));
+        let times: Vec<_> = events.iter().map(|event| event.received).collect();
+        if times.len() >= 4 {
+            Ok(times)
+        } else {
+            Err(Error::Unexpected(format!("{times:?}")))
+        }
+    });
+    let attempts = attempts.await.unwrap();
+    let delays: Vec<_> = attempts
+        .windows(2)
+        .map(|pair| pair[1].duration_since(pair[0]).as_secs_f64())
+        .collect();
+    // Twice as long each time, and up to a fifth more or less.
+    assert!(
+        delays.windows(2).all(|pair| pair[1] > pair[0] * 1.2),
+        "{delays:?}"
+    );
+
+    let without = json!({"spec": {"components": {"pilot": {"k8s": null}}}});
+    refused.patch(&without).await.unwrap();
+    refused.wait_for("HEALTHY", SOON).await.unwrap();
+}
+
+fn is_of_istiod(item: &Item) -> bool {
+    item.object.metadata.name.as_deref() == Some("istiod")
+        && item.resource.kind != "PodDisruptionBudget"
+}
+
+/// Writes of the operator to anything but IstioOperators and Events.
+fn object_writes(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> Vec<String> {
+    let events = plane.audit().writes_by(operator.user(), since).unwrap();
+    let of_objects = events.iter().filter(|event| {
+        event.object_ref.resource != "istiooperators" && event.object_ref.resource != "events"
+    });
+    of_objects
+        .map(|event| format!("{} {}", event.verb, event.request_uri))
+        .collect()
+}
+
+/// Waits until the operator has written nothing for two seconds.
+async fn quiet(plane: &ControlPlane, operator: &Operator) {
+    wait_until("the operator to be done", SOON, || async {
+        let since = Timestamp::now();
+        sleep(Duration::from_secs(2)).await;
+        let writes = plane.audit().writes_by(operator.user(), since)?;
+        match writes.first() {
+            None => Ok(()),
+            Some(write) => Err(Error::Unexpected(write.request_uri.clone())),
+        }
+    })
+    .await
+    .unwrap();
+}

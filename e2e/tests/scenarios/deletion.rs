@@ -1,0 +1,86 @@
+//! Deleting a CR removes everything but CRDs and namespaces, whatever its spec has become.
+
+use e2e::{
+    control_plane::ControlPlane,
+    cr::Cr,
+    inventory::{Inventory, snapshot},
+    operator::Operator,
+};
+use kube::api::ResourceExt;
+use serde_json::{Value, json};
+
+use crate::{SOON, sample};
+
+/// Mistakes of several kinds, each of which keeps the spec from being rendered.
+fn broken_spec() -> Value {
+    json!({"spec": {"profile": "no-such-profile", "components": {"pilot": {"enabled": "maybe"}}}})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_cr_leaves_only_crds_and_namespaces() {
+    let plane = ControlPlane::start().await.unwrap();
+    let _operator = Operator::start(&plane).await.unwrap();
+    let inventory = Inventory::discover(plane.client().await.unwrap())
+        .await
+        .unwrap();
+
+    let sound = Cr::apply(&plane, &sample("gateways-in-other-namespaces.yaml"))
+        .await
+        .unwrap();
+    sound.wait_for("HEALTHY", SOON).await.unwrap();
+    assert!(!sound.get().await.unwrap().finalizers().is_empty());
+    sound.delete(SOON).await.unwrap();
+    only_crds_are_left(&inventory).await;
+    for namespace in ["istio-system", "edge", "internal"] {
+        plane.kubectl(["get", "namespace", namespace]).unwrap();
+    }
+
+    let cr = Cr::apply(&plane, &sample("default.yaml")).await.unwrap();
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    let installed = snapshot(&inventory.owned().await.unwrap());
+    cr.patch(&broken_spec()).await.unwrap();
+    cr.wait_for("ERROR", SOON).await.unwrap();
+    let untouched = snapshot(&inventory.owned().await.unwrap());
+    assert_eq!(
+        installed, untouched,
+        "an invalid spec must not touch what runs"
+    );
+    cr.delete(SOON).await.unwrap();
+    only_crds_are_left(&inventory).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cr_that_never_was_valid_can_be_deleted() {
+    let plane = ControlPlane::start().await.unwrap();
+    let _operator = Operator::start(&plane).await.unwrap();
+    for (name, spec) in [
+        ("wrong", broken_spec()["spec"].clone()),
+        ("text", json!("profile: default")),
+        ("list", json!({"components": [], "values": 7})),
+    ] {
+        let cr = json!({
+            "apiVersion": "install.istio.io/v1alpha1",
+            "kind": "IstioOperator",
+            "metadata": {"name": name, "namespace": "istio-system"},
+            "spec": spec,
+        });
+        let cr = Cr::apply(&plane, &cr.to_string()).await.unwrap();
+        cr.wait_for("ERROR", SOON).await.unwrap();
+        cr.delete(SOON).await.unwrap();
+    }
+    let inventory = Inventory::discover(plane.client().await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(snapshot(&inventory.owned().await.unwrap()).len(), 0);
+}
+
+async fn only_crds_are_left(inventory: &Inventory) {
+    let left = inventory.owned().await.unwrap();
+    let others: Vec<_> = left
+        .iter()
+        .filter(|item| item.resource.kind != "CustomResourceDefinition")
+        .map(e2e::inventory::Item::name)
+        .collect();
+    assert!(others.is_empty(), "{others:?}");
+    assert!(!left.is_empty(), "CRDs must stay");
+}

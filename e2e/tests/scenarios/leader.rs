@@ -1,0 +1,86 @@
+//! Of two operators one works, and the other one takes over when that ends or dies.
+
+use std::time::Duration;
+
+use e2e::{
+    control_plane::ControlPlane,
+    cr::Cr,
+    drift::{Damage, damage},
+    error::Error,
+    inventory::Inventory,
+    loopback,
+    operator::Operator,
+    wait::wait_until,
+};
+
+use crate::{SOON, sample};
+
+/// A leader that ends says so; the other one looks every two seconds.
+const HANDED_OVER: Duration = Duration::from_secs(5);
+
+/// The lease of a dead leader runs for 15 s; then the other one has to notice.
+const RUN_OUT: Duration = Duration::from_secs(25);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_operator_takes_over() {
+    let plane = ControlPlane::start().await.unwrap();
+    let mut first = replica(&plane, "first").await;
+    leads(&first, SOON).await;
+    let mut second = replica(&plane, "second").await;
+    let cr = Cr::apply(&plane, &sample("minimal.yaml")).await.unwrap();
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    assert_eq!(metric(&second, "writes_total").unwrap(), "0");
+
+    let status = first.process().stop(Duration::from_secs(25)).unwrap();
+    assert!(status.success(), "{status}");
+    leads(&second, HANDED_OVER).await;
+    repairs(&plane).await;
+
+    let first = replica(&plane, "third").await;
+    second.process().kill().unwrap();
+    leads(&first, RUN_OUT).await;
+    repairs(&plane).await;
+    cr.delete(SOON).await.unwrap();
+}
+
+async fn replica(plane: &ControlPlane, name: &str) -> Operator {
+    let mut operator = Operator::start_as(plane, name).await.unwrap();
+    operator.wait_until_ready().await.unwrap();
+    operator
+}
+
+async fn leads(operator: &Operator, deadline: Duration) {
+    wait_until("the operator to lead", deadline, || async {
+        match metric(operator, "leads")?.as_str() {
+            "1" => Ok(()),
+            other => Err(Error::Unexpected(format!("leads: {other}"))),
+        }
+    })
+    .await
+    .unwrap();
+}
+
+async fn repairs(plane: &ControlPlane) {
+    let client = plane.client().await.unwrap();
+    let items = Inventory::discover(client.clone())
+        .await
+        .unwrap()
+        .owned()
+        .await
+        .unwrap();
+    let service = items
+        .iter()
+        .find(|item| item.resource.kind == "Service")
+        .unwrap();
+    damage(&client, service, Damage::Delete, SOON)
+        .await
+        .unwrap();
+}
+
+/// The value of a metric without labels.
+fn metric(operator: &Operator, name: &str) -> Result<String, Error> {
+    let text = loopback::get(operator.port(), "/metrics")?;
+    let prefix = format!("istio_operator_{name} ");
+    let value = text.lines().find_map(|line| line.strip_prefix(&prefix));
+    value.map(String::from).ok_or(Error::Unexpected(text))
+}

@@ -1,0 +1,34 @@
+//! What users rely on, each shown on a real control plane with the release binary of the operator
+//! and the rights that its own manifests give it. One file is one scenario.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on may stop anywhere, and says what it measured"
+)]
+
+mod acceptance;
+mod accepted_inputs;
+mod bystander;
+mod crash;
+mod deletion;
+mod drift;
+mod leader;
+mod prune;
+mod truthful_status;
+
+use std::{fs, time::Duration};
+
+use e2e::workspace::root;
+
+/// Enough for an installation on a busy machine; a failing expectation waits this long.
+const SOON: Duration = Duration::from_mins(1);
+
+/// The text of a sample.
+fn sample(name: &str) -> String {
+    fs::read_to_string(root().join("samples").join(name)).unwrap()
+}
+
+/// Upstream's behavior in files; not part of the repository.
+const GOLDENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/goldens");
