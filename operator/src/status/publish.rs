@@ -134,11 +134,15 @@ pub fn notices(before: &IstioOperatorStatus, after: &IstioOperatorStatus) -> Vec
         let was = holds(&before.conditions, kind);
         if was.is_none_or(|was| (&was.reason, &was.message) != (&now.reason, &now.message)) {
             let (reason, note) = (now.reason.clone(), now.message.clone());
-            notices.push(Notice {
+            let notice = Notice {
                 is_warning: true,
                 reason,
                 note,
-            });
+            };
+            // A conflict that stalls everything is said by two conditions, and is one Event.
+            if !notices.contains(&notice) {
+                notices.push(notice);
+            }
         }
     }
     for kind in [condition::READY, condition::RECONCILING] {

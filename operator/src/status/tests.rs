@@ -296,7 +296,9 @@ fn a_fight_names_the_other_writer() {
         manager: "argocd".into(),
         field: "spec.type".into(),
     };
+    let before = story.status.clone();
     story.advance(istiod(contested));
+    assert_eq!(notices(&before, &story.status).len(), 1);
     let conflict = find(&story.status.conditions, condition::CONFLICT).unwrap();
     assert_eq!(
         conflict.message,
