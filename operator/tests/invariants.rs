@@ -109,11 +109,11 @@ fn sources(module: &str) -> Vec<(PathBuf, String)> {
 fn files(dir: &Path) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten() {
-        let path = entry.unwrap().path();
+        let path = entry.expect("a readable directory").path();
         if path.is_dir() {
             found.extend(files(&path));
         } else {
-            let text = fs::read_to_string(&path).unwrap();
+            let text = fs::read_to_string(&path).expect("a readable file");
             found.push((path, text));
         }
     }
