@@ -14,6 +14,7 @@ mod bystander;
 mod crash;
 mod deletion;
 mod drift;
+mod installed_istiod;
 mod leader;
 mod prune;
 mod truthful_status;

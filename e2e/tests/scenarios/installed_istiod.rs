@@ -1,0 +1,203 @@
+//! The real istiod works with what the operator applied, and the operator leaves it alone.
+
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+use e2e::{
+    control_plane::ControlPlane, cr::Cr, error::Error, istiod::Istiod, operator::Operator,
+    wait::wait_until, yaml,
+};
+use k8s_openapi::{api::core::v1::Pod, jiff::Timestamp};
+use kube::{
+    Api,
+    api::{ApiResource, DynamicObject, PostParams},
+};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::{GOLDENS, SOON, sample};
+
+/// For how long nothing may happen.
+const QUIET: Duration = Duration::from_mins(1);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn istiod_runs_on_what_was_applied_and_is_left_alone() {
+    let plane = ControlPlane::start().await.unwrap();
+    let operator = Operator::start(&plane).await.unwrap();
+    let cr = Cr::apply(&plane, &sample("default.yaml")).await.unwrap();
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    let istiod = Istiod::start(&plane, "istio-system", "istiod")
+        .await
+        .unwrap();
+    let namespace = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "apps", "labels": {"istio-injection": "enabled"}},
+    });
+    plane.apply(&namespace.to_string()).unwrap();
+    pods_are_injected_as_upstream_does(&plane, &istiod).await;
+    webhooks_are_patched(&plane).await;
+
+    let minimum = json!({"spec": {"components": {"pilot": {"k8s": {"hpaSpec": {
+        "minReplicas": 2,
+        "maxReplicas": 4,
+    }}}}}});
+    cr.patch(&minimum).await.unwrap();
+    autoscaler_wrote_replicas(&plane).await;
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    let since = Timestamp::now();
+    sleep(QUIET).await;
+    let mut requests = plane.audit().by(operator.user(), since).unwrap();
+    requests.retain(|event| event.verb != "watch" && event.object_ref.resource != "leases");
+    let requests: Vec<_> = requests
+        .iter()
+        .map(|event| (&event.verb, &event.request_uri))
+        .collect();
+    assert!(requests.is_empty(), "{requests:?}");
+    webhooks_are_patched(&plane).await;
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+}
+
+/// Each pod, sent to istiod's own port and created through the API server.
+async fn pods_are_injected_as_upstream_does(plane: &ControlPlane, istiod: &Istiod) {
+    if !Path::new(GOLDENS).exists() {
+        println!("skipped: there is no {GOLDENS}");
+        return;
+    }
+    let golden = Path::new(GOLDENS).join("1.31/injection/profile-default.json");
+    let golden: BTreeMap<String, Value> =
+        serde_json::from_str(&fs::read_to_string(golden).unwrap()).unwrap();
+    let pods = ApiResource::erase::<Pod>(&());
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(plane.client().await.unwrap(), "apps", &pods);
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let mut compared = 0;
+    for (name, expected) in golden
+        .iter()
+        .filter(|(_, expected)| expected["kind"] == "Pod")
+    {
+        let input = Path::new(GOLDENS)
+            .join("injection-inputs")
+            .join(format!("{name}.yaml"));
+        let input = yaml::documents(name, &fs::read_to_string(input).unwrap())
+            .unwrap()
+            .remove(0);
+        let injected = istiod
+            .inject("apps", &with_empty_resources(&input))
+            .await
+            .unwrap();
+        let mut differing = Vec::new();
+        lacks("", expected, &injected, &mut differing);
+        lacks("", &injected, expected, &mut differing);
+        assert!(differing.is_empty(), "{name}:\n{}", differing.join("\n"));
+
+        if let Some(account) = input["spec"]["serviceAccountName"].as_str() {
+            plane
+                .kubectl(["create", "serviceaccount", account, "-n", "apps"])
+                .unwrap();
+        }
+        let pod: DynamicObject = serde_json::from_value(input).unwrap();
+        let created = api.create(&dry_run, &pod).await.unwrap();
+        let created = serde_json::to_value(created).unwrap();
+        assert_eq!(containers(&created), containers(expected), "{name}");
+        compared += 1;
+    }
+    assert!(compared >= 12, "{compared} pods");
+}
+
+/// The API server sends this field of every container even when it is empty, and istiod's patches
+/// rely on it.
+fn with_empty_resources(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    for container in pod["spec"]["containers"]
+        .as_array_mut()
+        .into_iter()
+        .flatten()
+    {
+        if container["resources"].is_null() {
+            container["resources"] = json!({});
+        }
+    }
+    pod
+}
+
+/// Name, image and arguments of every container; the API server adds its defaults to all else.
+fn containers(pod: &Value) -> Vec<(Value, Value, Value)> {
+    let lists = ["initContainers", "containers"].map(|list| pod["spec"][list].as_array());
+    let containers = lists.into_iter().flatten().flatten();
+    let field = |container: &Value, name: &str| container[name].clone();
+    containers
+        .map(|one| (field(one, "name"), field(one, "image"), field(one, "args")))
+        .collect()
+}
+
+async fn webhooks_are_patched(plane: &ControlPlane) {
+    wait_until("istiod to patch its webhooks", SOON, || async {
+        let kinds = "mutatingwebhookconfigurations,validatingwebhookconfigurations";
+        let text = plane.kubectl(["get", kinds, "-o", "json"])?;
+        let all: Value = serde_json::from_str(&text).unwrap_or_default();
+        let configurations = all["items"].as_array().into_iter().flatten();
+        let webhooks =
+            configurations.flat_map(|item| item["webhooks"].as_array().into_iter().flatten());
+        let is_patched = |webhook: &&Value| {
+            webhook["failurePolicy"] == "Fail" && webhook["clientConfig"]["caBundle"].is_string()
+        };
+        let open: Vec<_> = webhooks.filter(|webhook| !is_patched(webhook)).collect();
+        if open.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Unexpected(format!("{open:?}")))
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// Not we, but the autoscaler made istiod run twice.
+async fn autoscaler_wrote_replicas(plane: &ControlPlane) {
+    wait_until("the autoscaler to scale istiod", SOON, || async {
+        let epoch = Timestamp::UNIX_EPOCH;
+        let mut events = plane.audit().by(":horizontal-pod-autoscaler", epoch)?;
+        events.retain(|event| event.object_ref.subresource == "scale" && event.is_write());
+        let replicas: Vec<_> = events
+            .iter()
+            .map(|event| event.request_object["spec"]["replicas"].clone())
+            .collect();
+        if replicas.contains(&json!(2)) {
+            Ok(())
+        } else {
+            Err(Error::Unexpected(format!("it wrote {replicas:?}")))
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// Notes where `found` does not have what `expected` has. Nothing, `false` and an empty list or map
+/// are alike.
+fn lacks(at: &str, expected: &Value, found: &Value, differing: &mut Vec<String>) {
+    let is_empty = match expected {
+        Value::Null | Value::Bool(false) => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(elements) => elements.is_empty(),
+        _ => false,
+    };
+    match (expected, found) {
+        _ if is_empty => {}
+        (Value::Object(fields), Value::Object(_)) => {
+            for (name, expected) in fields {
+                lacks(&format!("{at}/{name}"), expected, &found[name], differing);
+            }
+        }
+        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
+            for (index, (expected, found)) in left.iter().zip(right).enumerate() {
+                lacks(&format!("{at}/{index}"), expected, found, differing);
+            }
+        }
+        _ if expected == found => {}
+        _ => differing.push(format!("{at}: {expected} is {found}")),
+    }
+}
