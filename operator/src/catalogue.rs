@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
-/// An Istio version: a minor that the catalogue knows and the patch release to name in labels and image tags.
+/// An Istio version: a minor that the catalogue knows and the patch release to name in labels and
+/// image tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version {
     /// The 30 of `1.30.3`; Istio's major is 1.
@@ -114,8 +115,9 @@ impl Catalogue {
         self.releases.iter().find(|r| r.version.minor == minor)
     }
 
-    /// Reads a version that a user wrote: `1.30` gives the newest known patch release, `1.30.3` that very one,
-    /// and a suffix such as `-distroless` of an image tag is left out. An unknown minor is none.
+    /// Reads a version that a user wrote: `1.30` gives the newest known patch release, `1.30.3`
+    /// that very one, and a suffix such as `-distroless` of an image tag is left out. An unknown
+    /// minor is none.
     #[must_use]
     pub fn version(&self, text: &str) -> Option<Version> {
         let text = text.strip_prefix('v').unwrap_or(text);

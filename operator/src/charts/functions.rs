@@ -1,7 +1,8 @@
 //! The functions that charts call: typed, pure, and without knowledge of handlebars.
 //!
-//! Each takes the arguments that the template wrote. A value that is absent in the context never gets here in strict
-//! mode, unless the function is one of those that ask for it ([`Function::takes_absent`]); then it is null.
+//! Each takes the arguments that the template wrote. A value that is absent in the context never
+//! gets here in strict mode, unless the function is one of those that ask for it
+//! ([`Function::takes_absent`]); then it is null.
 
 use serde_json::{Map, Value};
 
@@ -232,7 +233,8 @@ fn dash(args: &[&Value]) -> Outcome {
     Ok(parts.join("-").into())
 }
 
-/// `texts map`: the map with every scalar as a string, as labels and annotations have to be; null is an empty map.
+/// `texts map`: the map with every scalar as a string, as labels and annotations have to be; null
+/// is an empty map.
 fn texts(args: &[&Value]) -> Outcome {
     let [map] = exactly(args)?;
     let (map, _) = map_and_keys(&[map])?;
@@ -242,7 +244,8 @@ fn texts(args: &[&Value]) -> Outcome {
         .map(Value::from)
 }
 
-/// `ipFamily s`: `IPv4` or `IPv6` for what has the form of such an address, otherwise the empty string.
+/// `ipFamily s`: `IPv4` or `IPv6` for what has the form of such an address, otherwise the empty
+/// string.
 ///
 /// Upstream looks at the form only, so that an address which no host can have is an address still.
 fn ip_family(args: &[&Value]) -> Outcome {
@@ -301,8 +304,8 @@ fn printed(value: &Value) -> Result<String, String> {
     }
 }
 
-/// A number as Go prints a float64, which every number is that upstream's templates see: the fewest digits that tell
-/// it, with an exponent from a million up and below a ten-thousandth.
+/// A number as Go prints a float64, which every number is that upstream's templates see: the fewest
+/// digits that tell it, with an exponent from a million up and below a ten-thousandth.
 fn printed_number(number: f64) -> String {
     let scientific = format!("{number:e}");
     let Some((digits, exponent)) = scientific.split_once('e') else {

@@ -1,4 +1,5 @@
-//! The file format of values and profiles: what holds in every minor, and what a range of minors changes.
+//! The file format of values and profiles: what holds in every minor, and what a range of minors
+//! changes.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +45,8 @@ impl Gated {
         })
     }
 
-    /// The tree as it is in one minor: the `since` gates that hold, oldest first, then the `until` gates.
+    /// The tree as it is in one minor: the `since` gates that hold, oldest first, then the `until`
+    /// gates.
     pub(super) fn at(&self, minor: u16) -> Value {
         let mut values = self.values.clone();
         let since = self.since.range(..=minor);

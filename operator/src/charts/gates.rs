@@ -1,4 +1,5 @@
-//! Lines that start with `%%` in opaque files: they choose per minor which lines of the file are kept.
+//! Lines that start with `%%` in opaque files: they choose per minor which lines of the file are
+//! kept.
 //!
 //! ```text
 //! %% since 1.28

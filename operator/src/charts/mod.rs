@@ -1,7 +1,9 @@
-//! Everything that is read from the charts directory: catalogue, profiles, values, and compiled templates.
+//! Everything that is read from the charts directory: catalogue, profiles, values, and compiled
+//! templates.
 //!
-//! `merge` needs the profiles and the catalogue, `render` the values and templates; both take [`Charts`], so this
-//! stands before both. In: the files, embedded in the binary or read from a directory. Out: plain values and texts.
+//! `merge` needs the profiles and the catalogue, `render` the values and templates; both take
+//! [`Charts`], so this stands before both. In: the files, embedded in the binary or read from a
+//! directory. Out: plain values and texts.
 
 mod functions;
 mod gated;
@@ -90,7 +92,8 @@ struct About {
     release: Release,
 }
 
-/// Upstream's name of the chart, for the label `helm.sh/chart`; by component where several share a chart.
+/// Upstream's name of the chart, for the label `helm.sh/chart`; by component where several share a
+/// chart.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 enum Release {
@@ -106,7 +109,8 @@ impl Charts {
         Self::of(files)
     }
 
-    /// The charts in a directory. Everything is parsed and compiled at once, so that a mistake shows at start.
+    /// The charts in a directory. Everything is parsed and compiled at once, so that a mistake
+    /// shows at start.
     pub fn from_dir(dir: &Path) -> Result<Self, ChartError> {
         let mut files = Files::new();
         collect(dir, dir, &mut files)?;
@@ -186,18 +190,21 @@ impl Charts {
         self.names_in("profiles/")
     }
 
-    /// The `spec` of an `IstioOperator` profile, as it is in one minor; none if there is no such profile.
+    /// The `spec` of an `IstioOperator` profile, as it is in one minor; none if there is no such
+    /// profile.
     pub fn profile(&self, name: &str, minor: u16) -> Result<Option<Value>, ChartError> {
         self.values_of(&format!("profiles/{name}.yaml"), minor)
     }
 
-    /// The names of the chart profiles, sorted; `platform-<p>` and `compatibility-<v>` are among them.
+    /// The names of the chart profiles, sorted; `platform-<p>` and `compatibility-<v>` are among
+    /// them.
     #[must_use]
     pub fn chart_profile_names(&self) -> Vec<&str> {
         self.names_in("profiles/values/")
     }
 
-    /// A chart profile as it is in one minor; none if there is no such profile, or nothing in it for this minor.
+    /// A chart profile as it is in one minor; none if there is no such profile, or nothing in it
+    /// for this minor.
     pub fn chart_profile(&self, name: &str, minor: u16) -> Result<Option<Value>, ChartError> {
         let values = self.values_of(&format!("profiles/values/{name}.yaml"), minor)?;
         Ok(values.filter(|values| values.as_object().is_some_and(|map| !map.is_empty())))
@@ -233,7 +240,8 @@ impl Charts {
             .ok_or_else(|| bad(&file, "is absent"))
     }
 
-    /// Upstream's name of the chart that a component is rendered with, for the label `helm.sh/chart`.
+    /// Upstream's name of the chart that a component is rendered with, for the label
+    /// `helm.sh/chart`.
     pub fn release(&self, chart: &str, component: &str) -> Result<&str, ChartError> {
         let unnamed = || {
             bad(

@@ -24,7 +24,8 @@ pub(super) struct Templates {
 /// What one template gave.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// The file of the template inside the charts directory, such as `pilot/templates/service.yaml.hbs`.
+    /// The file of the template inside the charts directory, such as
+    /// `pilot/templates/service.yaml.hbs`.
     pub file: String,
     /// The rendered text.
     pub text: String,
@@ -40,7 +41,8 @@ impl Templates {
     pub(super) fn compile(chart: &str, files: &Arc<Files>) -> Result<Self, ChartError> {
         let mut registry = Handlebars::new();
         registry.set_strict_mode(true);
-        // The output is YAML, so HTML entities would be wrong everywhere; this is the one place that decides it.
+        // The output is YAML, so HTML entities would be wrong everywhere; this is the one place
+        // that decides it.
         registry.register_escape_fn(handlebars::no_escape);
         register_functions(&mut registry, chart, files);
         let mut names = Vec::new();
@@ -188,7 +190,8 @@ impl HelperDef for Pure {
     }
 }
 
-/// `since "1.28"` and `until "1.27"`: whether the rendered minor lies in that range, its bound included.
+/// `since "1.28"` and `until "1.27"`: whether the rendered minor lies in that range, its bound
+/// included.
 struct Gate {
     name: &'static str,
     holds: fn(u16, u16) -> bool,
@@ -210,8 +213,9 @@ impl HelperDef for Gate {
 
 /// `scope "namespace"` and `scope "cluster"`: whether objects of this scope are wanted.
 ///
-/// Since 1.28 `global.resourceScope` tells it (`all`, `namespace` or `cluster`), because the objects of one scope may be
-/// the business of somebody else. In ztunnel's chart the content of `global` stands at the top.
+/// Since 1.28 `global.resourceScope` tells it (`all`, `namespace` or `cluster`), because the
+/// objects of one scope may be the business of somebody else. In ztunnel's chart the content of
+/// `global` stands at the top.
 struct Scope;
 
 impl HelperDef for Scope {
@@ -250,7 +254,8 @@ impl HelperDef for Fail {
     }
 }
 
-/// `file "injection/proxy.tmpl" ..`: the texts of files of the chart one after another, their gates resolved.
+/// `file "injection/proxy.tmpl" ..`: the texts of files of the chart one after another, their gates
+/// resolved.
 struct File {
     texts: BTreeMap<String, std::borrow::Cow<'static, str>>,
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-/// Lays `top` over `base`: maps merge key by key, everything else replaces, null, `false` and empty lists included.
+/// Lays `top` over `base`: maps merge key by key, everything else replaces, null, `false` and empty
+/// lists included.
 pub fn merge_over(base: &mut Value, top: Value) {
     match (base, top) {
         (Value::Object(base), Value::Object(top)) => merge_maps(base, top),

@@ -5,8 +5,9 @@ use serde_json::Value;
 use super::{Object, RenderError};
 use crate::charts::{Output, yaml};
 
-/// Reads the documents of a template's output. They are parted by lines that begin with `---`; a document without
-/// a kind is dropped, because a template that decides to render nothing leaves one.
+/// Reads the documents of a template's output. They are parted by lines that begin with `---`; a
+/// document without a kind is dropped, because a template that decides to render nothing leaves
+/// one.
 pub(super) fn objects(output: &Output) -> Result<Vec<Object>, RenderError> {
     let mut objects = Vec::new();
     for (first_line, text) in documents(&output.text) {
@@ -55,8 +56,9 @@ mod tests {
 
     #[test]
     fn documents_without_kind_are_dropped() {
-        let text = "# Nothing.\n---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\n\n---\na: 1\n";
-        let objects = read(text).unwrap();
+        let service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}";
+        let text = format!("# Nothing.\n---\n{service}\n---\n\n---\na: 1\n");
+        let objects = read(&text).unwrap();
         assert_eq!(objects.len(), 1);
         assert_eq!(objects[0].key.to_string(), "Service a");
     }

@@ -1,4 +1,5 @@
-//! [`Merged`](crate::merge::Merged) → [`Rendered`]: charts executed, `k8s` settings and overlays laid over them.
+//! [`Merged`](crate::merge::Merged) → [`Rendered`]: charts executed, `k8s` settings and overlays
+//! laid over them.
 //!
 //! Pure: takes no client and reads no clock, environment or file; the charts are handed in.
 
@@ -25,7 +26,8 @@ use crate::merge::{Component, Merged};
 
 /// The objects of one CR, component by component in render order. Only [`render`] makes one.
 ///
-/// Keys are unique over all components, and no object carries owner labels yet: those are added by `plan`.
+/// Keys are unique over all components, and no object carries owner labels yet: those are added by
+/// `plan`.
 #[derive(Clone, Debug)]
 pub struct Rendered {
     /// The components that were rendered.
@@ -89,8 +91,8 @@ const LARGEST_OBJECT: usize = 1536 * 1024;
 
 /// Renders every component of a CR. All errors are collected.
 ///
-/// Components are independent, and each has a thread of its own: the CRDs of base cost as much as everything else
-/// together, in compiling, executing and reading.
+/// Components are independent, and each has a thread of its own: the CRDs of base cost as much as
+/// everything else together, in compiling, executing and reading.
 pub fn render(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderError>> {
     let mut errors = Vec::new();
     let mut components = Vec::new();

@@ -38,7 +38,8 @@ pub struct Object {
 }
 
 impl Object {
-    /// Wraps a body; the error says what it lacks to be an object. A `status` is dropped: it is never ours to send.
+    /// Wraps a body; the error says what it lacks to be an object. A `status` is dropped: it is
+    /// never ours to send.
     pub(super) fn of(mut body: Value) -> Result<Self, String> {
         let text = |pointer: &str| {
             let found = body

@@ -7,8 +7,9 @@ use crate::charts::Charts;
 
 const CHART: &str = "operator";
 
-/// Renders what runs the operator from `image` in `namespace`: the namespace, the account with its rights, and the
-/// Deployment, in the order in which they are applied. The CRD is not among them: it comes from [`crate::api::crd`].
+/// Renders what runs the operator from `image` in `namespace`: the namespace, the account with its
+/// rights, and the Deployment, in the order in which they are applied. The CRD is not among them:
+/// it comes from [`crate::api::crd`].
 pub fn operator(namespace: &str, image: &str, charts: &Charts) -> Result<Vec<Object>, RenderError> {
     let minor = charts.catalogue().default_version().minor;
     let mut values = charts.defaults(CHART, minor)?;

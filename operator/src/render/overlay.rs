@@ -1,10 +1,10 @@
 //! The overlay language of `k8s.overlays`: paths into objects, and what a patch does there.
 //!
-//! Upstream's `tpath` package defines it, oddities included: missing map keys are created on the way, also by
-//! deletes; `[0]` below something that is not there is a literal key; `[text]` in a list of scalars is a regular
-//! expression; inside what an earlier patch of the same overlay put there, a list gets a value appended. Different here,
-//! on purpose: what fails or matches nothing is a warning, also the index out of range that panics there, and a string
-//! stays a string.
+//! Upstream's `tpath` package defines it, oddities included: missing map keys are created on the
+//! way, also by deletes; `[0]` below something that is not there is a literal key; `[text]` in a
+//! list of scalars is a regular expression; inside what an earlier patch of the same overlay put
+//! there, a list gets a value appended. Different here, on purpose: what fails or matches nothing
+//! is a warning, also the index out of range that panics there, and a string stays a string.
 
 mod path;
 mod tree;
@@ -14,7 +14,8 @@ use crate::api::Mistake;
 use crate::merge::{Component, Overlay};
 use tree::{Node, Origin};
 
-/// Applies the overlays of a component to its objects, in order. An error is an object that lost its identity.
+/// Applies the overlays of a component to its objects, in order. An error is an object that lost
+/// its identity.
 pub(super) fn apply(
     component: &Component,
     objects: &mut [Object],

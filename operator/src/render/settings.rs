@@ -1,7 +1,8 @@
 //! The `k8s` block of a component, laid over the objects that its chart rendered.
 //!
-//! Each field but `overlays` becomes a strategic merge patch on the objects of one kind and name (upstream's
-//! `postprocess.go` since 1.24). A field that finds no such object changes nothing, which is a warning here.
+//! Each field but `overlays` becomes a strategic merge patch on the objects of one kind and name
+//! (upstream's `postprocess.go` since 1.24). A field that finds no such object changes nothing,
+//! which is a warning here.
 
 use serde_json::{Value, json};
 
@@ -31,7 +32,8 @@ enum Place {
 
 const POD: &[&str] = &["spec", "template", "spec"];
 
-/// What each field of the block patches (facts: upstream's `postprocess.go`, the same in every minor since 1.24).
+/// What each field of the block patches (facts: upstream's `postprocess.go`, the same in every
+/// minor since 1.24).
 const FIELDS: [(&str, Target, Place); 18] = [
     (
         "affinity",
@@ -125,7 +127,8 @@ const fn workload(kind: ComponentKind) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// Patches the objects of a component with its `k8s` block; settings that change nothing become warnings.
+/// Patches the objects of a component with its `k8s` block; settings that change nothing become
+/// warnings.
 pub(super) fn apply(
     merged: &Merged,
     component: &Component,
@@ -172,8 +175,9 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// The name under which upstream looks for a component's objects. For a revision that is called `default` that is
-/// istiod without suffix, although the chart adds one: the settings then match nothing, and a warning says so.
+/// The name under which upstream looks for a component's objects. For a revision that is called
+/// `default` that is istiod without suffix, although the chart adds one: the settings then match
+/// nothing, and a warning says so.
 fn target_name<'a>(merged: &Merged, component: &'a Component) -> &'a str {
     if component.kind == ComponentKind::Pilot && merged.revision == "default" {
         return "istiod";
@@ -196,7 +200,8 @@ fn patch(place: Place, container: &str, value: &Value) -> Value {
     }
 }
 
-/// The API server refuses a budget with both bounds, and charts set `minAvailable`: so `maxUnavailable` wins.
+/// The API server refuses a budget with both bounds, and charts set `minAvailable`: so
+/// `maxUnavailable` wins.
 fn keep_one_bound(budget: &mut Value) {
     if let Some(Value::Object(spec)) = budget.get_mut("spec")
         && spec.contains_key("maxUnavailable")
@@ -237,12 +242,15 @@ mod tests {
     }
 
     fn object(api_version: &str, kind: &str, name: &str, spec: &Value) -> Object {
-        let body = json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": name}, "spec": spec});
+        let metadata = json!({"name": name});
+        let body =
+            json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec});
         Object::of(body).unwrap()
     }
 
     fn istiod() -> Vec<Object> {
-        let pod = json!({"containers": [{"name": "discovery", "env": [{"name": "A"}]}, {"name": "side"}]});
+        let discovery = json!({"name": "discovery", "env": [{"name": "A"}]});
+        let pod = json!({"containers": [discovery, {"name": "side"}]});
         vec![
             object(
                 "apps/v1",
@@ -278,7 +286,8 @@ mod tests {
         let warnings = patched(
             json!({
                 "replicaCount": 0, "priorityClassName": "", "env": [{"name": "B", "value": "1"}],
-                "imagePullPolicy": "Always", "podAnnotations": {"a": "b"}, "nodeSelector": {"c": "d"},
+                "imagePullPolicy": "Always", "podAnnotations": {"a": "b"},
+                "nodeSelector": {"c": "d"},
                 "serviceAnnotations": {"e": "f"}, "service": {"type": "NodePort"},
             }),
             &mut objects,

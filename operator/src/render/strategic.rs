@@ -1,8 +1,9 @@
 //! Kubernetes' strategic merge patch, as far as the `k8s` block can reach.
 //!
-//! Maps merge, null deletes, everything else replaces; lists replace too, except those of [`RULES`]. Upstream applies
-//! such patches with `k8s.io/apimachinery`, whose order of merged lists is kept here: entries of the patch come in
-//! the patch's order, and each stands before the entries it followed nothing of in the object.
+//! Maps merge, null deletes, everything else replaces; lists replace too, except those of
+//! [`RULES`]. Upstream applies such patches with `k8s.io/apimachinery`, whose order of merged lists
+//! is kept here: entries of the patch come in the patch's order, and each stands before the entries
+//! it followed nothing of in the object.
 
 use serde_json::{Map, Value};
 
@@ -15,9 +16,9 @@ enum Rule {
     Replace,
 }
 
-/// The `patchStrategy` tags of Kubernetes' types, of every field that a `k8s` block can set: kind of the object, place in it
-/// (`[]` for list elements), rule. Tolerations, HPA metrics, probes' headers and all lists of affinity have no such
-/// tag.
+/// The `patchStrategy` tags of Kubernetes' types, of every field that a `k8s` block can set: kind
+/// of the object, place in it (`[]` for list elements), rule. Tolerations, HPA metrics, probes'
+/// headers and all lists of affinity have no such tag.
 const RULES: [(&[&str], &[&str], Rule); 4] = [
     (
         &["Deployment", "DaemonSet"],
@@ -37,7 +38,8 @@ const RULES: [(&[&str], &[&str], Rule); 4] = [
     ),
 ];
 
-/// Lays `patch` over an object of this kind. The error says which entry of the patch lacks its merge key.
+/// Lays `patch` over an object of this kind. The error says which entry of the patch lacks its
+/// merge key.
 pub(super) fn apply(kind: &str, object: &mut Value, patch: &Value) -> Result<(), String> {
     let mut place = Vec::new();
     if let (Value::Object(object), Value::Object(patch)) = (object, patch) {
@@ -120,8 +122,8 @@ fn merge_lists<'p>(
     }))
 }
 
-/// Joins the untouched entries with the patched ones: an untouched entry goes first only while both it and the next
-/// patched one stood in the object, in this order.
+/// Joins the untouched entries with the patched ones: an untouched entry goes first only while both
+/// it and the next patched one stood in the object, in this order.
 fn interleave(
     untouched: Vec<Value>,
     patched: Vec<Value>,
@@ -186,7 +188,9 @@ mod tests {
     #[test]
     fn env_merges_by_name_and_patched_entries_come_first() {
         let object = json!({"env": [
-            {"name": "A", "value": "1"}, {"name": "B", "value": "1"}, {"name": "C", "value": "1"}]});
+            {"name": "A", "value": "1"},
+            {"name": "B", "value": "1"},
+            {"name": "C", "value": "1"}]});
         let patch = json!({"env": [{"name": "NEW", "value": "2"}, {"name": "A", "value": "2"}]});
         let merged = container(&object, &patch);
         assert_eq!(names(&merged["env"]), ["NEW", "A", "B", "C"]);
@@ -259,7 +263,10 @@ mod tests {
         let merged = container(&object, &patch);
         assert_eq!(
             merged["readinessProbe"],
-            json!({"httpGet": {"path": "/", "port": 1}, "exec": {"command": ["x"]}, "periodSeconds": 2})
+            json!({
+                "httpGet": {"path": "/", "port": 1},
+                "exec": {"command": ["x"]},
+                "periodSeconds": 2})
         );
         assert_eq!(
             merged["resources"],
@@ -286,7 +293,9 @@ mod tests {
         assert_eq!(
             patched("Service", object, &patch),
             json!({"spec": {"ports": [
-                {"port": 80, "protocol": "UDP", "name": "c"}, {"port": 90, "name": "n"}, {"port": 443, "name": "b"}]}})
+                {"port": 80, "protocol": "UDP", "name": "c"},
+                {"port": 90, "name": "n"},
+                {"port": 443, "name": "b"}]}})
         );
     }
 

@@ -1,7 +1,7 @@
 //! From the user-level values of a component to the values that its chart is rendered with.
 //!
-//! Upstream's charts do this in `zzz_profile.yaml` and `zzy_descope_legacy.yaml` since 1.24: chart defaults, under
-//! chart profile, compatibility file and platform file, under the user's values.
+//! Upstream's charts do this in `zzz_profile.yaml` and `zzy_descope_legacy.yaml` since 1.24: chart
+//! defaults, under chart profile, compatibility file and platform file, under the user's values.
 
 use serde_json::{Map, Value};
 
@@ -44,8 +44,8 @@ const fn gateway_key(kind: ComponentKind) -> Option<&'static str> {
     }
 }
 
-/// Computes the values of a component; a chart profile, compatibility version or platform that the minor does not
-/// know is the user's mistake.
+/// Computes the values of a component; a chart profile, compatibility version or platform that the
+/// minor does not know is the user's mistake.
 pub(super) fn chart_values(
     charts: &Charts,
     kind: ComponentKind,

@@ -38,8 +38,8 @@ impl std::fmt::Display for Difference {
     }
 }
 
-/// Everything in which our rendering differs from upstream's. `templates` are the user's injection templates; the
-/// text of the built-in ones is our own and compared by what it injects, elsewhere.
+/// Everything in which our rendering differs from upstream's. `templates` are the user's injection
+/// templates; the text of the built-in ones is our own and compared by what it injects, elsewhere.
 pub fn differences(
     golden: &Normal,
     ours: &Normal,

@@ -1,8 +1,10 @@
-//! What we render, compared with what upstream's `istioctl manifest generate` prints, for every minor and case.
+//! What we render, compared with what upstream's `istioctl manifest generate` prints, for every
+//! minor and case.
 //!
-//! `GOLDEN=1.31/profile-default cargo test --test goldens -- --nocapture` compares the cases whose name contains the
-//! text and prints every difference; `GOLDEN=1.26/` is one minor, `GOLDEN=/` all of them. The goldens lie outside the repository; where they
-//! are absent, the test says so and passes.
+//! `GOLDEN=1.31/profile-default cargo test --test goldens -- --nocapture` compares the cases whose
+//! name contains the text and prints every difference; `GOLDEN=1.26/` is one minor, `GOLDEN=/` all
+//! of them. The goldens lie outside the repository; where they are absent, the test says so and
+//! passes.
 
 #![allow(
     clippy::unwrap_used,

@@ -6,7 +6,8 @@ use istio_operator::charts::yaml;
 use istio_operator::render::Rendered;
 use serde_json::{Map, Value, json};
 
-/// What a golden file and our rendering are both turned into: objects by identity, and the names of the CRDs.
+/// What a golden file and our rendering are both turned into: objects by identity, and the names of
+/// the CRDs.
 pub struct Normal {
     /// Every object but CRDs, by kind, namespace and name.
     pub objects: BTreeMap<String, Value>,
@@ -91,8 +92,9 @@ const EMPTY_COUNTS: [&str; 7] = [
     "selector",
 ];
 
-/// Drops what the API server treats like nothing: null, and empty maps and lists where they carry no meaning. The
-/// content of `ConfigMaps` stays as it is, because istiod reads it, not the API server.
+/// Drops what the API server treats like nothing: null, and empty maps and lists where they carry
+/// no meaning. The content of `ConfigMaps` stays as it is, because istiod reads it, not the API
+/// server.
 fn comparable(value: Value) -> Value {
     match value {
         Value::Object(map) => {

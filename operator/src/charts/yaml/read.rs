@@ -1,16 +1,17 @@
 //! From YAML text to values.
 //!
-//! The CRDs of one minor are 180 KB of text that stand for 650 KB of objects. Going through serde takes four times as
-//! long for them as this: a value is built straight from the parser's events, and an alias is a copy of the finished
-//! value of its anchor.
+//! The CRDs of one minor are 180 KB of text that stand for 650 KB of objects. Going through serde
+//! takes four times as long for them as this: a value is built straight from the parser's events,
+//! and an alias is a copy of the finished value of its anchor.
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
 use serde_json::{Map, Number, Value};
 
 use super::YamlError;
 
-/// Reads one YAML document. A plain scalar is null, a boolean or a number exactly where JSON would read it so, and
-/// where nothing stands at all it is null; everything else is a string (YAML 1.2, section 10.2).
+/// Reads one YAML document. A plain scalar is null, a boolean or a number exactly where JSON would
+/// read it so, and where nothing stands at all it is null; everything else is a string (YAML 1.2,
+/// section 10.2).
 ///
 /// Only our own charts are read with this, so it has no budget against hostile input.
 pub fn read(text: &str) -> Result<Value, YamlError> {

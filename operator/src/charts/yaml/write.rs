@@ -2,8 +2,9 @@
 
 use serde_json::{Map, Value};
 
-/// Writes block style YAML with sorted keys and a line feed at the end. Strings are quoted wherever a YAML 1.1
-/// or 1.2 parser could read them as something else; texts of several lines become literal blocks.
+/// Writes block style YAML with sorted keys and a line feed at the end. Strings are quoted wherever
+/// a YAML 1.1 or 1.2 parser could read them as something else; texts of several lines become
+/// literal blocks.
 #[must_use]
 pub fn write(value: &Value) -> String {
     let mut out = String::new();
@@ -138,7 +139,8 @@ fn is_plain(text: &str) -> bool {
         && !RESERVED.contains(&text.to_ascii_lowercase().as_str())
 }
 
-/// Words that YAML 1.1 or 1.2 reads as a boolean or null. Numbers never start with a letter, so they are not here.
+/// Words that YAML 1.1 or 1.2 reads as a boolean or null. Numbers never start with a letter, so
+/// they are not here.
 const RESERVED: [&str; 9] = ["true", "false", "yes", "no", "on", "off", "y", "n", "null"];
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The paths of overlays: from their text to elements, and what an element can mean.
 
-/// Splits a path into its elements. Like upstream, the text is first cleaned as if it were a file path; then it is
-/// split at dots that no backslash precedes, and `name[selector]` at its first bracket.
+/// Splits a path into its elements. Like upstream, the text is first cleaned as if it were a file
+/// path; then it is split at dots that no backslash precedes, and `name[selector]` at its first
+/// bracket.
 pub(super) fn elements(path: &str) -> Vec<String> {
     let cleaned = clean(path);
     let trimmed = cleaned.strip_prefix('.').unwrap_or(&cleaned);
@@ -21,7 +22,8 @@ pub(super) fn elements(path: &str) -> Vec<String> {
     elements
 }
 
-/// What Go's `filepath.Clean` makes of a text: no empty or `.` segments, `..` resolved, no slash at the end.
+/// What Go's `filepath.Clean` makes of a text: no empty or `.` segments, `..` resolved, no slash at
+/// the end.
 fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut kept: Vec<&str> = Vec::new();
@@ -79,8 +81,8 @@ pub(super) fn list_index(element: &str) -> Option<ListIndex> {
     }
 }
 
-/// Reads `[key:value]`. The key is made of letters, digits, `_` and `-`, and there is exactly one colon without a
-/// backslash; a colon with one keeps it.
+/// Reads `[key:value]`. The key is made of letters, digits, `_` and `-`, and there is exactly one
+/// colon without a backslash; a colon with one keeps it.
 pub(super) fn key_value(element: &str) -> Option<(&str, &str)> {
     let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     match split_unescaped(inside_brackets(element)?, ':').as_slice() {

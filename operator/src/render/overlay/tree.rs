@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::path::{ListIndex, key_value, list_index, scalar_pattern};
 
-/// A node that knows where its maps come from, because upstream treats them differently: what an earlier patch of
-/// the same overlay put into the object grows lists, what the chart rendered does not.
+/// A node that knows where its maps come from, because upstream treats them differently: what an
+/// earlier patch of the same overlay put into the object grows lists, what the chart rendered does
+/// not.
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     /// Null, a boolean, a number or a string.
@@ -52,8 +53,8 @@ impl Node {
         }
     }
 
-    /// Sets what the path elements lead to, or deletes it where `value` is null. The error says why it cannot; maps
-    /// that were missing on the way exist even then.
+    /// Sets what the path elements lead to, or deletes it where `value` is null. The error says why
+    /// it cannot; maps that were missing on the way exist even then.
     pub(super) fn patch(&mut self, elements: &[String], value: &Value) -> Result<(), String> {
         let Some((element, rest)) = elements.split_first() else {
             return Err("the path is empty".to_owned());
