@@ -17,6 +17,7 @@ mod drift;
 mod installed_istiod;
 mod leader;
 mod prune;
+mod replicas;
 mod truthful_status;
 
 use std::{fs, time::Duration};

@@ -1,0 +1,87 @@
+//! Replicas are the autoscaler's as long as there is one, and no pod ends because it comes or goes.
+
+use std::time::Duration;
+
+use e2e::{
+    control_plane::ControlPlane, cr::Cr, error::Error, operator::Operator, wait::wait_until,
+};
+use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
+use kube::Api;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::{SOON, sample};
+
+/// istiod with an autoscaler from one to five replicas, or with a fixed number of them.
+fn change(autoscaled: bool, replicas: i32) -> Value {
+    let k8s = if autoscaled {
+        json!({"replicaCount": null, "hpaSpec": {"minReplicas": 1, "maxReplicas": 5}})
+    } else {
+        json!({"replicaCount": replicas, "hpaSpec": null})
+    };
+    json!({"spec": {
+        "components": {"pilot": {"k8s": k8s}},
+        "values": {"pilot": {"autoscaleEnabled": autoscaled}},
+    }})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_autoscaler_takes_replicas_over_and_gives_them_back() {
+    let plane = ControlPlane::start().await.unwrap();
+    let operator = Operator::start(&plane).await.unwrap();
+    let cr = Cr::apply(&plane, &sample("minimal.yaml")).await.unwrap();
+    let deployments: Api<Deployment> =
+        Api::namespaced(plane.client().await.unwrap(), "istio-system");
+    cr.patch(&change(false, 3)).await.unwrap();
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    has(&deployments, 3).await;
+
+    cr.patch(&change(true, 0)).await.unwrap();
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    has(&deployments, 3).await;
+
+    // As an autoscaler does; the real one finds no metrics here and keeps what it finds. The first
+    // time the field changes hands, which may take us a write; from then on it is not ours.
+    assert!(writes_while_scaled_to(4, &plane, &operator).await <= 1);
+    has(&deployments, 4).await;
+    assert_eq!(writes_while_scaled_to(5, &plane, &operator).await, 0);
+    has(&deployments, 5).await;
+
+    cr.patch(&change(false, 2)).await.unwrap();
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    has(&deployments, 2).await;
+}
+
+/// Writes of the operator to Deployments around a write of replicas by somebody else.
+async fn writes_while_scaled_to(replicas: u8, plane: &ControlPlane, operator: &Operator) -> usize {
+    let since = Timestamp::now();
+    let replicas = format!("--replicas={replicas}");
+    let scale = [
+        "scale",
+        "deployment",
+        "istiod",
+        "-n",
+        "istio-system",
+        &replicas,
+    ];
+    plane.kubectl(scale).unwrap();
+    sleep(Duration::from_secs(4)).await;
+    let mut writes = plane.audit().writes_by(operator.user(), since).unwrap();
+    writes.retain(|event| event.is_about("apps", "deployments"));
+    writes.len()
+}
+
+async fn has(deployments: &Api<Deployment>, expected: i32) {
+    wait_until("istiod's replicas", SOON, || async {
+        let spec = deployments.get("istiod").await?.spec.unwrap_or_default();
+        match spec.replicas {
+            Some(replicas) if replicas == expected => Ok(()),
+            other => Err(Error::Unexpected(format!(
+                "{other:?} instead of {expected}"
+            ))),
+        }
+    })
+    .await
+    .unwrap();
+}
