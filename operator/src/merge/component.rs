@@ -1,6 +1,6 @@
 //! The components that a merged spec enables, each with its own view of the values.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 
 use super::Component;
 use super::overlay::overlays;
@@ -132,7 +132,7 @@ impl Installation<'_> {
                     .and_then(scalar_text)
                     .filter(|text| !text.is_empty());
                 if let Some(text) = text {
-                    set(&[key], text.into());
+                    set(&[key], flag_value(text));
                 }
             }
         }
@@ -185,6 +185,15 @@ impl Installation<'_> {
             }
         }
         found
+    }
+}
+
+/// Upstream sets a component's hub and tag in the syntax of its `--set` flag, where a text that looks
+/// like a number is one. That is followed where no digit is lost: 1.10 would become 1.1.
+fn flag_value(text: String) -> Value {
+    match serde_json::from_str::<Number>(&text) {
+        Ok(number) if number.to_string() == text => number.into(),
+        _ => text.into(),
     }
 }
 
