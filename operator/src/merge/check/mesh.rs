@@ -20,6 +20,7 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
         if let Some(mesh) = at(checked.user, keys) {
             providers(mesh, &path, findings);
             tracing(mesh, &path, findings);
+            curves(mesh, &path, findings);
         }
     }
 }
@@ -69,5 +70,16 @@ fn tracing(mesh: &Value, path: &Path, findings: &mut Findings) {
             let path = path.key("stackdriver").key(key);
             findings.mistakes.push(Mistake { path, problem });
         }
+    }
+}
+
+/// Traffic inside of the mesh has fixed curves.
+fn curves(mesh: &Value, path: &Path, findings: &mut Findings) {
+    let curves = at(mesh, &["meshMTLS", "ecdhCurves"]).and_then(Value::as_array);
+    if curves.is_some_and(|curves| !curves.is_empty()) {
+        let problem =
+            "is not for traffic inside of the mesh; use tlsDefaults.ecdhCurves".to_owned();
+        let path = path.key("meshMTLS").key("ecdhCurves");
+        findings.mistakes.push(Mistake { path, problem });
     }
 }
