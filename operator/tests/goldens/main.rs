@@ -2,9 +2,8 @@
 //! minor and case.
 //!
 //! `GOLDEN=1.31/profile-default cargo test --test goldens -- --nocapture` compares the cases whose
-//! name contains the text and prints every difference; `GOLDEN=1.26/` is one minor, `GOLDEN=/` all
-//! of them. The goldens lie outside the repository; where they are absent, the test says so and
-//! passes.
+//! name contains the text and prints every difference; `GOLDEN=1.26/` is one minor. The
+//! goldens lie outside the repository; where they are absent, the test says so and passes.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,9 +17,11 @@ mod normal;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::thread;
 
 use compare::{Difference, differences};
 use istio_operator::api::IstioOperator;
+use istio_operator::catalogue::Release;
 use istio_operator::charts::Charts;
 use istio_operator::merge::merge;
 use istio_operator::render::{Rendered, render};
@@ -29,9 +30,6 @@ use serde_json::Value;
 
 const GOLDENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/goldens");
 const CHARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts");
-
-/// The minors that are compared when no case is asked for.
-const MINORS: [&str; 2] = ["1.26", "1.31"];
 
 /// How a case came out.
 enum Verdict {
@@ -49,31 +47,68 @@ fn every_case_is_what_upstream_renders() {
     }
     let filter = std::env::var("GOLDEN").unwrap_or_default();
     let charts = Charts::from_dir(Path::new(CHARTS)).unwrap();
-    let mut failures = Vec::new();
-    let minors = charts
-        .catalogue()
-        .releases()
+    let releases = charts.catalogue().releases();
+    let minors: Vec<Minor> = thread::scope(|scope| {
+        let compare = |r: &Release| {
+            let (minor, charts, filter) = (r.version.minor_text(), &charts, &filter);
+            scope.spawn(move || Minor::compare(minor, charts, filter))
+        };
+        let running: Vec<_> = releases.iter().map(compare).collect();
+        running
+            .into_iter()
+            .map(|minor| minor.join().unwrap())
+            .collect()
+    });
+    minors.iter().for_each(Minor::print);
+    let differ: Vec<&str> = minors
         .iter()
-        .map(|r| r.version.minor_text());
-    for minor in minors.filter(|m| !filter.is_empty() || MINORS.contains(&m.as_str())) {
-        let (mut equal, mut total) = (0, 0);
-        for case in cases(&minor)
-            .iter()
-            .filter(|case| format!("{minor}/{case}").contains(&filter))
-        {
-            total += 1;
-            let verdict = judge(&charts, &minor, case);
-            if report(&minor, case, &verdict, !filter.is_empty()) {
-                equal += 1;
-            } else {
-                failures.push(format!("{minor}/{case}"));
+        .flat_map(|m| &m.differ)
+        .map(String::as_str)
+        .collect();
+    assert!(differ.is_empty(), "differ: {}", differ.join(", "));
+}
+
+/// How the cases of one minor came out.
+struct Minor {
+    name: String,
+    total: usize,
+    /// The cases that are not equal.
+    differ: Vec<String>,
+    /// What to print about them.
+    report: Vec<String>,
+}
+
+impl Minor {
+    /// Compares the cases whose name, with the minor in front, contains the filter.
+    fn compare(name: String, charts: &Charts, filter: &str) -> Self {
+        let mut minor = Self {
+            name,
+            total: 0,
+            differ: Vec::new(),
+            report: Vec::new(),
+        };
+        for case in cases(&minor.name) {
+            let full = format!("{}/{case}", minor.name);
+            if !full.contains(filter) {
+                continue;
+            }
+            minor.total += 1;
+            let found = describe(&judge(charts, &minor.name, &case), !filter.is_empty());
+            if let Some(found) = found {
+                minor.report.push(format!("{full}: {found}"));
+                minor.differ.push(full);
             }
         }
-        if total > 0 {
-            println!("{minor}: {equal}/{total} equal");
+        minor
+    }
+
+    fn print(&self) {
+        if self.total > 0 {
+            let equal = self.total - self.differ.len();
+            self.report.iter().for_each(|line| println!("{line}"));
+            println!("{}: {equal}/{} equal", self.name, self.total);
         }
     }
-    assert!(failures.is_empty(), "differ: {}", failures.join(", "));
 }
 
 fn cases(minor: &str) -> Vec<String> {
@@ -132,17 +167,15 @@ fn user_templates(input: &str) -> BTreeSet<String> {
     names.cloned().collect()
 }
 
-/// Prints what is not equal; the differences in full when the case was asked for.
-fn report(minor: &str, case: &str, verdict: &Verdict, in_full: bool) -> bool {
+/// What is not equal, if anything; all of it where the case was asked for.
+fn describe(verdict: &Verdict, in_full: bool) -> Option<String> {
     match verdict {
-        Verdict::Equal => return true,
-        Verdict::Refusal(why) => println!("{minor}/{case}: {why}"),
+        Verdict::Equal => None,
+        Verdict::Refusal(why) => Some(why.clone()),
         Verdict::Different(found) => {
-            println!("{minor}/{case}: {} differences", found.len());
-            for difference in found.iter().take(if in_full { 200 } else { 3 }) {
-                println!("    {difference}");
-            }
+            let shown = found.iter().take(if in_full { usize::MAX } else { 3 });
+            let lines: Vec<String> = shown.map(|d| format!("\n    {d}")).collect();
+            Some(format!("{} differences{}", found.len(), lines.concat()))
         }
     }
-    false
 }
