@@ -204,3 +204,53 @@ fn size(object: &Object) -> usize {
     let _ = serde_json::to_writer(&mut counter, &object.body);
     counter.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component(name: &str, objects: &[&Object]) -> RenderedComponent {
+        let objects = objects.iter().map(|o| (*o).clone()).collect();
+        RenderedComponent {
+            kind: ComponentKind::IngressGateways,
+            name: name.to_owned(),
+            objects,
+        }
+    }
+
+    fn service(note: &str) -> Object {
+        let metadata = json!({"name": "a", "namespace": "n", "annotations": {"note": note}});
+        let body = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata});
+        Object::of(body).unwrap()
+    }
+
+    fn broken(components: &[RenderedComponent]) -> Vec<String> {
+        broken_invariants(components)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn an_identity_that_is_rendered_twice_names_both_components() {
+        let components = [
+            component("a", &[&service("1")]),
+            component("b", &[&service("2")]),
+        ];
+        assert_eq!(
+            broken(&components),
+            ["Service n/a is rendered twice, by IngressGateways a and by IngressGateways b"]
+        );
+    }
+
+    #[test]
+    fn an_object_that_no_cluster_stores_is_refused() {
+        let errors = broken(&[component("a", &[&service(&"x".repeat(LARGEST_OBJECT))])]);
+        assert_eq!(errors.len(), 1);
+        assert!(
+            errors[0].starts_with("Service n/a has 1572"),
+            "{}",
+            errors[0]
+        );
+    }
+}

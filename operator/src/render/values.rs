@@ -229,3 +229,99 @@ fn mistake(place: &[&str], problem: &str) -> RenderError {
         problem: problem.to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::sync::LazyLock;
+
+    static CHARTS: LazyLock<Charts> = LazyLock::new(|| Charts::embedded().unwrap());
+
+    fn of(kind: ComponentKind, minor: u16, user: &Value) -> Result<ChartValues, RenderError> {
+        chart_values(&CHARTS, kind, minor, user)
+    }
+
+    fn pilot(minor: u16, user: &Value) -> ChartValues {
+        of(ComponentKind::Pilot, minor, user).unwrap()
+    }
+
+    fn refusal(minor: u16, user: &Value) -> String {
+        of(ComponentKind::Pilot, minor, user)
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn the_users_values_lie_over_profiles_and_these_over_defaults() {
+        let sampling = |user: &Value| pilot(31, user).own["traceSampling"].clone();
+        assert_eq!(sampling(&json!({})), json!(1));
+        assert_eq!(sampling(&json!({"profile": "demo"})), json!(100));
+        let user = json!({"profile": "demo", "pilot": {"traceSampling": null}});
+        assert_eq!(sampling(&user), json!(null));
+    }
+
+    #[test]
+    fn istiods_own_settings_blend_the_section_with_everything() {
+        let user = json!({"cni": {"chained": false}, "pilot": {"cni": {"enabled": true}}});
+        let own = pilot(31, &user).own;
+        assert_eq!(own["cni"]["enabled"], true);
+        assert_eq!(own["cni"]["chained"], false);
+    }
+
+    #[test]
+    fn ztunnel_sees_its_section_and_global_at_the_top() {
+        let user = json!({
+            "global": {"network": "n", "logAsJson": true},
+            "meshConfig": {"trustDomain": "x"},
+            "revision": "r",
+            "ztunnel": {"logAsJson": false},
+        });
+        let found = of(ComponentKind::Ztunnel, 31, &user).unwrap();
+        assert_eq!(found.own["network"], "n");
+        assert_eq!(found.own["logAsJson"], false);
+        assert_eq!(found.own["revision"], "r");
+        assert_eq!(found.own["meshConfig"].get("trustDomain"), None);
+        assert_eq!(found.user.get("ztunnel"), None);
+    }
+
+    #[test]
+    fn unknown_names_are_refused_with_what_is_known() {
+        assert_eq!(
+            refusal(31, &json!({"profile": "nope"})),
+            "spec.values.profile: \"nope\" is unknown; \
+             expected one of ambient, demo, preview, remote, stable"
+        );
+        assert_eq!(
+            refusal(26, &json!({"compatibilityVersion": "1.20"})),
+            "spec.values.compatibilityVersion: \"1.20\" is unknown; \
+             expected one of 1.23, 1.24, 1.25"
+        );
+        let error = refusal(31, &json!({"global": {"platform": "moon"}}));
+        assert!(
+            error.starts_with("spec.values.global.platform: \"moon\" is unknown"),
+            "{error}"
+        );
+        assert!(
+            error.ends_with("gke, k3d, k3s, microk8s, minikube, openshift"),
+            "{error}"
+        );
+        assert!(refusal(31, &json!({"profile": 5})).contains("5 is unknown"));
+    }
+
+    #[test]
+    fn places_and_platforms_that_came_with_1_25_are_not_in_1_24() {
+        let user = json!({"global": {"profile": "nope"}, "platform": "nope"});
+        assert!(of(ComponentKind::Pilot, 24, &user).is_ok());
+        assert!(refusal(25, &user).starts_with("spec.values.global.profile: "));
+        assert!(refusal(24, &json!({"global": {"platform": "gke"}})).contains("unknown"));
+        assert!(of(ComponentKind::Pilot, 25, &json!({"platform": "gke"})).is_ok());
+    }
+
+    #[test]
+    fn the_prefix_of_defaults_is_refused() {
+        assert!(
+            refusal(31, &json!({"defaults": {"hub": "x"}})).starts_with("spec.values.defaults")
+        );
+    }
+}
