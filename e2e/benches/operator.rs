@@ -1,0 +1,341 @@
+//! What the operator costs, beside the budgets and beside upstream, on the local control plane.
+//!
+//! `cargo bench --package e2e --bench operator` prints one table. Run it on a machine that does nothing else.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a benchmark prints, and may stop anywhere"
+)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use e2e::{
+    binaries::Bundle,
+    control_plane::ControlPlane,
+    cr::Cr,
+    drift::{Damage, damage},
+    inventory::Inventory,
+    operator::{self, Operator},
+    wait::wait_until,
+    workspace::root,
+};
+use istio_operator::{api::IstioOperator, charts::Charts, merge::merge, render::render};
+use k8s_openapi::jiff::Timestamp;
+use tokio::time::sleep;
+
+/// Enough for anything here; what takes longer failed.
+const LIMIT: Duration = Duration::from_mins(1);
+
+/// Installations of which the median is taken.
+const INSTALLS: usize = 5;
+
+/// For how long an idle operator is watched.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// One line of the table.
+struct Row {
+    what: &'static str,
+    measured: String,
+    budget: &'static str,
+    upstream: String,
+}
+
+#[tokio::main]
+async fn main() {
+    let mut rows = rendering();
+    let plane = ControlPlane::start().await.unwrap();
+    let mut operator = Operator::start(&plane).await.unwrap();
+    rows.extend(installing(&plane, &mut operator).await);
+    rows.extend(repairing(&plane).await);
+    rows.extend(idling(&plane, &mut operator).await);
+    let size = fs::metadata(operator::binary().unwrap()).unwrap().len();
+    rows.push(row(
+        "binary, and so the image",
+        mebibytes(size),
+        "<= 15 MiB",
+        "91 MB",
+    ));
+    print(&rows);
+}
+
+/// The acceptance sample: in process, as a process, and by istioctl.
+fn rendering() -> Vec<Row> {
+    let sample = root().join("samples/acceptance.yaml");
+    let charts = Charts::embedded().unwrap();
+    let cr = e2e::yaml::documents("sample", &sample_text())
+        .unwrap()
+        .remove(0);
+    let cr: IstioOperator = serde_json::from_value(cr).unwrap();
+    let in_process = times(200, || {
+        let merged = merge(&cr, None, &charts).unwrap();
+        let rendered = render(&merged, &charts).unwrap();
+        assert!(!rendered.components.is_empty());
+    });
+    let binary = operator::binary().unwrap();
+    let ours = times(50, || run(&binary, &["render"], &sample));
+    let istioctl = Bundle::Istio.dir().unwrap().join("istioctl");
+    let theirs = times(7, || run(&istioctl, &["manifest", "generate"], &sample));
+    let upstream = format!("istioctl, now: {}", milliseconds(median(&theirs)));
+    vec![
+        row(
+            "render in process",
+            milliseconds(median(&in_process)),
+            "<= 5 ms",
+            "-",
+        ),
+        Row {
+            upstream,
+            ..row(
+                "render as a process",
+                milliseconds(median(&ours)),
+                "<= 25 ms",
+                "",
+            )
+        },
+    ]
+}
+
+/// Installations of the acceptance sample, one after the other.
+async fn installing(plane: &ControlPlane, operator: &mut Operator) -> Vec<Row> {
+    let (mut to_healthy, mut cpu) = (Vec::new(), Vec::new());
+    let (mut requests, mut writes) = (0, 0);
+    for round in 0..INSTALLS {
+        let since = Timestamp::now();
+        let before = operator.process().usage().unwrap().cpu;
+        let cr = Cr::apply(plane, &sample_text()).await.unwrap();
+        cr.wait_for("HEALTHY", LIMIT).await.unwrap();
+        to_healthy.push(healthy_after(plane, operator, since).await);
+        sleep(Duration::from_secs(2)).await;
+        cpu.push(
+            operator
+                .process()
+                .usage()
+                .unwrap()
+                .cpu
+                .saturating_sub(before),
+        );
+        let mut events = plane.audit().by(operator.user(), since).unwrap();
+        events.retain(|event| event.object_ref.resource != "leases");
+        requests = events.len();
+        writes = events.iter().filter(|event| event.is_write()).count();
+        if round + 1 < INSTALLS {
+            cr.delete(LIMIT).await.unwrap();
+        }
+    }
+    let usage = operator.process().usage().unwrap();
+    let resident = format!(
+        "{}, peak {}",
+        mebibytes(usage.resident),
+        mebibytes(usage.peak)
+    );
+    vec![
+        row(
+            "CR applied to HEALTHY",
+            milliseconds(median(&to_healthy)),
+            "<= 4 s",
+            "operator 1.23.6: 19.6 s",
+        ),
+        row(
+            "CPU of one install",
+            milliseconds(median(&cpu)),
+            "<= 0.3 s",
+            "operator 1.23.6: 4 s",
+        ),
+        row(
+            "requests of one install",
+            format!("{requests}, {writes} of them writes"),
+            "-",
+            "-",
+        ),
+        row(
+            "resident memory, one CR",
+            resident,
+            "<= 25 MiB",
+            "operator 1.23.6: 131 MB",
+        ),
+    ]
+}
+
+/// By the API server's own clock: from the CR's arrival to the status that says HEALTHY.
+async fn healthy_after(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> Duration {
+    wait_until("the audit log", LIMIT, || async {
+        let is_cr = |event: &&e2e::audit::Event| event.object_ref.resource == "istiooperators";
+        let events = plane
+            .audit()
+            .by("admin", since)
+            .map_err(|error| error.to_string())?;
+        let applied = events.iter().filter(is_cr).find(|event| event.is_write());
+        let events = plane
+            .audit()
+            .by(operator.user(), since)
+            .map_err(|error| error.to_string())?;
+        let says = |event: &&e2e::audit::Event| {
+            event
+                .request_object
+                .pointer("/status/status")
+                .is_some_and(|state| state == "HEALTHY")
+        };
+        let healthy = events.iter().filter(is_cr).find(says);
+        match (applied, healthy) {
+            (Some(applied), Some(healthy)) => {
+                let took = healthy.completed.duration_since(applied.received);
+                Duration::try_from(took).map_err(|error| error.to_string())
+            }
+            _ => Err("not all is recorded yet".to_string()),
+        }
+    })
+    .await
+    .unwrap()
+}
+
+/// Every object, edited and deleted in turn.
+async fn repairing(plane: &ControlPlane) -> Vec<Row> {
+    let client = plane.client().await.unwrap();
+    let inventory = Inventory::discover(client.clone()).await.unwrap();
+    let items = inventory.owned().await.unwrap();
+    let mut rows = Vec::new();
+    for (what, kind, upstream) in [
+        (
+            "deleted object back",
+            Damage::Delete,
+            "operator 1.23.6: 0.5 to 2.9 s",
+        ),
+        (
+            "edited object back",
+            Damage::Change,
+            "operator 1.23.6: never",
+        ),
+    ] {
+        let mut times = Vec::new();
+        for item in &items {
+            let repair = damage(&client, item, kind, LIMIT).await.unwrap();
+            times.extend(repair.map(|repair| repair.took));
+        }
+        times.sort();
+        let measured = format!(
+            "median {}, p99 {} of {}",
+            milliseconds(median(&times)),
+            milliseconds(times[(times.len() * 99).div_ceil(100) - 1]),
+            times.len()
+        );
+        rows.push(row(what, measured, "p99 <= 250 ms", upstream));
+    }
+    rows
+}
+
+/// Nothing happens for a minute.
+async fn idling(plane: &ControlPlane, operator: &mut Operator) -> Vec<Row> {
+    // What the repairs set off comes to rest before.
+    sleep(Duration::from_secs(10)).await;
+    let since = Timestamp::now();
+    let before = operator.process().usage().unwrap().cpu;
+    sleep(IDLE).await;
+    let cpu = operator
+        .process()
+        .usage()
+        .unwrap()
+        .cpu
+        .saturating_sub(before);
+    let events = plane.audit().by(operator.user(), since).unwrap();
+    let of = |resource: &str| {
+        events
+            .iter()
+            .filter(|event| event.object_ref.resource == resource)
+            .count()
+    };
+    let watches = events.iter().filter(|event| event.verb == "watch").count();
+    let others = events.len() - watches - of("leases");
+    let measured = format!("{others}, and {} for the lease", of("leases"));
+    let share = cpu.as_secs_f64() * 1000.0 / IDLE.as_secs_f64();
+    vec![
+        row(
+            "idle: requests besides watches in a minute",
+            measured,
+            "0",
+            "-",
+        ),
+        row("idle: CPU", format!("{share:.1} mCPU"), "<= 1 mCPU", "-"),
+    ]
+}
+
+fn row(what: &'static str, measured: String, budget: &'static str, upstream: &str) -> Row {
+    Row {
+        what,
+        measured,
+        budget,
+        upstream: upstream.to_string(),
+    }
+}
+
+fn sample_text() -> String {
+    fs::read_to_string(root().join("samples/acceptance.yaml")).unwrap()
+}
+
+fn run(program: &PathBuf, args: &[&str], file: &Path) {
+    let status = Command::new(program)
+        .args(args)
+        .arg("-f")
+        .arg(file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success(), "{} {args:?}: {status}", program.display());
+}
+
+/// How long each of `count` calls took, sorted.
+fn times(count: usize, mut call: impl FnMut()) -> Vec<Duration> {
+    let time = |_| {
+        let started = Instant::now();
+        call();
+        started.elapsed()
+    };
+    let mut times: Vec<_> = (0..count).map(time).collect();
+    times.sort();
+    times
+}
+
+fn median(times: &[Duration]) -> Duration {
+    let mut times = times.to_vec();
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn milliseconds(time: Duration) -> String {
+    let milliseconds = time.as_secs_f64() * 1000.0;
+    if milliseconds < 10.0 {
+        format!("{milliseconds:.1} ms")
+    } else {
+        format!("{milliseconds:.0} ms")
+    }
+}
+
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "a size is shown with one digit after the point"
+)]
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+fn print(rows: &[Row]) {
+    let width = |text: fn(&Row) -> &str| rows.iter().map(|row| text(row).len()).max().unwrap_or(0);
+    let (what, measured, budget) = (
+        width(|row| row.what),
+        width(|row| &row.measured),
+        width(|row| row.budget),
+    );
+    println!();
+    for row in rows {
+        println!(
+            "{:what$}  {:measured$}  budget {:budget$}  upstream {}",
+            row.what, row.measured, row.budget, row.upstream
+        );
+    }
+}
