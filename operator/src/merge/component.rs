@@ -112,10 +112,8 @@ impl Installation<'_> {
         if gateway_root(kind).is_some() {
             let name = written.get("name").cloned().unwrap_or_else(|| "".into());
             set(&["name"], name);
-            set(
-                &["labels"],
-                written.get("label").cloned().unwrap_or_else(|| json!({})),
-            );
+            let labels = written.get("label").filter(|labels| !labels.is_null());
+            set(&["labels"], labels.cloned().unwrap_or_else(|| json!({})));
             if let Some(Value::Array(ports)) = k8s.get("service").and_then(|s| s.get("ports"))
                 && !ports.is_empty()
             {
