@@ -250,6 +250,13 @@ fn removed(checked: &Checked, findings: &mut Findings) {
             });
         }
     }
+    let lightstep = ["global", "tracer", "lightstep"];
+    let tracer = ["values", "global", "proxy", "tracer"];
+    if text_at(checked.spec, &tracer) == Some("lightstep") && !set(&lightstep) {
+        let problem = "is required by the lightstep tracer: address and accessToken".to_owned();
+        let path = path(&lightstep);
+        findings.mistakes.push(Mistake { path, problem });
+    }
     for (keys, instead) in MOVED {
         if set(keys) {
             let problem = format!("is deprecated; use {instead}");
