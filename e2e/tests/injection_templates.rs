@@ -9,6 +9,7 @@
     reason = "a test that cannot go on may stop anywhere, and says how far it came"
 )]
 
+mod dice;
 mod injection;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
     path::Path,
 };
 
+use dice::Dice;
 use injection::{
     Injector,
     compare::{as_stored, differences},
@@ -24,7 +26,7 @@ use injection::{
     files,
     gateways::{created, gateways_install},
     ours,
-    pods::{Dice, installs, pod},
+    pods::{installs, pod},
     stem, upstream,
 };
 use istio_operator::charts::{Charts, yaml};

@@ -2,26 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-/// Pseudo-random choices: the same seed gives the same choices on every machine.
-pub struct Dice(u64);
+use crate::dice::Dice;
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// A number below `sides`.
-    fn roll(&mut self, sides: usize) -> usize {
-        // The constants of Knuth's MMIX; the high bits are the random ones.
-        let next = self.0.wrapping_mul(6_364_136_223_846_793_005);
-        self.0 = next.wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % sides
-    }
-
-    fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
-        choices[self.roll(choices.len())]
-    }
-
     /// Some of the entries, each with one of its values: about one in `rarity` is chosen.
     fn some(&mut self, table: &[(&str, &[&str])], rarity: usize) -> Map<String, Value> {
         let mut chosen = Map::new();

@@ -35,6 +35,11 @@ impl Normal {
             .iter()
             .flat_map(|c| &c.objects)
             .map(|o| &o.body);
+        Self::of_objects(bodies)
+    }
+
+    /// Normalizes objects as they would be applied.
+    pub fn of_objects<'a>(bodies: impl Iterator<Item = &'a Value>) -> Self {
         let is_crd = |body: &&Value| body["kind"] == "CustomResourceDefinition";
         let (crds, objects): (Vec<&Value>, Vec<&Value>) = bodies.partition(is_crd);
         let mut crds: Vec<Value> = crds.iter().map(|c| c["metadata"]["name"].clone()).collect();
@@ -64,18 +69,20 @@ fn identity(object: &Value) -> String {
 }
 
 fn parse_config_map(mut object: Value) -> Value {
-    let injector = object["data"].get("config").is_some();
     let Some(Value::Object(data)) = object.get_mut("data") else {
         return object;
     };
     for (key, value) in data {
-        let json = matches!(key.as_str(), "original-values" | "merged-values")
-            || injector && key == "values";
-        let yaml = matches!(key.as_str(), "mesh" | "meshNetworks") || injector && key == "config";
-        if let Some(text) = value.as_str().filter(|_| json) {
-            *value = serde_json::from_str(text).unwrap();
-        } else if let Some(text) = value.as_str().filter(|_| yaml) {
-            *value = yaml::parse(text).unwrap();
+        let json = matches!(key.as_str(), "original-values" | "merged-values" | "values");
+        let yaml = matches!(key.as_str(), "mesh" | "meshNetworks" | "config");
+        // An overlay may have put anything there; what is no YAML is compared as it is.
+        let parsed: Option<Value> = match value.as_str() {
+            Some(text) if json => serde_json::from_str(text).ok(),
+            Some(text) if yaml => yaml::parse(text).ok(),
+            _ => None,
+        };
+        if let Some(parsed) = parsed {
+            *value = parsed;
         }
     }
     object

@@ -1,0 +1,129 @@
+//! Random overlays of what a CR renders.
+
+use istio_operator::render::Rendered;
+use serde_json::{Value, json};
+
+use super::{cr::set, samples, schema::Sampler};
+
+/// Adds an overlay or two to components of the CR; `rendered` is what it renders without them.
+pub fn add(sampler: &mut Sampler, cr: &mut Value, rendered: &Rendered) {
+    for component in &rendered.components {
+        if component.objects.is_empty() || sampler.dice.roll(2) == 0 {
+            continue;
+        }
+        let key = component.kind.spec_key();
+        let spec = &cr["spec"]["components"][key];
+        let place = match spec {
+            Value::Object(_) | Value::Null => vec![key.to_owned()],
+            Value::Array(list) => {
+                let index = list
+                    .iter()
+                    .position(|g| g["name"] == component.name.as_str());
+                let Some(index) = index else { continue };
+                vec![key.to_owned(), index.to_string()]
+            }
+            _ => continue,
+        };
+        // A component that only the profile names would replace the profile's list of gateways.
+        if spec.is_null() && key.ends_with("Gateways") {
+            continue;
+        }
+        let overlays: Vec<Value> = (0..=sampler.dice.roll(2))
+            .map(|_| {
+                let object = &component.objects[sampler.dice.roll(component.objects.len())];
+                overlay(sampler, &object.body)
+            })
+            .collect();
+        let mut component = &mut cr["spec"]["components"];
+        for key in place {
+            component = match component {
+                Value::Array(list) => &mut list[key.parse::<usize>().unwrap()],
+                other => &mut other[key.as_str()],
+            };
+        }
+        set(component, &["k8s", "overlays"], overlays.into());
+    }
+}
+
+fn overlay(sampler: &mut Sampler, object: &Value) -> Value {
+    let patches: Vec<Value> = (0..=sampler.dice.roll(3))
+        .map(|_| patch(sampler, object))
+        .collect();
+    json!({
+        "apiVersion": object["apiVersion"],
+        "kind": object["kind"],
+        "name": object["metadata"]["name"],
+        "patches": patches,
+    })
+}
+
+/// A walk into the object, with a new value or none at its end.
+fn patch(sampler: &mut Sampler, object: &Value) -> Value {
+    let roots = ["metadata", "spec", "data", "rules", "webhooks", "subjects"];
+    let present: Vec<&str> = roots
+        .into_iter()
+        .filter(|root| object.get(root).is_some())
+        .collect();
+    let mut path = present[sampler.dice.roll(present.len())].to_owned();
+    let mut node = &object[path.as_str()];
+    loop {
+        let stop = sampler.dice.roll(6) == 0;
+        match node {
+            Value::Object(map) if !map.is_empty() && !stop => {
+                let (key, below) = map.iter().nth(sampler.dice.roll(map.len())).unwrap();
+                path = format!("{path}.{}", key.replace('.', "\\."));
+                node = below;
+            }
+            Value::Array(list) if !list.is_empty() && !stop => {
+                let index = sampler.dice.roll(list.len());
+                path = format!("{path}.{}", selector(sampler, &list[index], index));
+                node = &list[index];
+            }
+            Value::Object(_) if sampler.dice.roll(2) == 0 => {
+                path += ".added";
+                break;
+            }
+            Value::Array(_) if sampler.dice.roll(2) == 0 => {
+                path += ".[-1]";
+                break;
+            }
+            _ => break,
+        }
+    }
+    // Without these an object is none any more, and a list has no -1 to delete.
+    match sampler.dice.roll(4) {
+        _ if path == "metadata" => json!({"path": "metadata.labels.added", "value": "1"}),
+        _ if path == "metadata.name" => json!({"path": path, "value": renamed(object)}),
+        0 if !path.ends_with(".[-1]") => json!({ "path": path }),
+        _ => json!({ "path": path, "value": new_value(sampler, node) }),
+    }
+}
+
+/// A name that no other object gets.
+fn renamed(object: &Value) -> String {
+    format!(
+        "{}-renamed",
+        object["metadata"]["name"].as_str().unwrap_or_default()
+    )
+}
+
+fn selector(sampler: &mut Sampler, element: &Value, index: usize) -> String {
+    let plain = |text: &&str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let named = element.get("name").and_then(Value::as_str).filter(plain);
+    match named {
+        Some(name) if sampler.dice.roll(3) > 0 => format!("[name:{name}]"),
+        _ => format!("[{index}]"),
+    }
+}
+
+/// Mostly something like what is there.
+fn new_value(sampler: &mut Sampler, old: &Value) -> Value {
+    match (old, sampler.dice.roll(4)) {
+        (_, 0) => json!({"key": "value", "list": [1, "two"]}),
+        (Value::Number(_), _) => sampler.dice.roll(100).into(),
+        (Value::Bool(flag), _) => (!flag).into(),
+        (Value::Array(list), _) => list.iter().take(1).cloned().collect(),
+        (Value::Object(_), _) => json!({"only": "this"}),
+        _ => samples::text(&mut sampler.dice),
+    }
+}

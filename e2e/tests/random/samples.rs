@@ -1,0 +1,95 @@
+//! Values for fields whose type alone does not say what makes sense.
+
+use std::sync::LazyLock;
+
+use istio_operator::charts::yaml;
+use serde_json::{Map, Value, json};
+
+use crate::dice::Dice;
+
+/// Choices by the last keys of a place.
+static SAMPLES: LazyLock<Map<String, Value>> =
+    LazyLock::new(|| yaml::parse(include_str!("samples.yaml")).unwrap());
+
+/// What the samples say about a place.
+pub enum Sample {
+    /// Nothing; its schema does.
+    Unknown,
+    /// Never set it: it means something elsewhere, or nothing to upstream.
+    Never,
+    /// This value.
+    Value(Value),
+}
+
+/// A sample for the field at `place`, by the entry with the most keys.
+pub fn at(place: &[String], dice: &mut Dice) -> Sample {
+    for start in 0..place.len() {
+        if let Some(Value::Array(choices)) = SAMPLES.get(&place[start..].join(".")) {
+            let chosen = (!choices.is_empty()).then(|| choices[dice.roll(choices.len())].clone());
+            return chosen.map_or(Sample::Never, Sample::Value);
+        }
+    }
+    Sample::Unknown
+}
+
+/// A value of a format that the schema names; none for one that it never leaves open.
+pub fn format(format: &str, dice: &mut Dice) -> Option<Value> {
+    let choices: &[&str] = match format {
+        "address" | "optional-address" => &["collector.obs:9411", "192.0.2.5:80"],
+        "cidr-list" => &["*", "10.0.0.0/8", "10.0.0.0/8,2001:db8::/32", ""],
+        "connect-timeout" => &["5s", "250ms"],
+        "drain-time" => &["30s", "1m30s"],
+        "duration" => &["10s", "0s", "1h2m", "500ms"],
+        "gateway-name" => &["gw-a", "gw.b"],
+        "hub" => &[
+            "docker.io/istio",
+            "mirror.example:5000/istio",
+            "quay.example/a/b",
+        ],
+        "port" => return Some(json!([1, 8080, 15001, 65535][dice.roll(4)])),
+        "port-list" => &["*", "8080,9090", "22", ""],
+        "quantity" => &["10m", "1", "0.5", "64Mi", "2Gi", "1500m", "1e3"],
+        "revision" => &["canary", "v1-31", "default", "stable-2"],
+        "tag" => &["1.31.0", "1.30.2-distroless", "latest"],
+        "trust-domain" => &["cluster.local", "corp.example"],
+        _ => return None,
+    };
+    Some(dice.pick(choices).into())
+}
+
+/// Something short that stays what it is, wherever a template writes it.
+pub fn text(dice: &mut Dice) -> Value {
+    dice.pick(&["alpha", "b-2", "team.example/x", "", "Some words here"])
+        .into()
+}
+
+/// A text or a number, for fields that take both.
+pub fn word(dice: &mut Dice) -> Value {
+    let choices = [
+        json!("v1"),
+        json!("1.31.1-custom"),
+        json!(7),
+        json!("latest"),
+    ];
+    choices[dice.roll(choices.len())].clone()
+}
+
+/// A key of a free map.
+pub fn key(place: &[String], dice: &mut Dice) -> &'static str {
+    match place.last().map(String::as_str) {
+        Some("limits" | "requests") => dice.pick(&["cpu", "memory", "ephemeral-storage"]),
+        _ => dice.pick(&["app", "example.com/key", "team", "B_2"]),
+    }
+}
+
+/// A number that the field can hold.
+pub fn number(place: &[String], dice: &mut Dice) -> i64 {
+    let name = place.last().map(String::as_str).unwrap_or_default();
+    if name.ends_with("Port") || name == "port" {
+        return [1, 8080, 15020, 30080][dice.roll(4)];
+    }
+    if name.starts_with("runAs") || name == "fsGroup" {
+        return [0, 1337, 5000][dice.roll(3)];
+    }
+    [0, 1, 2, 3, 5, 60][dice.roll(6)]
+}

@@ -1,0 +1,221 @@
+//! CRs that nobody wrote down render as by upstream.
+//!
+//! Fields are drawn from the schema that CRs are checked with, so what the schema gains is tried
+//! without anybody thinking of it. The real istioctl is asked about every one. That costs 0.35 s of
+//! CPU with what we render of it in every minor, a minute and a half for all on two cores, so
+//! `RANDOM_CRS` sets how many are tried. The seed is printed, and `RANDOM_CRS_SEED` sets another
+//! one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on may stop anywhere, and says how far it came"
+)]
+
+#[path = "../../operator/tests/goldens/compare.rs"]
+mod compare;
+mod dice;
+#[expect(dead_code, reason = "goldens have a form of their own")]
+#[path = "../../operator/tests/goldens/normal.rs"]
+mod normal;
+mod random;
+
+use std::{
+    env, fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    process::{self, Command},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use compare::differences;
+use dice::Dice;
+use e2e::{binaries::Bundle, yaml::documents};
+use istio_operator::{
+    api::IstioOperator,
+    charts::Charts,
+    merge::merge,
+    render::{Rendered, render},
+};
+use normal::Normal;
+use random::{cr, overlays, schema::Sampler};
+use serde_json::Value;
+
+/// The minor of the istioctl that the local control plane pins.
+const MINOR: u16 = 31;
+/// Fixed, so that a failure is one that everybody sees; another seed is a fine experiment.
+const SEED: usize = 131;
+const COUNT: usize = 500;
+
+/// How a CR came out.
+enum Verdict {
+    Equal,
+    /// Refused by both, so nothing to compare.
+    Refused,
+    /// Not what upstream says, and in what.
+    Different(String),
+}
+
+#[test]
+fn crs_that_nobody_wrote_down_render_as_by_upstream() {
+    let number = |name: &str, otherwise| {
+        env::var(name).map_or(otherwise, |text| text.parse::<usize>().expect(name))
+    };
+    let (seed, count) = (number("RANDOM_CRS_SEED", SEED), number("RANDOM_CRS", COUNT));
+    println!("RANDOM_CRS_SEED={seed} RANDOM_CRS={count}");
+    let comparison = Comparison::new();
+    let (next, equal) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let worker = || {
+        let mut wrong = Vec::new();
+        // The last few that both refuse are not made up for without end.
+        while equal.load(Ordering::Relaxed) + wrong.len() < count {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            assert!(index < 2 * count, "most CRs are refused");
+            let cr = comparison.cr(seed, index);
+            comparison.other_minors(&cr);
+            match comparison.judge(&cr, index) {
+                Verdict::Equal => _ = equal.fetch_add(1, Ordering::Relaxed),
+                Verdict::Refused => {}
+                Verdict::Different(why) => wrong.push(format!("CR {index}: {cr}\n{why}")),
+            }
+        }
+        wrong
+    };
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let wrong: Vec<String> = thread::scope(|scope| {
+        let running: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+        running
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap())
+            .collect()
+    });
+    println!("equal: {}, different: {}", equal.into_inner(), wrong.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+struct Comparison {
+    charts: Charts,
+    istioctl: PathBuf,
+    dir: PathBuf,
+}
+
+impl Comparison {
+    fn new() -> Self {
+        let dir = env::temp_dir().join(format!("random-crs-{}", process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        Self {
+            charts: Charts::embedded().unwrap(),
+            istioctl: Bundle::Istio.dir().unwrap().join("istioctl"),
+            dir,
+        }
+    }
+
+    /// The CR of this number: the same for one seed, in whatever order they are asked for.
+    fn cr(&self, seed: usize, index: usize) -> Value {
+        // Multiplying by the golden ratio spreads neighbors over all numbers.
+        let spread = (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let dice = Dice::new(u64::try_from(seed ^ spread).unwrap());
+        let mut sampler = Sampler::new(dice, &self.charts, MINOR);
+        let mut cr = cr::cr(&mut sampler);
+        if sampler.dice.roll(3) == 0
+            && let Ok(rendered) = self.ours(&cr, MINOR)
+        {
+            overlays::add(&mut sampler, &mut cr, &rendered);
+        }
+        cr
+    }
+
+    fn ours(&self, cr: &Value, minor: u16) -> Result<Rendered, String> {
+        let cr: IstioOperator = serde_json::from_value(cr.clone()).unwrap();
+        let merged =
+            merge(&cr, Some(&format!("1.{minor}")), &self.charts).map_err(|all| lines(&all))?;
+        render(&merged, &self.charts).map_err(|all| lines(&all))
+    }
+
+    /// The objects that istioctl prints for a CR, or why it prints none.
+    fn upstream(&self, cr: &Value, index: usize) -> Result<Vec<Value>, String> {
+        let file = self.dir.join(format!("{index}.yaml"));
+        fs::write(&file, cr.to_string()).unwrap();
+        let mut command = Command::new(&self.istioctl);
+        command
+            .args(["manifest", "generate", "--filename"])
+            .arg(&file);
+        // Whatever cluster the developer works with has no part in this.
+        let output = command.env("KUBECONFIG", "/nonexistent").output().unwrap();
+        fs::remove_file(file).unwrap();
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        let mut objects = documents("istioctl", &String::from_utf8_lossy(&output.stdout)).unwrap();
+        objects.iter_mut().for_each(as_released);
+        Ok(objects)
+    }
+
+    fn judge(&self, cr: &Value, index: usize) -> Verdict {
+        let (theirs, ours) = match (self.upstream(cr, index), self.ours(cr, MINOR)) {
+            (Ok(theirs), Ok(ours)) => (theirs, ours),
+            (Err(_), Err(_)) => return Verdict::Refused,
+            // Some overlays are more than it can take, and say nothing about us.
+            (Err(why), _) if why.starts_with("panic:") => return Verdict::Refused,
+            (Ok(_), Err(why)) => return Verdict::Different(format!("refused: {why}")),
+            (Err(why), Ok(_)) => {
+                return Verdict::Different(format!("accepted, but upstream says: {why}"));
+            }
+        };
+        let templates = cr.pointer("/spec/values/sidecarInjectorWebhook/templates");
+        let templates = templates.and_then(Value::as_object).into_iter().flatten();
+        let found = differences(
+            &Normal::of_objects(theirs.iter()),
+            &Normal::of_rendered(&ours),
+            &templates.map(|(name, _)| name.clone()).collect(),
+        );
+        match found.as_slice() {
+            [] => Verdict::Equal,
+            found => Verdict::Different(lines(&found[..found.len().min(20)])),
+        }
+    }
+
+    /// Nothing to compare with here, but no CR may take the operator down.
+    fn other_minors(&self, cr: &Value) {
+        for release in self.charts.catalogue().releases() {
+            let minor = release.version.minor;
+            if minor != MINOR {
+                let done = catch_unwind(AssertUnwindSafe(|| _ = self.ours(cr, minor)));
+                assert!(done.is_ok(), "1.{minor} panics with {cr}");
+            }
+        }
+    }
+}
+
+impl Drop for Comparison {
+    fn drop(&mut self) {
+        // What cannot be removed lies in the system's own directory for such files.
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn lines<T: ToString>(all: &[T]) -> String {
+    let lines: Vec<String> = all.iter().map(ToString::to_string).collect();
+    lines.join("\n")
+}
+
+/// Releases of Istio write their version into the charts, which in the source tree say 1.0.0.
+fn as_released(value: &mut Value) {
+    let Value::Object(map) = value else {
+        if let Value::Array(list) = value {
+            list.iter_mut().for_each(as_released);
+        }
+        return;
+    };
+    for (key, value) in map {
+        match value {
+            Value::String(text)
+                if matches!(key.as_str(), "app.kubernetes.io/version" | "helm.sh/chart") =>
+            {
+                *text = text.replace("1.0.0", "1.31.1");
+            }
+            other => as_released(other),
+        }
+    }
+}
