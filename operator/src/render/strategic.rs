@@ -113,10 +113,12 @@ fn merge_lists<'p>(
     }
     place.pop();
     let position = |list: &[Value], entry: &Value| list.iter().position(|other| same(other, entry));
-    let (mut patched, untouched): (Vec<Value>, Vec<Value>) = merged
+    let (mut patched, mut untouched): (Vec<Value>, Vec<Value>) = merged
         .into_iter()
         .partition(|entry| position(patch, entry).is_some());
     patched.sort_by_key(|entry| position(patch, entry));
+    // Two entries of one name come to stand together.
+    untouched.sort_by_key(|entry| position(object, entry));
     Ok(interleave(untouched, patched, |entry| {
         position(object, entry)
     }))
@@ -212,6 +214,13 @@ mod tests {
         assert_eq!(order(&["C", "A"]), "BCA");
         assert_eq!(order(&["B", "N"]), "ABNC");
         assert_eq!(order(&["N", "B"]), "NABC");
+    }
+
+    #[test]
+    fn untouched_entries_of_one_name_come_together() {
+        let object = json!({"env": [{"name": "A"}, {"name": "B"}, {"name": "A"}]});
+        let merged = container(&object, &json!({"env": [{"name": "N"}]}));
+        assert_eq!(names(&merged["env"]), ["N", "A", "A", "B"]);
     }
 
     #[test]
