@@ -172,10 +172,7 @@ impl Charts {
         for file in self.parsed.keys() {
             self.gated(file)?;
         }
-        for name in self.by_name.keys() {
-            self.templates(name)?;
-        }
-        Ok(())
+        self.by_name.keys().try_for_each(|name| self.compile(name))
     }
 
     /// The Istio minors that the charts know.
@@ -261,6 +258,11 @@ impl Charts {
     /// Executes the templates of a chart over a root context.
     pub fn execute(&self, chart: &str, context: Value) -> Result<Vec<Output>, ChartError> {
         self.templates(chart)?.execute(context)
+    }
+
+    /// Compiles the templates of a chart, which the first execution would do otherwise.
+    pub fn compile(&self, chart: &str) -> Result<(), ChartError> {
+        self.templates(chart).map(drop)
     }
 
     fn chart(&self, name: &str) -> Result<&Chart, ChartError> {

@@ -9,7 +9,7 @@ use istio_operator::api::{IstioOperator, Mistake};
 use istio_operator::charts::Charts;
 use istio_operator::merge::{end_of_life, merge};
 use istio_operator::plan::in_apply_order;
-use istio_operator::render::{Object, render as execute};
+use istio_operator::render::{Object, compile_ahead, render as execute};
 use k8s_openapi::jiff;
 use serde_json::{Value, json};
 
@@ -53,6 +53,7 @@ pub(super) fn render(args: &Args, charts: &Charts) -> Result<(), Failure> {
         merge(&cr, args.istio_version.as_deref(), charts).map_err(|mistakes| all(&mistakes))?;
     let ended = end_of_life(merged.version, &today(), charts.catalogue());
     merged.warnings.iter().chain(&ended).for_each(warn);
+    compile_ahead(&merged, charts);
     let rendered = execute(&merged, charts).map_err(|mistakes| all(&mistakes))?;
     rendered.warnings.iter().for_each(warn);
     print(&args.output.of(&in_apply_order(&rendered)))

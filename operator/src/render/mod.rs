@@ -11,11 +11,10 @@ mod settings;
 mod strategic;
 mod values;
 
-use std::collections::BTreeMap;
-use std::panic::resume_unwind;
-use std::thread::{self, ScopedJoinHandle};
+use std::collections::{BTreeMap, BTreeSet};
+use std::thread;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub use object::{Object, ObjectKey};
 pub use operator::operator;
@@ -77,11 +76,11 @@ pub enum RenderError {
         second: String,
     },
     /// An object that the API server could not store.
-    #[error("{key} has {bytes} bytes, and a cluster stores at most {LARGEST_OBJECT}")]
+    #[error("{key} has about {bytes} bytes, and a cluster stores at most {LARGEST_OBJECT}")]
     TooLarge {
         /// The object.
         key: ObjectKey,
-        /// Its size as JSON.
+        /// About its size as JSON.
         bytes: usize,
     },
 }
@@ -90,21 +89,12 @@ pub enum RenderError {
 const LARGEST_OBJECT: usize = 1536 * 1024;
 
 /// Renders every component of a CR. All errors are collected.
-///
-/// Components are independent, and each has a thread of its own: the CRDs of base cost as much as
-/// everything else together, in compiling, executing and reading.
 pub fn render(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderError>> {
     let mut errors = Vec::new();
     let mut components = Vec::new();
     let mut warnings = Vec::new();
-    let results: Vec<_> = thread::scope(|scope| {
-        let start = |component| scope.spawn(move || render_component(merged, component, charts));
-        let running: Vec<_> = merged.components.iter().map(start).collect();
-        running.into_iter().map(ScopedJoinHandle::join).collect()
-    });
-    for result in results {
-        // A panic goes on in the caller's thread, which knows whose CR this is.
-        match result.unwrap_or_else(|panic| resume_unwind(panic)) {
+    for component in &merged.components {
+        match render_component(merged, component, charts) {
             Ok((rendered, told)) => {
                 components.push(rendered);
                 warnings.extend(told);
@@ -121,6 +111,21 @@ pub fn render(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderEr
     } else {
         Err(errors)
     }
+}
+
+/// Compiles the charts that rendering `merged` needs, each in a thread of its own.
+///
+/// For a process that renders once and ends: compiling is most of its time. One that lives on would pay with the memory
+/// that an allocator keeps for every thread.
+pub fn compile_ahead(merged: &Merged, charts: &Charts) {
+    let kinds = merged.components.iter().map(|component| component.kind);
+    let needed: BTreeSet<_> = kinds.map(values::chart_of).collect();
+    thread::scope(|scope| {
+        for chart in needed {
+            // A chart that does not compile says so again when it is rendered.
+            scope.spawn(|| charts.compile(chart));
+        }
+    });
 }
 
 fn render_component(
@@ -175,7 +180,7 @@ fn broken_invariants(components: &[RenderedComponent]) -> Vec<RenderError> {
                 let (key, second) = (Box::new(object.key.clone()), owner.clone());
                 errors.push(RenderError::Duplicate { key, first, second });
             }
-            let bytes = size(object);
+            let bytes = size(&object.body);
             if bytes > LARGEST_OBJECT {
                 errors.push(RenderError::TooLarge {
                     key: object.key.clone(),
@@ -187,22 +192,17 @@ fn broken_invariants(components: &[RenderedComponent]) -> Vec<RenderError> {
     errors
 }
 
-/// The size of an object as JSON, in bytes, counted without building the text.
-fn size(object: &Object) -> usize {
-    struct Counter(usize);
-    impl std::io::Write for Counter {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len();
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
+/// The size of a value as JSON in bytes, but for escapes and numbers.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 4,
+        Value::String(text) => text.len() + 2,
+        Value::Array(list) => 1 + list.iter().map(|value| 1 + size(value)).sum::<usize>(),
+        Value::Object(map) => {
+            let entries = map.iter().map(|(key, value)| key.len() + 4 + size(value));
+            1 + entries.sum::<usize>()
         }
     }
-    let mut counter = Counter(0);
-    // Counting cannot fail, and neither can writing a JSON value.
-    let _ = serde_json::to_writer(&mut counter, &object.body);
-    counter.0
 }
 
 #[cfg(test)]
