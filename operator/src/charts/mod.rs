@@ -16,7 +16,7 @@ pub mod yaml;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use include_dir::{Dir, DirEntry, include_dir};
 use serde::Deserialize;
@@ -76,6 +76,13 @@ pub struct Charts {
     by_name: BTreeMap<String, Chart>,
     schema_files: OnceLock<Result<[Value; 3], ChartError>>,
     schemas: BTreeMap<u16, OnceLock<Result<ChartSchema, ChartError>>>,
+    kept: Mutex<BTreeMap<String, Kept>>,
+}
+
+/// What a template gave last time.
+struct Kept {
+    text: String,
+    json: Vec<u8>,
 }
 
 /// One chart.
@@ -161,6 +168,7 @@ impl Charts {
             by_name,
             schema_files: OnceLock::new(),
             schemas,
+            kept: Mutex::default(),
         })
     }
 
@@ -258,6 +266,32 @@ impl Charts {
     /// Executes the templates of a chart over a root context.
     pub fn execute(&self, chart: &str, context: Value) -> Result<Vec<Output>, ChartError> {
         self.templates(chart)?.execute(context)
+    }
+
+    /// What `read` makes of a template's output. The last output of every template and what was read from it are kept,
+    /// the latter as JSON: reading the CRDs from that takes a quarter of the time, and holding them as values would take
+    /// twenty times the memory.
+    pub fn recall<E>(
+        &self,
+        output: Output,
+        read: impl FnOnce(&Output) -> Result<Vec<Value>, E>,
+    ) -> Result<Vec<Value>, E> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = kept
+            .get(&output.file)
+            .filter(|kept| kept.text == output.text);
+        let known = known.and_then(|kept| serde_json::from_slice(&kept.json).ok());
+        drop(kept);
+        if let Some(values) = known {
+            return Ok(values);
+        }
+        let values = read(&output)?;
+        if let Ok(json) = serde_json::to_vec(&values) {
+            let text = output.text;
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.insert(output.file, Kept { text, json });
+        }
+        Ok(values)
     }
 
     /// Compiles the templates of a chart, which the first execution would do otherwise.

@@ -3,28 +3,42 @@
 use serde_json::Value;
 
 use super::{Object, RenderError};
-use crate::charts::{Output, yaml};
+use crate::charts::{Charts, Output, yaml};
 
-/// Reads the documents of a template's output. They are parted by lines that begin with `---`; a
-/// document without a kind is dropped, because a template that decides to render nothing leaves
-/// one.
-pub(super) fn objects(output: &Output) -> Result<Vec<Object>, RenderError> {
-    let mut objects = Vec::new();
+/// Reads the documents of a template's output.
+pub(super) fn objects(output: Output, charts: &Charts) -> Result<Vec<Object>, RenderError> {
+    let file = output.file.clone();
+    let bodies = charts.recall(output, bodies)?;
+    let object = |body| {
+        Object::of(body).map_err(|message| RenderError::Output {
+            file: file.clone(),
+            message,
+        })
+    };
+    bodies.into_iter().map(object).collect()
+}
+
+/// The documents of an output as they are written. They are parted by lines that begin with `---`; a
+/// document without a kind is dropped, because a template that decides to render nothing leaves one.
+fn bodies(output: &Output) -> Result<Vec<Value>, RenderError> {
+    let mut bodies = Vec::new();
     for (first_line, text) in documents(&output.text) {
         if text.trim().is_empty() {
             continue;
         }
-        let failed = |line: usize, message: String| RenderError::Output {
-            file: output.file.clone(),
-            line: first_line + line,
-            message,
-        };
-        let body = yaml::read(text).map_err(|e| failed(e.line.unwrap_or(1) - 1, e.message))?;
+        let body = yaml::read(text).map_err(|error| {
+            let line = first_line + error.line.unwrap_or(1) - 1;
+            RenderError::Yaml {
+                file: output.file.clone(),
+                line,
+                message: error.message,
+            }
+        })?;
         if body.get("kind").is_some_and(Value::is_string) {
-            objects.push(Object::of(body).map_err(|message| failed(0, message))?);
+            bodies.push(body);
         }
     }
-    Ok(objects)
+    Ok(bodies)
 }
 
 /// The documents of a text, each with the number of its first line, counted from 1.
@@ -48,10 +62,11 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Vec<Object>, RenderError> {
-        objects(&Output {
+        let output = Output {
             file: "c/templates/t.yaml.hbs".to_owned(),
             text: text.to_owned(),
-        })
+        };
+        objects(output, &Charts::embedded().unwrap())
     }
 
     #[test]

@@ -55,13 +55,21 @@ pub enum RenderError {
     /// A setting that no chart can be rendered with.
     #[error("{0}")]
     Setting(Mistake),
-    /// A template gave something that is not an object in YAML.
+    /// A template gave something that is not YAML.
     #[error("{file}:{line}: {message}")]
-    Output {
+    Yaml {
         /// The template.
         file: String,
         /// The line of its output, counted from 1.
         line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A template gave something that is not an object.
+    #[error("{file}: {message}")]
+    Output {
+        /// The template.
+        file: String,
         /// What is wrong with it.
         message: String,
     },
@@ -154,7 +162,7 @@ fn render_component(
     });
     let mut objects = Vec::new();
     for output in charts.execute(chart, context)? {
-        objects.extend(document::objects(&output)?);
+        objects.extend(document::objects(output, charts)?);
     }
     let mut warnings = Vec::new();
     settings::apply(merged, component, &mut objects, &mut warnings)?;
@@ -192,17 +200,24 @@ fn broken_invariants(components: &[RenderedComponent]) -> Vec<RenderError> {
     errors
 }
 
-/// The size of a value as JSON in bytes, but for escapes and numbers.
+/// The size of a value as JSON in bytes, but for escapes in strings.
 fn size(value: &Value) -> usize {
     match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 4,
+        Value::Null | Value::Bool(true) => 4,
+        Value::Bool(false) => 5,
+        Value::Number(number) => number.to_string().len(),
         Value::String(text) => text.len() + 2,
-        Value::Array(list) => 1 + list.iter().map(|value| 1 + size(value)).sum::<usize>(),
+        Value::Array(list) => commas(list.len()) + list.iter().map(size).sum::<usize>(),
         Value::Object(map) => {
-            let entries = map.iter().map(|(key, value)| key.len() + 4 + size(value));
-            1 + entries.sum::<usize>()
+            let entries = map.iter().map(|(key, value)| key.len() + 3 + size(value));
+            commas(map.len()) + entries.sum::<usize>()
         }
     }
+}
+
+/// The size of what holds and parts `count` elements.
+fn commas(count: usize) -> usize {
+    2 + count.saturating_sub(1)
 }
 
 #[cfg(test)]

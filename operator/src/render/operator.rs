@@ -16,7 +16,7 @@ pub fn operator(namespace: &str, image: &str, charts: &Charts) -> Result<Vec<Obj
     values["image"] = image.into();
     let mut objects = Vec::new();
     for output in charts.execute(CHART, json!({ "values": values, "namespace": namespace }))? {
-        objects.extend(document::objects(&output)?);
+        objects.extend(document::objects(output, charts)?);
     }
     Ok(objects)
 }

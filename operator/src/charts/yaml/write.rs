@@ -1,96 +1,84 @@
 //! From values to YAML text.
 
+use std::iter;
+
 use serde_json::{Map, Value};
 
-/// Writes block style YAML with sorted keys and a line feed at the end. Strings are quoted wherever
-/// a YAML 1.1 or 1.2 parser could read them as something else; texts of several lines become
-/// literal blocks.
+/// Writes block style YAML with sorted keys and a line feed at the end. Strings are quoted wherever a
+/// YAML 1.1 or 1.2 parser could read them as something else; texts of several lines become literal
+/// blocks.
 #[must_use]
 pub fn write(value: &Value) -> String {
     let mut out = String::new();
     match value {
-        Value::Object(map) if !map.is_empty() => write_map(&mut out, map, 0, ""),
-        Value::Array(list) if !list.is_empty() => write_list(&mut out, list, 0, ""),
+        Value::Object(map) if !map.is_empty() => write_map(&mut out, map, 0),
+        Value::Array(list) if !list.is_empty() => write_list(&mut out, list, 0),
         scalar => {
-            out.push_str(&scalar_text(scalar, 0));
+            write_scalar(&mut out, scalar, 0);
             out.push('\n');
         }
     }
     out
 }
 
-/// Writes the entries of a map; `lead` stands before the first one instead of its indentation.
-fn write_map(out: &mut String, map: &Map<String, Value>, indent: usize, lead: &str) {
+/// Writes the entries of a map. The first one stands where `out` ends, so that it can follow a `- `.
+fn write_map(out: &mut String, map: &Map<String, Value>, indent: usize) {
     for (index, (key, value)) in map.iter().enumerate() {
-        open_line(out, indent, if index == 0 { lead } else { "" });
-        out.push_str(&plain_or_quoted(key));
+        if index > 0 {
+            indent_by(out, indent);
+        }
+        write_text(out, key);
         out.push(':');
         match value {
             Value::Object(map) if !map.is_empty() => {
                 out.push('\n');
-                write_map(out, map, indent + 2, "");
+                indent_by(out, indent + 2);
+                write_map(out, map, indent + 2);
             }
             Value::Array(list) if !list.is_empty() => {
                 out.push('\n');
-                write_list(out, list, indent, "");
+                indent_by(out, indent);
+                write_list(out, list, indent);
             }
             scalar => {
                 out.push(' ');
-                out.push_str(&scalar_text(scalar, indent + 2));
+                write_scalar(out, scalar, indent + 2);
                 out.push('\n');
             }
         }
     }
 }
 
-/// Writes the elements of a list; `lead` stands before the first one instead of its indentation.
-fn write_list(out: &mut String, list: &[Value], indent: usize, lead: &str) {
+/// Writes the elements of a list. The first one stands where `out` ends.
+fn write_list(out: &mut String, list: &[Value], indent: usize) {
     for (index, value) in list.iter().enumerate() {
-        let lead = if index == 0 { lead } else { "" };
+        if index > 0 {
+            indent_by(out, indent);
+        }
+        out.push_str("- ");
         match value {
-            Value::Object(map) if !map.is_empty() => {
-                write_map(
-                    out,
-                    map,
-                    indent + 2,
-                    &format!("{}- ", lead_or_indent(lead, indent)),
-                );
-            }
-            Value::Array(list) if !list.is_empty() => {
-                write_list(
-                    out,
-                    list,
-                    indent + 2,
-                    &format!("{}- ", lead_or_indent(lead, indent)),
-                );
-            }
+            Value::Object(map) if !map.is_empty() => write_map(out, map, indent + 2),
+            Value::Array(list) if !list.is_empty() => write_list(out, list, indent + 2),
             scalar => {
-                open_line(out, indent, lead);
-                out.push_str("- ");
-                out.push_str(&scalar_text(scalar, indent + 2));
+                write_scalar(out, scalar, indent + 2);
                 out.push('\n');
             }
         }
     }
 }
 
-fn open_line(out: &mut String, indent: usize, lead: &str) {
-    out.push_str(&lead_or_indent(lead, indent));
+fn indent_by(out: &mut String, indent: usize) {
+    out.extend(iter::repeat_n(' ', indent));
 }
 
-fn lead_or_indent(lead: &str, indent: usize) -> String {
-    if lead.is_empty() {
-        " ".repeat(indent)
-    } else {
-        lead.to_owned()
-    }
-}
-
-fn scalar_text(value: &Value, indent: usize) -> String {
+fn write_scalar(out: &mut String, value: &Value, indent: usize) {
     match value {
-        Value::String(text) => block(text, indent).unwrap_or_else(|| plain_or_quoted(text)),
+        Value::String(text) => match block(text, indent) {
+            Some(block) => out.push_str(&block),
+            None => write_text(out, text),
+        },
         // Null, booleans, numbers, `{}` and `[]` are the same in JSON and YAML.
-        other => other.to_string(),
+        other => out.push_str(&other.to_string()),
     }
 }
 
@@ -123,11 +111,11 @@ fn block(text: &str, indent: usize) -> Option<String> {
 }
 
 /// A string as it is where no parser can misread it, and as a JSON string everywhere else.
-fn plain_or_quoted(text: &str) -> String {
+fn write_text(out: &mut String, text: &str) {
     if is_plain(text) {
-        text.to_owned()
+        out.push_str(text);
     } else {
-        Value::from(text).to_string()
+        out.push_str(&Value::from(text).to_string());
     }
 }
 
@@ -136,7 +124,7 @@ fn is_plain(text: &str) -> bool {
     let inner = text.strip_prefix('/').unwrap_or(text);
     inner.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.chars().all(word)
-        && !RESERVED.contains(&text.to_ascii_lowercase().as_str())
+        && !RESERVED.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
 /// Words that YAML 1.1 or 1.2 reads as a boolean or null. Numbers never start with a letter, so
