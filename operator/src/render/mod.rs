@@ -263,7 +263,7 @@ mod tests {
         let errors = broken(&[component("a", &[&service(&"x".repeat(LARGEST_OBJECT))])]);
         assert_eq!(errors.len(), 1);
         assert!(
-            errors[0].starts_with("Service n/a has 1572"),
+            errors[0].starts_with("Service n/a has about 1572"),
             "{}",
             errors[0]
         );
