@@ -252,7 +252,8 @@ fn removed(checked: &Checked, findings: &mut Findings) {
     }
     let lightstep = ["global", "tracer", "lightstep"];
     let tracer = ["values", "global", "proxy", "tracer"];
-    if text_at(checked.spec, &tracer) == Some("lightstep") && !set(&lightstep) {
+    let lacking = text_at(checked.spec, &tracer) == Some("lightstep") && !set(&lightstep);
+    if lacking && writes_mesh_config(checked) {
         let problem = "is required by the lightstep tracer: address and accessToken".to_owned();
         let path = path(&lightstep);
         findings.mistakes.push(Mistake { path, problem });
@@ -266,6 +267,18 @@ fn removed(checked: &Checked, findings: &mut Findings) {
             });
         }
     }
+}
+
+/// Whether istiod's chart makes the mesh config: not for a cluster whose istiod runs elsewhere.
+fn writes_mesh_config(checked: &Checked) -> bool {
+    let pilot = checked
+        .components
+        .iter()
+        .find(|component| component.kind == ComponentKind::Pilot);
+    pilot.is_some_and(|pilot| {
+        text_at(&pilot.values, &["profile"]) != Some("remote")
+            && at(&pilot.values, &["pilot", "configMap"]) != Some(&Value::Bool(false))
+    })
 }
 
 /// Replicas of istiod that an autoscaler changes again at once.
