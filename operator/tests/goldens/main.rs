@@ -4,6 +4,7 @@
 //! `GOLDEN=1.31/profile-default cargo test --test goldens -- --nocapture` compares the cases whose
 //! name contains the text and prints every difference; `GOLDEN=1.26/` is one minor. The
 //! goldens lie outside the repository; where they are absent, the test says so and passes.
+//! `UPDATE=1` rewrites the compatibility table.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,8 +14,9 @@
 
 mod compare;
 mod normal;
+mod table;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::thread;
@@ -34,6 +36,8 @@ const CHARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts");
 /// How a case came out.
 enum Verdict {
     Equal,
+    /// Upstream refuses it, and so do we.
+    Refused,
     Different(Vec<Difference>),
     /// One side refuses what the other accepts, or a refusal without a path.
     Refusal(String),
@@ -66,12 +70,17 @@ fn every_case_is_what_upstream_renders() {
         .map(String::as_str)
         .collect();
     assert!(differ.is_empty(), "differ: {}", differ.join(", "));
+    if filter.is_empty() {
+        table::check(&minors);
+    }
 }
 
 /// How the cases of one minor came out.
 struct Minor {
     name: String,
     total: usize,
+    /// What the compatibility table says of each case.
+    cells: BTreeMap<String, &'static str>,
     /// The cases that are not equal.
     differ: Vec<String>,
     /// What to print about them.
@@ -84,6 +93,7 @@ impl Minor {
         let mut minor = Self {
             name,
             total: 0,
+            cells: BTreeMap::new(),
             differ: Vec::new(),
             report: Vec::new(),
         };
@@ -93,8 +103,9 @@ impl Minor {
                 continue;
             }
             minor.total += 1;
-            let found = describe(&judge(charts, &minor.name, &case), !filter.is_empty());
-            if let Some(found) = found {
+            let verdict = judge(charts, &minor.name, &case);
+            minor.cells.insert(case, table::cell(&verdict));
+            if let Some(found) = describe(&verdict, !filter.is_empty()) {
                 minor.report.push(format!("{full}: {found}"));
                 minor.differ.push(full);
             }
@@ -128,7 +139,9 @@ fn judge(charts: &Charts, minor: &str, case: &str) -> Verdict {
     let golden = fs::read(format!("{GOLDENS}/{minor}/cases/{case}.json")).unwrap();
     let golden: Value = serde_json::from_slice(&golden).unwrap();
     match (golden.get("error"), ours(charts, minor, &input)) {
-        (Some(_), Err(messages)) if messages.iter().all(|m| m.contains("spec.")) => Verdict::Equal,
+        (Some(_), Err(messages)) if messages.iter().all(|m| m.contains("spec.")) => {
+            Verdict::Refused
+        }
         (Some(_), Err(messages)) => Verdict::Refusal(format!("no path in {messages:?}")),
         (Some(error), Ok(_)) => Verdict::Refusal(format!("accepted, but upstream says {error}")),
         (None, Err(messages)) => Verdict::Refusal(messages.join("; ")),
@@ -170,7 +183,7 @@ fn user_templates(input: &str) -> BTreeSet<String> {
 /// What is not equal, if anything; all of it where the case was asked for.
 fn describe(verdict: &Verdict, in_full: bool) -> Option<String> {
     match verdict {
-        Verdict::Equal => None,
+        Verdict::Equal | Verdict::Refused => None,
         Verdict::Refusal(why) => Some(why.clone()),
         Verdict::Different(found) => {
             let shown = found.iter().take(if in_full { usize::MAX } else { 3 });
