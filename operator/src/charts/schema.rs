@@ -129,7 +129,9 @@ impl Compiler<'_> {
             "object" => json!({"type": "object"}),
             "scalar" => json!({"x-istio-scalar": true}),
             "string" => json!({"type": "string"}),
-            name if format::expected(name).is_some() => json!({"x-istio-format": name}),
+            name if let Some(expected) = format::expected(name) => {
+                json!({"x-istio-format": name, "description": format!("Expects {expected}.")})
+            }
             other => return Err(format!("{other:?} is no type")),
         })
     }
