@@ -46,6 +46,16 @@ impl ComponentKind {
         }
     }
 
+    /// The key under `values.gateways` with the settings of all gateways of this list; none for what is no gateway.
+    #[must_use]
+    pub const fn gateway_key(self) -> Option<&'static str> {
+        match self {
+            Self::IngressGateways => Some("istio-ingressgateway"),
+            Self::EgressGateways => Some("istio-egressgateway"),
+            Self::Base | Self::Pilot | Self::Cni | Self::Ztunnel => None,
+        }
+    }
+
     /// The key under `spec.components`, such as `ingressGateways`.
     #[must_use]
     pub const fn spec_key(self) -> &'static str {

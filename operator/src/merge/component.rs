@@ -33,7 +33,8 @@ impl Installation<'_> {
     fn of_kind(&self, kind: ComponentKind) -> Vec<Component> {
         let path = Path::root("spec").key("components").key(kind.spec_key());
         let written = at(self.spec, &["components", kind.spec_key()]);
-        let forced = gateway_root(kind)
+        let forced = kind
+            .gateway_key()
             .is_some_and(|root| is_true(self.spec, &["values", "gateways", root, "enabled"]));
         let enabled = |spec: &Value| forced || spec.get("enabled") != Some(&Value::Bool(false));
         match written {
@@ -64,7 +65,7 @@ impl Installation<'_> {
             &path.key("k8s").key("overlays"),
         );
         let values = self.values(kind, written, &k8s);
-        if gateway_root(kind).is_some() {
+        if kind.gateway_key().is_some() {
             // The chart has them already, with container ports and all.
             if let Some(Value::Object(service)) = k8s.get_mut("service") {
                 service.remove("ports");
@@ -109,7 +110,7 @@ impl Installation<'_> {
             ComponentKind::Ztunnel => &["ztunnel"],
         };
         let mut set = |keys: &[&str], value: Value| set(&mut values, &[root, keys].concat(), value);
-        if gateway_root(kind).is_some() {
+        if kind.gateway_key().is_some() {
             let name = written.get("name").cloned().unwrap_or_else(|| "".into());
             set(&["name"], name);
             let labels = written.get("label").filter(|labels| !labels.is_null());
@@ -150,7 +151,7 @@ impl Installation<'_> {
         if minor != 28 && minor < 31 {
             return found;
         }
-        let is_deployment = kind == ComponentKind::Pilot || gateway_root(kind).is_some();
+        let is_deployment = kind == ComponentKind::Pilot || kind.gateway_key().is_some();
         if is_deployment {
             let hpa = |key| {
                 k8s.get("hpaSpec")
@@ -192,18 +193,6 @@ fn flag_value(text: String) -> Value {
     match serde_json::from_str::<Number>(&text) {
         Ok(number) if number.to_string() == text => number.into(),
         _ => text.into(),
-    }
-}
-
-/// The key of a gateway kind's chart under `values.gateways`; none for other components.
-pub(super) fn gateway_root(kind: ComponentKind) -> Option<&'static str> {
-    match kind {
-        ComponentKind::IngressGateways => Some("istio-ingressgateway"),
-        ComponentKind::EgressGateways => Some("istio-egressgateway"),
-        ComponentKind::Base
-        | ComponentKind::Pilot
-        | ComponentKind::Cni
-        | ComponentKind::Ztunnel => None,
     }
 }
 

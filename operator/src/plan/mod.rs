@@ -17,7 +17,6 @@ mod ownership;
 mod prune;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::{DefaultHasher, Hasher};
 use std::time::Instant;
 
 use serde_json::Value;
@@ -249,7 +248,7 @@ impl Step<'_> {
         }
         let version = self.merged.version.to_string();
         owner::label(&mut body, cr, component, &version, &self.merged.revision);
-        let rendered = digest(&body);
+        let rendered = live::digest(&body);
         let scaling = Scaling {
             autoscaled: key.kind == "Deployment"
                 && self
@@ -375,24 +374,6 @@ fn network(merged: &Merged, namespace: &str) -> Option<String> {
         .next()
         .filter(|name| !name.is_empty() && namespace == merged.namespace)
         .map(str::to_owned)
-}
-
-/// A digest of the JSON text of `body`, without building the text.
-fn digest(body: &Value) -> u64 {
-    struct Sink(DefaultHasher);
-    impl std::io::Write for Sink {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.write(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut sink = Sink(DefaultHasher::new());
-    // Neither the sink nor a JSON value can fail to be written.
-    let _ = serde_json::to_writer(&mut sink, body);
-    sink.0.finish()
 }
 
 #[cfg(test)]

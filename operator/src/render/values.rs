@@ -32,18 +32,6 @@ pub(super) const fn chart_of(kind: ComponentKind) -> &'static str {
     }
 }
 
-/// The key of a gateway's settings under `values.gateways`.
-const fn gateway_key(kind: ComponentKind) -> Option<&'static str> {
-    match kind {
-        ComponentKind::IngressGateways => Some("istio-ingressgateway"),
-        ComponentKind::EgressGateways => Some("istio-egressgateway"),
-        ComponentKind::Base
-        | ComponentKind::Pilot
-        | ComponentKind::Cni
-        | ComponentKind::Ztunnel => None,
-    }
-}
-
 /// Computes the values of a component; a chart profile, compatibility version or platform that the
 /// minor does not know is the user's mistake.
 pub(super) fn chart_values(
@@ -88,7 +76,7 @@ fn own_settings(kind: ComponentKind, values: &Value) -> Value {
         ComponentKind::Pilot => "pilot",
         ComponentKind::Cni => "cni",
         ComponentKind::IngressGateways | ComponentKind::EgressGateways => {
-            let key = gateway_key(kind).unwrap_or_default();
+            let key = kind.gateway_key().unwrap_or_default();
             return at(values, &["gateways", key]).cloned().unwrap_or_default();
         }
     };

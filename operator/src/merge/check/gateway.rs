@@ -7,13 +7,12 @@ use serde_json::{Value, json};
 use super::{Checked, Findings, elements, unlike};
 use crate::api::{ComponentKind, Mistake, Path};
 use crate::charts::tree::at;
-use crate::merge::component::gateway_root;
 use crate::merge::tree::is_true;
 
 pub(super) fn check(checked: &Checked, findings: &mut Findings) {
     names(checked, findings);
     for kind in ComponentKind::ALL {
-        let Some(root) = gateway_root(kind) else {
+        let Some(root) = kind.gateway_key() else {
             continue;
         };
         let key = kind.spec_key();
@@ -45,7 +44,7 @@ fn names(checked: &Checked, findings: &mut Findings) {
     let gateways = checked
         .components
         .iter()
-        .filter(|c| gateway_root(c.kind).is_some());
+        .filter(|c| c.kind.gateway_key().is_some());
     for gateway in gateways {
         let path = gateway.path.key("name");
         if gateway.name.is_empty() {
