@@ -85,7 +85,7 @@ fn crd() -> String {
 }
 
 /// All inputs with their names.
-fn inputs() -> Vec<(String, Value)> {
+pub fn inputs() -> Vec<(String, Value)> {
     let dir = Path::new(GOLDENS).join("inputs");
     let mut inputs = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {

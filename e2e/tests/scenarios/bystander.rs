@@ -156,7 +156,7 @@ fn is_of_istiod(item: &Item) -> bool {
 }
 
 /// Writes of the operator to anything but IstioOperators and Events.
-fn object_writes(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> Vec<String> {
+pub fn object_writes(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> Vec<String> {
     let events = plane.audit().writes_by(operator.user(), since).unwrap();
     let of_objects = events.iter().filter(|event| {
         event.object_ref.resource != "istiooperators" && event.object_ref.resource != "events"

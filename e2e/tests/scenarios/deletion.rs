@@ -74,7 +74,7 @@ async fn a_cr_that_never_was_valid_can_be_deleted() {
     assert_eq!(snapshot(&inventory.owned().await.unwrap()).len(), 0);
 }
 
-async fn only_crds_are_left(inventory: &Inventory) {
+pub async fn only_crds_are_left(inventory: &Inventory) {
     let left = inventory.owned().await.unwrap();
     let others: Vec<_> = left
         .iter()

@@ -10,12 +10,14 @@
 
 mod acceptance;
 mod accepted_inputs;
+mod accepted_objects;
 mod bystander;
 mod crash;
 mod deletion;
 mod drift;
 mod installed_istiod;
 mod leader;
+mod minors;
 mod prune;
 mod replicas;
 mod truthful_status;

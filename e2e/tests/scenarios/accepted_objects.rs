@@ -1,0 +1,149 @@
+//! The API server accepts every object that we render for upstream's inputs.
+//!
+//! In the oldest and in the newest minor: between them they have nearly every field. What each minor makes of one large
+//! installation is shown by the scenario `minors`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use e2e::{control_plane::ControlPlane, inventory::MANAGER, yaml};
+use futures::{StreamExt, stream};
+use istio_operator::{
+    api::{IstioOperator, RawSpec},
+    charts::Charts,
+    merge::merge,
+    plan::Kind,
+    render::{Object, render},
+};
+use kube::{
+    Api, Client,
+    api::{DynamicObject, Patch, PatchParams},
+    discovery::Scope,
+};
+use serde_json::json;
+
+use crate::{GOLDENS, accepted_inputs::inputs};
+
+/// How many objects are sent at once.
+const PARALLEL: usize = 16;
+
+/// A kind that no Kubernetes serves by itself; Multus brings it.
+const FOREIGN: &str = r#"{
+  "apiVersion": "apiextensions.k8s.io/v1",
+  "kind": "CustomResourceDefinition",
+  "metadata": {"name": "network-attachment-definitions.k8s.cni.cncf.io"},
+  "spec": {
+    "group": "k8s.cni.cncf.io",
+    "scope": "Namespaced",
+    "names": {"kind": "NetworkAttachmentDefinition", "plural": "network-attachment-definitions"},
+    "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+      "type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]
+  }
+}"#;
+
+/// What is refused nevertheless: the input, the object, and a part of the API server's answer.
+const REFUSED: [(&str, &str, &str); 1] = [(
+    "ipv6",
+    "Service istio-system/istiod",
+    "not configured on this cluster",
+)];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_rendered_object_is_accepted() {
+    if !Path::new(GOLDENS).exists() {
+        println!("skipped: there is no {GOLDENS}");
+        return;
+    }
+    let plane = ControlPlane::start().await.unwrap();
+    plane.apply(FOREIGN).unwrap();
+    let objects = rendered();
+    let namespaces: BTreeSet<_> = objects
+        .values()
+        .filter_map(|(object, _)| object.key.namespace.clone())
+        .collect();
+    let namespaces: Vec<_> = namespaces
+        .iter()
+        .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+        .collect();
+    plane.apply(&yaml::stream(&namespaces)).unwrap();
+    let client = plane.client().await.unwrap();
+    let answers = objects.values().map(|(object, inputs)| {
+        let client = client.clone();
+        async move { (object, inputs, refusal(client, object).await) }
+    });
+    let answers: Vec<_> = stream::iter(answers)
+        .buffer_unordered(PARALLEL)
+        .collect()
+        .await;
+    println!("{} objects", answers.len());
+    let mut unexpected = Vec::new();
+    let mut met = BTreeSet::new();
+    for (object, inputs, refusal) in answers {
+        let Some(refusal) = refusal else { continue };
+        for input in inputs {
+            let (_, case) = input.split_once(' ').unwrap();
+            let key = object.key.to_string();
+            let known = REFUSED.iter().position(|(of, refused, why)| {
+                *of == case && *refused == key && refusal.contains(why)
+            });
+            match known {
+                Some(index) => drop(met.insert(index)),
+                None => unexpected.push(format!("{input}: {key}: {refusal}")),
+            }
+        }
+    }
+    unexpected.sort();
+    assert!(unexpected.is_empty(), "{}", unexpected.join("\n"));
+    assert_eq!(met.len(), REFUSED.len(), "an object is refused no more");
+}
+
+/// Every object of every input, once for all that give the same: with the minors and inputs that do.
+fn rendered() -> BTreeMap<String, (Object, Vec<String>)> {
+    let charts = Charts::embedded().unwrap();
+    let mut objects: BTreeMap<String, (Object, Vec<String>)> = BTreeMap::new();
+    for (case, input) in inputs() {
+        let cr = IstioOperator::new("cr", RawSpec(input["spec"].clone()));
+        let releases = charts.catalogue().releases();
+        for release in releases.first().into_iter().chain(releases.last()) {
+            let minor = release.version.minor_text();
+            // What upstream refuses is refused; that is another test.
+            let Ok(merged) = merge(&cr, Some(&minor), &charts) else {
+                continue;
+            };
+            let Ok(rendered) = render(&merged, &charts) else {
+                continue;
+            };
+            let components = rendered.components.into_iter();
+            for object in components.flat_map(|component| component.objects) {
+                let (_, inputs) = objects
+                    .entry(object.body.to_string())
+                    .or_insert_with(|| (object, Vec::new()));
+                inputs.push(format!("{minor} {case}"));
+            }
+        }
+    }
+    objects
+}
+
+/// Why the API server would not take an object from the operator.
+async fn refusal(client: Client, object: &Object) -> Option<String> {
+    let Some(kind) = Kind::of(&object.key) else {
+        return Some("a kind that the operator does not know".into());
+    };
+    let scope = match object.key.namespace {
+        Some(_) => Scope::Namespaced,
+        None => Scope::Cluster,
+    };
+    let namespace = object.key.namespace.clone().unwrap_or_default();
+    let api: Api<DynamicObject> =
+        Api::dynamic(client, &kind.resource(), &scope).constrain(&namespace);
+    let params = PatchParams {
+        dry_run: true,
+        ..PatchParams::apply(MANAGER).validation_strict().force()
+    };
+    let patch = Patch::Apply(&object.body);
+    let answer = api.patch(&object.key.name, &params, &patch).await;
+    answer.err().map(|error| error.to_string())
+}

@@ -1,0 +1,167 @@
+//! Every minor, one after the other: installed in full, the same as printed, repaired, left alone, and removed.
+
+use e2e::{
+    control_plane::ControlPlane,
+    cr::Cr,
+    drift::{Damage, damage},
+    fields,
+    inventory::{Inventory, Item, MANAGER, settled},
+    operator::{self, Operator},
+    yaml,
+};
+use futures::{StreamExt, stream};
+use istio_operator::{catalogue::Release, charts::Charts};
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Client,
+    api::{DynamicObject, Patch, PatchParams, ResourceExt},
+};
+use serde_json::{Value, json};
+
+use crate::{SOON, bystander::object_writes, deletion::only_crds_are_left};
+
+/// What is installed.
+const EVERYTHING: &str = include_str!("everything.yaml");
+
+/// Labels that only applying adds.
+const OWNER_LABELS: [&str; 3] = [
+    "install.operator.istio.io/",
+    "operator.istio.io/",
+    "istio.io/rev",
+];
+
+/// How many objects are compared at once.
+const PARALLEL: usize = 8;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_minor_is_installed_as_printed_and_removed() {
+    let plane = ControlPlane::start().await.unwrap();
+    let operator = Operator::start(&plane).await.unwrap();
+    let client = plane.client().await.unwrap();
+    let inventory = Inventory::discover(client.clone()).await.unwrap();
+    let charts = Charts::embedded().unwrap();
+    for release in charts.catalogue().releases() {
+        let minor = release.version.minor_text();
+        let start = Timestamp::now();
+        let text = everything(release);
+        let cr = Cr::apply(&plane, &text).await.unwrap();
+        let healthy = cr.wait_for("HEALTHY", SOON).await;
+        let healthy = healthy.unwrap_or_else(|error| panic!("{minor}: {error}"));
+        let status = &healthy.data["status"];
+        assert_eq!(status["version"], release.version.to_string());
+        assert_eq!(status["gateways"].as_array().map(Vec::len), Some(3));
+
+        let items = inventory.owned().await.unwrap();
+        is_as_printed(&client, &minor, &items, &operator::render(&text).unwrap()).await;
+        comes_back(
+            &client,
+            &items,
+            "Deployment istio-system/istiod",
+            Damage::Change,
+        )
+        .await;
+        comes_back(
+            &client,
+            &items,
+            "Service edge/public-gateway",
+            Damage::Delete,
+        )
+        .await;
+        cr.wait_for("HEALTHY", SOON).await.unwrap();
+        a_second_pass_writes_nothing(&plane, &operator, &cr).await;
+        cr.delete(SOON).await.unwrap();
+        only_crds_are_left(&inventory).await;
+        let took = Timestamp::now().duration_since(start).as_secs_f64();
+        println!("{minor}: {} objects, {took:.1} s", items.len());
+    }
+}
+
+/// The CR for one minor.
+fn everything(release: &Release) -> String {
+    let mut cr = yaml::documents("everything.yaml", EVERYTHING)
+        .unwrap()
+        .remove(0);
+    cr["spec"]["version"] = release.version.minor_text().into();
+    if release.version.minor >= 28 {
+        cr["spec"]["values"]["global"] = json!({"networkPolicy": {"enabled": true}});
+    }
+    cr.to_string()
+}
+
+/// The cluster holds the printed objects and no others, and each of them with the printed fields and no others.
+async fn is_as_printed(client: &Client, minor: &str, items: &[Item], printed: &[Value]) {
+    let mut expected: Vec<_> = printed.iter().map(name).collect();
+    expected.sort();
+    let found: Vec<_> = items.iter().map(Item::name).collect();
+    assert_eq!(found, expected, "{minor}");
+    let pairs = items.iter().filter_map(|item| {
+        let printed = printed.iter().find(|object| name(object) == item.name())?;
+        Some(difference(client, item, printed))
+    });
+    let differences: Vec<_> = stream::iter(pairs)
+        .buffer_unordered(PARALLEL)
+        .filter_map(std::future::ready)
+        .collect()
+        .await;
+    assert!(differences.is_empty(), "{minor}: {differences:#?}");
+}
+
+/// How an object differs from the printed one.
+async fn difference(client: &Client, item: &Item, printed: &Value) -> Option<String> {
+    let name = item.name();
+    let answer = match applied(client, item, printed).await {
+        Ok(answer) => answer,
+        Err(error) => return Some(format!("{name}: {error}")),
+    };
+    let differing = fields::differing(&settled(&item.object), &settled(&answer), "");
+    let is_same = fields::owned(&item.object, MANAGER) == fields::owned(&answer, MANAGER);
+    (!differing.is_empty() || !is_same).then(|| format!("{name}: {differing:?}"))
+}
+
+/// What the API server would make of an object if the printed one were applied in the operator's name. It takes fields
+/// away that the operator applied and that are not printed.
+async fn applied(client: &Client, item: &Item, printed: &Value) -> kube::Result<DynamicObject> {
+    let mut body = printed.clone();
+    for (label, value) in item.object.labels() {
+        if OWNER_LABELS.iter().any(|owner| label.starts_with(owner)) {
+            body["metadata"]["labels"][label] = value.as_str().into();
+        }
+    }
+    let params = PatchParams {
+        dry_run: true,
+        ..PatchParams::apply(MANAGER).validation_strict().force()
+    };
+    let api = item.api(client.clone());
+    let patch = Patch::Apply(body);
+    let answer = api.patch(&item.object.name_any(), &params, &patch).await?;
+    // Elements of a list do not say what they are.
+    let types = None;
+    Ok(DynamicObject { types, ..answer })
+}
+
+async fn comes_back(client: &Client, items: &[Item], name: &str, kind: Damage) {
+    let item = items.iter().find(|item| item.name() == name).unwrap();
+    let repair = damage(client, item, kind, SOON).await.unwrap();
+    assert!(repair.is_some(), "{name}");
+}
+
+/// A new generation that says the same takes a whole pass, which finds everything in place.
+async fn a_second_pass_writes_nothing(plane: &ControlPlane, operator: &Operator, cr: &Cr) {
+    let since = Timestamp::now();
+    let same = json!({"spec": {"deletionPolicy": "Delete"}});
+    cr.patch(&same).await.unwrap();
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    let writes = object_writes(plane, operator, since);
+    assert!(writes.is_empty(), "{writes:?}");
+}
+
+/// Kind, namespace and name of a printed object, as [`Item::name`] gives them.
+fn name(object: &Value) -> String {
+    let text = |pointer| object.pointer(pointer).and_then(Value::as_str);
+    let (kind, name) = (text("/kind"), text("/metadata/name"));
+    let (kind, name) = (kind.unwrap_or_default(), name.unwrap_or_default());
+    match text("/metadata/namespace") {
+        Some(namespace) => format!("{kind} {namespace}/{name}"),
+        None => format!("{kind} {name}"),
+    }
+}
