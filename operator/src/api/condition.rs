@@ -14,6 +14,9 @@ pub const WARNINGS: &str = "Warnings";
 /// `True` while another writer keeps changing a field that the charts set.
 pub const CONFLICT: &str = "Conflict";
 
+/// `True` while upstream supports the installed Istio no more, or not on this Kubernetes; it works all the same.
+pub const OUTDATED: &str = "Outdated";
+
 /// Reasons, the machine-readable half of a condition.
 pub mod reason {
     /// A new generation was seen and nothing of it is applied yet.
@@ -44,6 +47,8 @@ pub mod reason {
     pub const PAUSED: &str = "Paused";
     /// Settings have no effect.
     pub const NO_EFFECT: &str = "NoEffect";
+    /// The support of a version ended, or did not begin.
+    pub const OUT_OF_SUPPORT: &str = "OutOfSupport";
     /// Another writer owns or keeps changing a field.
     pub const OTHER_WRITER: &str = "OtherWriter";
 }

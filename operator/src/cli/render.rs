@@ -7,7 +7,7 @@ use std::{fs, io};
 use clap::ValueEnum;
 use istio_operator::api::{IstioOperator, Mistake};
 use istio_operator::charts::Charts;
-use istio_operator::merge::{end_of_life, merge};
+use istio_operator::merge::{Cluster, merge, out_of_support};
 use istio_operator::plan::in_apply_order;
 use istio_operator::render::{Object, compile_ahead, render as execute};
 use k8s_openapi::jiff;
@@ -51,8 +51,9 @@ pub(super) fn render(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let cr = read(&args.file)?;
     let merged =
         merge(&cr, args.istio_version.as_deref(), charts).map_err(|mistakes| all(&mistakes))?;
-    let ended = end_of_life(merged.version, &today(), charts.catalogue());
-    merged.warnings.iter().chain(&ended).for_each(warn);
+    let (cluster, now) = (Cluster::default(), jiff::Timestamp::now());
+    let outdated = out_of_support(merged.version, cluster, now, charts.catalogue());
+    merged.warnings.iter().chain(&outdated).for_each(warn);
     compile_ahead(&merged, charts);
     let rendered = execute(&merged, charts).map_err(|mistakes| all(&mistakes))?;
     rendered.warnings.iter().for_each(warn);
@@ -71,11 +72,6 @@ impl Format {
             }
         }
     }
-}
-
-/// The day, in UTC, as `YYYY-MM-DD`.
-fn today() -> String {
-    jiff::Timestamp::now().strftime("%F").to_string()
 }
 
 fn all(mistakes: &[impl Display]) -> Failure {

@@ -26,6 +26,7 @@ use crate::api::IstioOperator;
 use crate::apply::{Applied, ApplyError, Sender};
 use crate::charts::Charts;
 use crate::lease::{Candidate, Leadership};
+use crate::merge::{Cluster, out_of_support};
 use crate::plan::{CrKey, KINDS};
 use crate::serve::{Health, serve};
 use crate::settings::Settings;
@@ -96,6 +97,7 @@ pub fn run(settings: Settings, charts: Charts) -> Result<(), Error> {
 /// What every part of the controller works with.
 struct Ctx {
     charts: Charts,
+    cluster: Cluster,
     sender: Sender,
     publisher: Publisher,
     queue: Queue,
@@ -154,11 +156,15 @@ impl Ctx {
         let now = Timestamp::now();
         let before = cr.status.clone().unwrap_or_default();
         let generation = cr.metadata.generation.unwrap_or_default();
+        let outdated = outcome
+            .version()
+            .map(|version| out_of_support(version, self.cluster, now, self.charts.catalogue()));
         let wanted = {
             let subject = Subject {
                 generation,
                 before: &before,
                 now,
+                outdated: &outdated.unwrap_or_default(),
             };
             status::of(subject, outcome, &self.state().live)
         };
@@ -218,7 +224,7 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
     let config = Config::infer()
         .await
         .map_err(|error| Error::Unreachable(error.to_string()))?;
-    let client = greet(config.clone()).await?;
+    let (client, cluster) = greet(config.clone()).await?;
     let health = Arc::new(Health::default());
     let mut tasks = JoinSet::new();
     let address = settings.listen;
@@ -250,7 +256,8 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
     let leadership = candidate
         .as_ref()
         .map_or_else(Leadership::alone, Candidate::leadership);
-    let ctx = context(&settings, charts, client, health, leadership);
+    let sender = Sender::new(client, Arc::new(move || leadership.is_held()));
+    let ctx = context(&settings, charts, cluster, sender, health);
     let drain = Arc::new(Semaphore::new(0));
     spawn_watches(&ctx, &settings, &mut tasks);
     let mut passes = tokio::spawn(work(
@@ -277,13 +284,16 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
     ended
 }
 
-/// A client whose API server has answered.
-async fn greet(config: Config) -> Result<Client, Error> {
+/// A client whose API server has answered, and what the answer says of the cluster.
+///
+/// It is not asked again: whoever upgrades a cluster replaces its nodes after the API server, and with them this process.
+async fn greet(config: Config) -> Result<(Client, Cluster), Error> {
     let client = Client::try_from(config).map_err(|error| Error::Unreachable(error.to_string()))?;
     match timeout(GREETING, client.apiserver_version()).await {
         Ok(Ok(version)) => {
+            let cluster = Cluster::read(&version.git_version);
             tracing::info!(kubernetes = version.git_version, "connected");
-            Ok(client)
+            Ok((client, cluster))
         }
         Ok(Err(error)) => Err(Error::Unreachable(error.to_string())),
         Err(_) => Err(Error::Unreachable(
@@ -310,16 +320,16 @@ fn candidate(settings: &Settings, mut config: Config) -> Result<Option<Candidate
 fn context(
     settings: &Settings,
     charts: Charts,
-    client: Client,
+    cluster: Cluster,
+    sender: Sender,
     health: Arc<Health>,
-    leadership: Leadership,
 ) -> Arc<Ctx> {
-    let sender = Sender::new(client, Arc::new(move || leadership.is_held()));
     let publisher = Publisher::new(sender.clone(), settings.instance.clone());
     let watched = KINDS.iter().map(|kind| kind.kind).chain([watch::CRS]);
     let state = Mutex::new(State::new(settings.namespaces(), watched));
     Arc::new(Ctx {
         charts,
+        cluster,
         sender,
         publisher,
         queue: Queue::default(),

@@ -12,6 +12,7 @@ use super::{Ctx, cleanup, finalizer, retry};
 use crate::api::condition::reason;
 use crate::api::{IstioOperator, Mistake, Path};
 use crate::apply::{ApplyError, Class, apply};
+use crate::catalogue::Version;
 use crate::merge::{Merged, merge};
 use crate::plan::{CrKey, MAX_NAME, Plan, Surroundings, keys, plan, view};
 use crate::render::render;
@@ -44,7 +45,7 @@ struct Draft {
     plan: Plan,
     /// What of the cluster the plan was made from.
     view: u64,
-    version: String,
+    version: Version,
     revision: String,
     warnings: Vec<String>,
 }
@@ -126,7 +127,7 @@ async fn begin(ctx: &Ctx, cr: &IstioOperator, merged: &Merged) -> Result<(), App
         .as_ref()
         .and_then(|status| status.observed_generation);
     if observed != cr.metadata.generation {
-        let version = merged.version.to_string();
+        let version = merged.version;
         ctx.publish(cr, &Outcome::Begun { version }).await?;
     }
     Ok(())
@@ -140,7 +141,7 @@ fn draw(ctx: &Ctx, key: &CrKey, merged: &Merged) -> Result<Draft, Refusal> {
     })?;
     let warnings = merged.warnings.iter().chain(&rendered.warnings);
     let warnings = warnings.map(ToString::to_string).collect();
-    let version = merged.version.to_string();
+    let version = merged.version;
     let revision = match merged.revision.as_str() {
         "" => "default",
         revision => revision,

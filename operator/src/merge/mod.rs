@@ -4,6 +4,7 @@
 //! Pure: takes no client and reads no clock, environment or file.
 
 mod check;
+mod cluster;
 mod component;
 mod derive;
 mod overlay;
@@ -21,7 +22,8 @@ use check::{Checked, Findings};
 use component::Installation;
 use tree::{plain_numbers, scalar_text, text_at};
 
-pub use version::end_of_life;
+pub use cluster::Cluster;
+pub use version::out_of_support;
 
 /// A CR with every default filled in. Only [`merge`] makes one.
 #[derive(Clone, Debug)]

@@ -1,8 +1,9 @@
 //! Which Istio version a CR installs.
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use super::scalar_text;
+use super::{Cluster, scalar_text};
 use crate::api::{Mistake, Path};
 use crate::catalogue::{Catalogue, Version};
 
@@ -35,19 +36,40 @@ pub(super) fn choose(
     }
 }
 
-/// A warning if upstream's support of `version` ended before `today`, a day as `YYYY-MM-DD`.
+/// What upstream does not support in running `version` on `cluster`: Istio itself, if its support ended on a day before
+/// `now` (UTC), and Kubernetes, if it is older than this Istio is made for. Both work, so they are warnings.
 #[must_use]
-pub fn end_of_life(version: Version, today: &str, catalogue: &Catalogue) -> Option<Mistake> {
-    let release = catalogue.release(version.minor)?;
+pub fn out_of_support(
+    version: Version,
+    cluster: Cluster,
+    now: Timestamp,
+    catalogue: &Catalogue,
+) -> Vec<Mistake> {
+    let Some(release) = catalogue.release(version.minor) else {
+        return Vec::new();
+    };
+    let minor = version.minor_text();
+    let mut problems = Vec::new();
     // Days written this way sort as text.
-    (release.end_of_life.as_str() < today).then(|| Mistake {
-        path: Path::root("spec").key("version"),
-        problem: format!(
-            "support of Istio {} ended on {}",
-            version.minor_text(),
-            release.end_of_life
-        ),
-    })
+    if release.end_of_life < now.strftime("%F").to_string() {
+        let day = &release.end_of_life;
+        problems.push(format!("support of Istio {minor} ended on {day}"));
+    }
+    if let Some(found) = cluster
+        .kubernetes
+        .filter(|found| *found < release.kubernetes)
+    {
+        let oldest = release.kubernetes;
+        problems.push(format!(
+            "Istio {minor} supports Kubernetes from 1.{oldest} on, and this cluster has 1.{found}"
+        ));
+    }
+    let path = Path::root("spec").key("version");
+    let mistake = |problem| Mistake {
+        path: path.clone(),
+        problem,
+    };
+    problems.into_iter().map(mistake).collect()
 }
 
 fn unknown(path: Path, found: &str, catalogue: &Catalogue) -> Mistake {
@@ -114,8 +136,35 @@ mod tests {
     #[test]
     fn support_ends_on_a_day() {
         let charts = Charts::embedded().unwrap();
-        let version = charts.catalogue().version("1.24").unwrap();
-        assert_eq!(end_of_life(version, "2024-12-01", charts.catalogue()), None);
-        assert!(end_of_life(version, "2999-01-01", charts.catalogue()).is_some());
+        let of = |now: &str| {
+            let version = charts.catalogue().version("1.24").unwrap();
+            out_of_support(
+                version,
+                Cluster::default(),
+                now.parse().unwrap(),
+                charts.catalogue(),
+            )
+        };
+        assert_eq!(of("2025-06-30T23:59:59Z"), []);
+        assert_eq!(
+            of("2025-07-01T00:00:00Z")[0].to_string(),
+            "spec.version: support of Istio 1.24 ended on 2025-06-30"
+        );
+    }
+
+    #[test]
+    fn support_begins_with_a_kubernetes_minor() {
+        let charts = Charts::embedded().unwrap();
+        let on = |git_version| {
+            let version = charts.catalogue().version("1.28").unwrap();
+            let cluster = Cluster::read(git_version);
+            out_of_support(version, cluster, Timestamp::UNIX_EPOCH, charts.catalogue())
+        };
+        assert_eq!(on("v1.30.0"), []);
+        assert_eq!(
+            on("v1.29.9-eks-1")[0].to_string(),
+            "spec.version: Istio 1.28 supports Kubernetes from 1.30 on, and this cluster has 1.29"
+        );
+        assert_eq!(on("unreadable"), []);
     }
 }

@@ -6,13 +6,14 @@ use k8s_openapi::jiff::Timestamp;
 use crate::api::condition;
 
 /// The conditions that this operator sets; others are left as they are found.
-const OURS: [&str; 6] = [
+const OURS: [&str; 7] = [
     condition::READY,
     condition::RECONCILING,
     condition::STALLED,
     condition::SUSPENDED,
     condition::WARNINGS,
     condition::CONFLICT,
+    condition::OUTDATED,
 ];
 
 /// The truth of a condition.

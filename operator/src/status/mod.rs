@@ -16,8 +16,9 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::condition::{self, reason};
-use crate::api::{InstallState, IstioOperatorStatus};
+use crate::api::{InstallState, IstioOperatorStatus, Mistake};
 use crate::apply::{Applied, ApplyError};
+use crate::catalogue::Version;
 use crate::plan::Live;
 use crate::render::ObjectKey;
 use conditions::{Conditions, Truth, find};
@@ -39,7 +40,7 @@ pub enum Outcome {
     /// A generation that was not seen before; nothing of it is done.
     Begun {
         /// The Istio version that it asks for.
-        version: String,
+        version: Version,
     },
     /// The spec cannot be followed; nothing was touched.
     Refused {
@@ -60,7 +61,7 @@ pub enum Outcome {
 #[derive(Clone, Debug)]
 pub struct Advance {
     /// The Istio version that the spec asks for.
-    pub version: String,
+    pub version: Version,
     /// The revision, `default` if the spec names none.
     pub revision: String,
     /// Settings that have no effect.
@@ -89,6 +90,20 @@ pub struct Subject<'a> {
     pub before: &'a IstioOperatorStatus,
     /// The present.
     pub now: Timestamp,
+    /// What upstream does not support in the version that the outcome is about.
+    pub outdated: &'a [Mistake],
+}
+
+impl Outcome {
+    /// The Istio version that the spec asks for, where it is known.
+    #[must_use]
+    pub const fn version(&self) -> Option<Version> {
+        match self {
+            Self::Begun { version } => Some(*version),
+            Self::Advanced(advance) => Some(advance.version),
+            Self::Refused { .. } | Self::Paused | Self::Leaving(_) => None,
+        }
+    }
 }
 
 /// Computes the status that follows from `outcome`.
@@ -101,7 +116,7 @@ pub fn of(subject: Subject<'_>, outcome: &Outcome, live: &Live) -> IstioOperator
     let mut conditions =
         Conditions::new(&subject.before.conditions, subject.generation, subject.now);
     match outcome {
-        Outcome::Begun { version } => begin(&mut status, &mut conditions, version),
+        Outcome::Begun { version } => begin(&mut status, &mut conditions, *version),
         Outcome::Refused { reason, mistakes } => {
             let message = bounded(mistakes.join("; "));
             status.status = Some(InstallState::Error);
@@ -121,6 +136,15 @@ pub fn of(subject: Subject<'_>, outcome: &Outcome, live: &Live) -> IstioOperator
         }
         Outcome::Leaving(leaving) => leave(&mut status, &mut conditions, leaving),
     }
+    match outcome.version() {
+        Some(_) => {
+            let told = subject.outdated.iter().map(ToString::to_string);
+            let reason = reason::OUT_OF_SUPPORT;
+            mention(&mut conditions, condition::OUTDATED, reason, told);
+        }
+        // What is installed stays what it is.
+        None => conditions.keep(condition::OUTDATED),
+    }
     status.conditions = conditions.finish();
     status
 }
@@ -135,7 +159,7 @@ pub fn deadline(status: &IstioOperatorStatus, now: Timestamp) -> Option<Duration
 }
 
 /// The first write for a new generation: what was said of the old one does not hold any more, errors least of all.
-fn begin(status: &mut IstioOperatorStatus, conditions: &mut Conditions<'_>, version: &str) {
+fn begin(status: &mut IstioOperatorStatus, conditions: &mut Conditions<'_>, version: Version) {
     let state = under_way(status, version);
     let message = format!("installing Istio {version}");
     status.status = Some(state);
@@ -155,9 +179,9 @@ fn begin(status: &mut IstioOperatorStatus, conditions: &mut Conditions<'_>, vers
 }
 
 /// The state while things go on: another version than the installed one is an update.
-fn under_way(status: &IstioOperatorStatus, version: &str) -> InstallState {
+fn under_way(status: &IstioOperatorStatus, version: Version) -> InstallState {
     match &status.version {
-        Some(installed) if installed != version => InstallState::Updating,
+        Some(installed) if *installed != version.to_string() => InstallState::Updating,
         _ => InstallState::Reconciling,
     }
 }
@@ -175,21 +199,22 @@ fn advanced(
         warnings,
         applied,
     } = advance;
+    let installed = version.to_string();
     let lacks = health.lacks();
     let overdue = is_overdue(subject);
     let refused = unpruned(applied);
     let worst = lacks.first().copied().or(refused.first());
-    status.component_status = health.component_status(version, subject.before, overdue);
+    status.component_status = health.component_status(&installed, subject.before, overdue);
     status.gateways = health.gateways();
     let message = match worst {
         None if health.components.is_empty() => "no components are enabled".to_owned(),
-        None => format!("Istio {version} is installed and available"),
+        None => format!("Istio {installed} is installed and available"),
         Some(worst) => bounded(summary(worst, lacks.len() + refused.len())),
     };
     match worst {
         None => {
             status.status = Some(InstallState::Healthy);
-            status.version = Some(version.clone());
+            status.version = Some(installed);
             status.revision = Some(revision.clone());
             let nothing = health.components.is_empty();
             let reason = if nothing {
@@ -204,36 +229,32 @@ fn advanced(
                 status.status = Some(InstallState::Error);
                 stall(conditions, reason, &message);
             } else {
-                status.status = Some(under_way(status, version));
+                status.status = Some(under_way(status, *version));
                 let reason = progress_reason(worst.grade, subject);
                 conditions.set(condition::READY, Truth::False, reason, &message);
                 conditions.set(condition::RECONCILING, Truth::True, reason, &message);
             }
         }
     }
-    let contested: Vec<_> = lacks
+    let contested = lacks
         .iter()
         .filter(|lack| lack.grade == Grade::Contested)
-        .map(|lack| lack.text.as_str())
-        .collect();
-    mention(
-        conditions,
-        condition::CONFLICT,
-        reason::OTHER_WRITER,
-        &contested,
-    );
-    let warnings: Vec<_> = warnings.iter().map(String::as_str).collect();
-    mention(
-        conditions,
-        condition::WARNINGS,
-        reason::NO_EFFECT,
-        &warnings,
-    );
+        .map(|lack| lack.text.clone());
+    let reason = reason::OTHER_WRITER;
+    mention(conditions, condition::CONFLICT, reason, contested);
+    let (reason, warnings) = (reason::NO_EFFECT, warnings.iter().cloned());
+    mention(conditions, condition::WARNINGS, reason, warnings);
     status.message = Some(message);
 }
 
 /// Sets a condition that is there only while there is something to say.
-fn mention(conditions: &mut Conditions<'_>, kind: &str, reason: &str, texts: &[&str]) {
+fn mention(
+    conditions: &mut Conditions<'_>,
+    kind: &str,
+    reason: &str,
+    texts: impl Iterator<Item = String>,
+) {
+    let texts: Vec<_> = texts.collect();
     if !texts.is_empty() {
         conditions.set(kind, Truth::True, reason, &bounded(texts.join("; ")));
     }

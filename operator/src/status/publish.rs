@@ -127,7 +127,12 @@ fn reference(cr: &IstioOperator) -> ObjectReference {
 #[must_use]
 pub fn notices(before: &IstioOperatorStatus, after: &IstioOperatorStatus) -> Vec<Notice> {
     let mut notices = Vec::new();
-    for kind in [condition::STALLED, condition::CONFLICT, condition::WARNINGS] {
+    for kind in [
+        condition::STALLED,
+        condition::CONFLICT,
+        condition::WARNINGS,
+        condition::OUTDATED,
+    ] {
         let Some(now) = holds(&after.conditions, kind) else {
             continue;
         };

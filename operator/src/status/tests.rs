@@ -54,12 +54,18 @@ fn key(kind: &str, name: &str) -> ObjectKey {
     )
 }
 
+const INSTALLED: Version = Version {
+    minor: 31,
+    patch: 1,
+};
+
 /// A CR whose status is taken through transitions; every one is checked for what must always hold.
 struct Story {
     generation: i64,
     status: IstioOperatorStatus,
     live: Live,
     minute: i64,
+    outdated: Vec<Mistake>,
 }
 
 impl Story {
@@ -73,6 +79,7 @@ impl Story {
             status,
             live: Live::default(),
             minute: 0,
+            outdated: Vec::new(),
         }
     }
 
@@ -85,6 +92,7 @@ impl Story {
             generation: self.generation,
             before: &self.status,
             now: self.now(),
+            outdated: &self.outdated,
         };
         let after = of(subject, outcome, &self.live);
         assert_eq!(after.observed_generation, Some(self.generation));
@@ -114,9 +122,7 @@ impl Story {
     }
 
     fn begin(&mut self) -> (&'static str, &'static str) {
-        self.step(&Outcome::Begun {
-            version: "1.31.1".into(),
-        })
+        self.step(&Outcome::Begun { version: INSTALLED })
     }
 
     fn advance(&mut self, verdicts: Vec<(ObjectKey, Verdict)>) -> (&'static str, &'static str) {
@@ -148,7 +154,7 @@ impl Story {
 
 fn advance(applied: Applied) -> Outcome {
     Outcome::Advanced(Advance {
-        version: "1.31.1".into(),
+        version: INSTALLED,
         revision: "default".into(),
         warnings: Vec::new(),
         applied,
@@ -246,7 +252,10 @@ fn an_update_says_so() {
     story.advance(istiod(Verdict::Unchanged));
     story.generation = 2;
     story.step(&Outcome::Begun {
-        version: "1.32.0".into(),
+        version: Version {
+            minor: 32,
+            patch: 0,
+        },
     });
     assert_eq!(story.status.status, Some(InstallState::Updating));
 }
@@ -358,13 +367,51 @@ fn warnings_are_a_condition_of_their_own() {
     let mut story = Story::new();
     story.begin();
     let outcome = Outcome::Advanced(Advance {
-        version: "1.31.1".into(),
+        version: INSTALLED,
         revision: "default".into(),
         warnings: vec!["spec.components.pilot.k8s.overlays[0]: matches no object".into()],
         applied: Applied::default(),
     });
     assert_eq!(story.step(&outcome), DONE);
     assert!(conditions::holds(&story.status.conditions, condition::WARNINGS).is_some());
+}
+
+#[test]
+fn what_is_out_of_support_is_healthy_and_told_once() {
+    let mut story = Story::new();
+    story.istiod(2);
+    story.outdated.push(Mistake {
+        path: crate::api::Path::root("spec"),
+        problem: "old".into(),
+    });
+    let steps: [fn(&mut Story) -> (&'static str, &'static str); 5] = [
+        Story::begin,
+        |story| story.advance(istiod(Verdict::Unchanged)),
+        |story| story.step(&Outcome::Paused),
+        |story| {
+            story.generation = 2;
+            story.begin()
+        },
+        |story| story.advance(istiod(Verdict::Unchanged)),
+    ];
+    let mut told = 0;
+    for step in steps {
+        let before = story.status.clone();
+        step(&mut story);
+        let events = notices(&before, &story.status);
+        told += events
+            .iter()
+            .filter(|event| event.note == "spec: old")
+            .count();
+        let outdated = conditions::holds(&story.status.conditions, condition::OUTDATED);
+        assert_eq!(outdated.unwrap().reason, reason::OUT_OF_SUPPORT);
+    }
+    assert_eq!(told, 1);
+    assert_eq!(story.status.status, Some(InstallState::Healthy));
+
+    story.outdated.clear();
+    assert_eq!(story.advance(istiod(Verdict::Unchanged)), DONE);
+    assert!(find(&story.status.conditions, condition::OUTDATED).is_none());
 }
 
 #[test]

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::apply::Applied;
+use crate::catalogue::Version;
 use crate::plan::Ownership;
 
 fn cr(name: &str, changes: Value) -> IstioOperator {
@@ -178,7 +179,10 @@ fn a_settled_pass_holds_while_spec_and_cluster_stay() {
     state.claim(&name("one"), [object("a")].iter());
     state.put_object(&object("a"), owned("one", 1), true);
     let advance = Advance {
-        version: "1.31.1".into(),
+        version: Version {
+            minor: 31,
+            patch: 1,
+        },
         revision: "default".into(),
         warnings: Vec::new(),
         applied: Applied::default(),
