@@ -9,6 +9,7 @@ mod functions;
 mod gated;
 mod gates;
 mod schema;
+mod syntax;
 mod template;
 pub mod tree;
 pub mod yaml;

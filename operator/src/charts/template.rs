@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::functions::{FUNCTIONS, Function};
 use super::tree::at;
-use super::{ChartError, Files, gates};
+use super::{ChartError, Files, gates, syntax};
 use crate::catalogue::parse_minor;
 
 /// One chart's templates with everything they can call.
@@ -60,8 +60,9 @@ impl Templates {
                 None
             };
             if let Some(name) = name {
-                let compiled = registry.register_template_string(&name, text);
-                compiled.map_err(|error| compile_error(chart, file, &error))?;
+                let compiled = syntax::compile(&name, text);
+                let template = compiled.map_err(|error| compile_error(chart, file, &error))?;
+                registry.register_template(&name, template);
             }
         }
         Ok(Self {
