@@ -25,7 +25,12 @@ use e2e::{
     wait::wait_until,
     workspace::root,
 };
-use istio_operator::{api::IstioOperator, charts::Charts, merge::merge, render::render};
+use istio_operator::{
+    api::IstioOperator,
+    charts::Charts,
+    merge::{Cluster, merge},
+    render::render,
+};
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::sleep;
 
@@ -73,7 +78,7 @@ fn rendering() -> Vec<Row> {
         .remove(0);
     let cr: IstioOperator = serde_json::from_value(cr).unwrap();
     let in_process = times(200, || {
-        let merged = merge(&cr, None, &charts).unwrap();
+        let merged = merge(&cr, None, Cluster::default(), &charts).unwrap();
         let rendered = render(&merged, &charts).unwrap();
         assert!(!rendered.components.is_empty());
     });

@@ -20,6 +20,7 @@ use kube::{
     Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
+use serde_json::json;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 
 use crate::error::Error;
@@ -39,6 +40,8 @@ pub struct Gate {
 #[derive(Debug)]
 struct Door {
     counts: Mutex<Counts>,
+    /// What is said of the API server's version instead of the truth.
+    version: Mutex<Option<String>>,
     changed: watch::Sender<()>,
 }
 
@@ -84,6 +87,7 @@ impl Gate {
         let address = listener.local_addr().map_err(Error::io("gate"))?;
         let door = Arc::new(Door {
             counts: Mutex::default(),
+            version: Mutex::default(),
             changed: watch::Sender::new(()),
         });
         let router = Router::new()
@@ -114,6 +118,11 @@ impl Gate {
     /// From now on everything passes, except what already waits.
     pub fn open(&self) {
         self.door.set(None);
+    }
+
+    /// From now on the API server seems to be of this version, such as `v1.33.5-gke.1162000`.
+    pub fn claim(&self, git_version: &str) {
+        *self.door.version() = Some(git_version.into());
     }
 
     /// Writes that passed since the gate was last set.
@@ -147,6 +156,10 @@ impl Counts {
 impl Door {
     fn counts(&self) -> std::sync::MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn version(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.version.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, left: Option<usize>) {
@@ -195,6 +208,10 @@ fn is_write(request: &Request) -> bool {
 }
 
 async fn pass(State((client, door)): State<(Client, Arc<Door>)>, request: Request) -> Response {
+    let claimed = door.version().clone();
+    if let Some(version) = claimed.filter(|_| request.uri().path() == "/version") {
+        return json!({"gitVersion": version}).to_string().into_response();
+    }
     let pass = door.enter(&request);
     if matches!(pass, Pass::Never) {
         std::future::pending::<()>().await;

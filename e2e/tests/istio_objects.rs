@@ -23,7 +23,7 @@ use istio_operator::{
     api::{IstioOperator, RawSpec},
     catalogue::parse_minor,
     charts::Charts,
-    merge::merge,
+    merge::{self, merge},
     render::render,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -208,6 +208,7 @@ fn rendered(charts: &Charts, minor: &str) -> Crds {
     let merged = merge(
         &IstioOperator::new("cr", RawSpec(spec)),
         Some(minor),
+        merge::Cluster::default(),
         charts,
     )
     .unwrap();

@@ -35,7 +35,7 @@ use e2e::{binaries::Bundle, yaml::documents};
 use istio_operator::{
     api::IstioOperator,
     charts::Charts,
-    merge::merge,
+    merge::{Cluster, merge},
     render::{Rendered, render},
 };
 use normal::Normal;
@@ -128,8 +128,13 @@ impl Comparison {
 
     fn ours(&self, cr: &Value, minor: u16) -> Result<Rendered, String> {
         let cr: IstioOperator = serde_json::from_value(cr.clone()).unwrap();
-        let merged =
-            merge(&cr, Some(&format!("1.{minor}")), &self.charts).map_err(|all| lines(&all))?;
+        let merged = merge(
+            &cr,
+            Some(&format!("1.{minor}")),
+            Cluster::default(),
+            &self.charts,
+        )
+        .map_err(|all| lines(&all))?;
         render(&merged, &self.charts).map_err(|all| lines(&all))
     }
 

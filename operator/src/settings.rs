@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use clap::{Args, ValueEnum};
+use clap::builder::BoolishValueParser;
+use clap::{ArgAction, Args, ValueEnum};
 
 /// Flags of `istio-operator run`.
 #[derive(Args, Clone, Debug)]
@@ -32,6 +33,16 @@ pub struct Settings {
     /// IstioOperators that are worked on at once.
     #[arg(long, value_name = "NUMBER", default_value = "4", value_parser = clap::value_parser!(u8).range(1..))]
     pub concurrency: u8,
+    /// On clusters of Google's (GKE), start from the settings that istioctl detects for them.
+    #[arg(
+        long,
+        env = "AUTO_GKE_DETECTION",
+        value_name = "BOOL",
+        default_value = "true",
+        action = ArgAction::Set,
+        value_parser = BoolishValueParser::new()
+    )]
+    pub auto_gke_detection: bool,
     /// What is logged, such as `info` or `istio_operator=debug,kube=warn`.
     #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
@@ -89,6 +100,19 @@ mod tests {
             namespaces(&["--watch-namespaces", "a, b"]),
             Some(vec!["a".into(), "b".into()])
         );
+    }
+
+    #[test]
+    fn detection_is_on_unless_switched_off() {
+        let is_on = |arguments: &[&str]| {
+            let arguments = std::iter::once(&"run").chain(arguments);
+            let cli = Cli::try_parse_from(arguments).ok()?;
+            Some(cli.settings.auto_gke_detection)
+        };
+        assert_eq!(is_on(&[]), Some(true));
+        assert_eq!(is_on(&["--auto-gke-detection", "false"]), Some(false));
+        assert_eq!(is_on(&["--auto-gke-detection=F"]), Some(false));
+        assert_eq!(is_on(&["--auto-gke-detection", "maybe"]), None);
     }
 
     #[test]

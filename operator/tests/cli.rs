@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use istio_operator::api::IstioOperator;
 use istio_operator::charts::{Charts, yaml};
-use istio_operator::merge::merge;
+use istio_operator::merge::{Cluster, merge};
 use istio_operator::plan::in_apply_order;
 use istio_operator::render::render;
 use serde_json::{Value, json};
@@ -81,7 +81,11 @@ fn render_prints_what_the_library_renders() {
     let file = format!("{SAMPLES}/acceptance.yaml");
     let cr: IstioOperator = yaml::parse(&std::fs::read_to_string(&file).unwrap()).unwrap();
     let charts = Charts::embedded().unwrap();
-    let rendered = render(&merge(&cr, None, &charts).unwrap(), &charts).unwrap();
+    let rendered = render(
+        &merge(&cr, None, Cluster::default(), &charts).unwrap(),
+        &charts,
+    )
+    .unwrap();
     let expected: Vec<_> = in_apply_order(&rendered)
         .iter()
         .map(|object| object.body.clone())

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use istio_operator::api::{IstioOperator, RawSpec};
 use istio_operator::charts::Charts;
-use istio_operator::merge::merge;
+use istio_operator::merge::{Cluster, merge};
 use istio_operator::render::render;
 use serde_json::{Value, json};
 
@@ -19,7 +19,12 @@ fn rendered(minor: u16, profile: &str, values: &Value) -> Result<Vec<Value>, Str
     let components = json!({"base": {"enabled": false}});
     let spec = json!({"profile": profile, "components": components, "unvalidatedValues": values});
     let cr = IstioOperator::new("cr", RawSpec(spec));
-    let merged = merge(&cr, Some(&format!("1.{minor}")), &CHARTS);
+    let merged = merge(
+        &cr,
+        Some(&format!("1.{minor}")),
+        Cluster::default(),
+        &CHARTS,
+    );
     let merged = merged.map_err(|mistakes| mistakes[0].to_string())?;
     let rendered = render(&merged, &CHARTS).map_err(|errors| errors[0].to_string())?;
     let objects = rendered.components.into_iter().flat_map(|c| c.objects);

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use istio_operator::{
     api::{ComponentKind, IstioOperator, RawSpec},
     charts::{Charts, yaml},
-    merge::merge,
+    merge::{Cluster, merge},
     render::render,
 };
 use serde_json::{Map, Value};
@@ -125,7 +125,13 @@ fn templates() -> Vec<(u16, String, String)> {
     let mut all = Vec::new();
     for release in charts.catalogue().releases() {
         let version = release.version;
-        let mut merged = merge(&cr, Some(&version.minor_text()), &charts).unwrap();
+        let mut merged = merge(
+            &cr,
+            Some(&version.minor_text()),
+            Cluster::default(),
+            &charts,
+        )
+        .unwrap();
         merged
             .components
             .retain(|component| component.kind == ComponentKind::Pilot);

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use istio_operator::api::{IstioOperator, RawSpec};
 use istio_operator::catalogue::Version;
 use istio_operator::charts::Charts;
-use istio_operator::merge::merge;
+use istio_operator::merge::{Cluster, merge};
 use istio_operator::render::render;
 use serde_json::{Value, json};
 
@@ -31,7 +31,13 @@ fn crds(version: Version, values: &Value) -> Crds {
         "values": values,
     });
     let cr = IstioOperator::new("cr", RawSpec(spec));
-    let merged = merge(&cr, Some(&version.minor_text()), &CHARTS).unwrap();
+    let merged = merge(
+        &cr,
+        Some(&version.minor_text()),
+        Cluster::default(),
+        &CHARTS,
+    )
+    .unwrap();
     let rendered = render(&merged, &CHARTS).unwrap();
     let objects = rendered.components.into_iter().flat_map(|c| c.objects);
     objects

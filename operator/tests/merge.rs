@@ -9,7 +9,7 @@ use std::path::Path;
 use istio_operator::api::{ComponentKind, IstioOperator, RawSpec};
 use istio_operator::charts::Charts;
 use istio_operator::charts::tree::at;
-use istio_operator::merge::{Component, Merged, OverlayPatch, merge};
+use istio_operator::merge::{Cluster, Component, Merged, OverlayPatch, merge};
 use serde_json::{Value, json};
 
 const GOLDENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/goldens");
@@ -20,11 +20,17 @@ fn table(name: &str) -> Vec<Value> {
     serde_saphyr::from_str(&text).unwrap()
 }
 
-/// The CR of a table's case, whose `version` is what `--istio-version` would say.
+/// The CR of a table's case, whose `version` is what `--istio-version` would say, whose `kubernetes` is what an API server
+/// says of itself, and whose `detection` what the controller's setting says.
 fn run(case: &Value, charts: &Charts) -> Result<Merged, Vec<String>> {
     let mut cr = IstioOperator::new("cr", RawSpec(case["spec"].clone()));
     cr.metadata.namespace = Some("cr-namespace".to_owned());
-    merge(&cr, case["version"].as_str(), charts)
+    let cluster = case["kubernetes"].as_str().map(Cluster::read);
+    let cluster = Cluster {
+        is_adapted_to: case["detection"] != json!(false),
+        ..cluster.unwrap_or_default()
+    };
+    merge(&cr, case["version"].as_str(), cluster, charts)
         .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
 }
 
@@ -154,7 +160,7 @@ fn for_each_golden(charts: &Charts, check: impl Fn(&str, &str, &IstioOperator, &
 fn what_upstream_accepts_is_accepted_and_what_it_refuses_is_refused() {
     let charts = Charts::embedded().unwrap();
     for_each_golden(&charts, |minor, case, cr, golden| {
-        let merged = merge(cr, Some(minor), &charts);
+        let merged = merge(cr, Some(minor), Cluster::default(), &charts);
         let refused = golden.get("error").is_some();
         assert_eq!(
             refused,
@@ -173,7 +179,7 @@ fn the_values_of_istiod_are_those_of_upstream() {
         let mut objects = golden["objects"].as_array().into_iter().flatten();
         let original = objects.find_map(|object| at(object, &["data", "original-values"]));
         let Some(original) = original else { return };
-        let merged = merge(cr, Some(minor), &charts).unwrap();
+        let merged = merge(cr, Some(minor), Cluster::default(), &charts).unwrap();
         let pilot = merged
             .components
             .iter()
@@ -241,7 +247,7 @@ fn no_change_of_a_good_spec_makes_it_panic() {
             replace(&mut changed, &mut at, &odd[dice.roll(odd.len())]);
             let cr = IstioOperator::new("cr", RawSpec(changed));
             let version = ["1.24", "1.26", "1.28", "1.31"][dice.roll(4)];
-            if let Err(mistakes) = merge(&cr, Some(version), &charts) {
+            if let Err(mistakes) = merge(&cr, Some(version), Cluster::default(), &charts) {
                 assert!(!mistakes.is_empty());
             }
         }

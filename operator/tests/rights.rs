@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use istio_operator::api::IstioOperator;
 use istio_operator::charts::Charts;
-use istio_operator::merge::merge;
+use istio_operator::merge::{Cluster, merge};
 use istio_operator::plan::KINDS;
 use istio_operator::render::{Object, operator, render};
 use serde_json::{Value, json};
@@ -80,8 +80,8 @@ fn own(charts: &Charts, kind: &str, name: &str) -> BTreeSet<Right> {
 
 fn objects(charts: &Charts, spec: &Value, minor: &str) -> Vec<Object> {
     let cr: IstioOperator = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
-    let merged =
-        merge(&cr, Some(minor), charts).unwrap_or_else(|e| panic!("{minor} {spec}: {e:?}"));
+    let merged = merge(&cr, Some(minor), Cluster::default(), charts)
+        .unwrap_or_else(|e| panic!("{minor} {spec}: {e:?}"));
     let rendered = render(&merged, charts).unwrap_or_else(|e| panic!("{minor} {spec}: {e:?}"));
     rendered
         .components

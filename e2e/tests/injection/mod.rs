@@ -19,7 +19,7 @@ use e2e::{
 use istio_operator::{
     api::{ComponentKind, IstioOperator},
     charts::Charts,
-    merge::merge,
+    merge::{Cluster, merge},
     render::render,
 };
 use serde_json::Value;
@@ -34,7 +34,7 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 /// What our charts of this minor give for istiod in a CR.
 pub fn ours(charts: &Charts, cr: &Value, minor: &str) -> Vec<Value> {
     let cr: IstioOperator = serde_json::from_value(cr.clone()).unwrap();
-    let mut merged = merge(&cr, Some(minor), charts).unwrap();
+    let mut merged = merge(&cr, Some(minor), Cluster::default(), charts).unwrap();
     merged
         .components
         .retain(|component| component.kind == ComponentKind::Pilot);

@@ -13,7 +13,7 @@ use futures::{StreamExt, stream};
 use istio_operator::{
     api::{IstioOperator, RawSpec},
     charts::Charts,
-    merge::merge,
+    merge::{Cluster, merge},
     plan::Kind,
     render::{Object, render},
 };
@@ -109,7 +109,7 @@ fn rendered() -> BTreeMap<String, (Object, Vec<String>)> {
         for release in releases.first().into_iter().chain(releases.last()) {
             let minor = release.version.minor_text();
             // What upstream refuses is refused; that is another test.
-            let Ok(merged) = merge(&cr, Some(&minor), &charts) else {
+            let Ok(merged) = merge(&cr, Some(&minor), Cluster::default(), &charts) else {
                 continue;
             };
             let Ok(rendered) = render(&merged, &charts) else {

@@ -18,6 +18,7 @@ mod drift;
 mod installed_istiod;
 mod leader;
 mod minors;
+mod other_clusters;
 mod prune;
 mod replicas;
 mod truthful_status;

@@ -49,9 +49,9 @@ enum Format {
 
 pub(super) fn render(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let cr = read(&args.file)?;
-    let merged =
-        merge(&cr, args.istio_version.as_deref(), charts).map_err(|mistakes| all(&mistakes))?;
     let (cluster, now) = (Cluster::default(), jiff::Timestamp::now());
+    let merged = merge(&cr, args.istio_version.as_deref(), cluster, charts);
+    let merged = merged.map_err(|mistakes| all(&mistakes))?;
     let outdated = out_of_support(merged.version, cluster, now, charts.catalogue());
     merged.warnings.iter().chain(&outdated).for_each(warn);
     compile_ahead(&merged, charts);

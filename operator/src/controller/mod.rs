@@ -224,7 +224,11 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
     let config = Config::infer()
         .await
         .map_err(|error| Error::Unreachable(error.to_string()))?;
-    let (client, cluster) = greet(config.clone()).await?;
+    let (client, found) = greet(config.clone()).await?;
+    let cluster = Cluster {
+        is_adapted_to: settings.auto_gke_detection,
+        ..found
+    };
     let health = Arc::new(Health::default());
     let mut tasks = JoinSet::new();
     let address = settings.listen;

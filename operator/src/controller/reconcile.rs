@@ -99,7 +99,7 @@ async fn hold(ctx: &Ctx, cr: Arc<IstioOperator>) -> Result<Arc<IstioOperator>, A
 /// CR → merged. Pure.
 fn understand(ctx: &Ctx, cr: &IstioOperator) -> Result<Merged, Refusal> {
     let name = cr.name_any();
-    let merged = merge(cr, None, &ctx.charts);
+    let merged = merge(cr, None, ctx.cluster, &ctx.charts);
     let mut mistakes = merged.as_ref().err().cloned().unwrap_or_default();
     if name.len() > MAX_NAME {
         let problem = format!(

@@ -34,6 +34,8 @@ pub struct Merged {
     pub revision: String,
     /// The namespace that Istio is installed in (`values.global.istioNamespace`).
     pub namespace: String,
+    /// What is known of the cluster.
+    pub cluster: Cluster,
     /// The enabled components, in render order; a gateway list gives one entry per gateway.
     pub components: Vec<Component>,
     /// What the author should know although nothing is refused.
@@ -93,13 +95,15 @@ pub struct OverlayPatch {
 pub fn merge(
     cr: &IstioOperator,
     istio_version: Option<&str>,
+    cluster: Cluster,
     charts: &Charts,
 ) -> Result<Merged, Vec<Mistake>> {
     let mut findings = Findings::default();
     let user = written(&cr.spec.0, &mut findings);
     let version = version::choose(&user, istio_version, charts.catalogue());
     let version = kept(version, &mut findings).unwrap_or(charts.catalogue().default_version());
-    let profile = profile::read(&user, version, charts, &mut findings);
+    let mut profile = profile::read(&user, version, charts, &mut findings);
+    cluster.lay_settings(&mut profile, &user, version);
     let spec = derive::derive(profile, &user, version, charts.catalogue());
     let namespace = namespace(cr, &spec);
     let spec = with_unvalidated(spec);
@@ -135,6 +139,7 @@ pub fn merge(
         version,
         revision,
         namespace,
+        cluster,
         components,
         warnings,
     })

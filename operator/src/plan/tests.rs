@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::catalogue::Version;
+use crate::merge::Cluster;
 
 /// A cluster that answers every apply at once, as a double of the API server for what plans depend on.
 struct World {
@@ -112,6 +113,7 @@ impl World {
 
 fn merged() -> Merged {
     Merged {
+        cluster: Cluster::default(),
         version: Version {
             minor: 31,
             patch: 1,

@@ -158,6 +158,7 @@ fn render_component(
         "version": merged.version.to_string(),
         "minor": merged.version.minor_text(),
         "component": component.kind.as_str(),
+        "gke": merged.cluster.is_gke,
         "release": charts.release(chart, component.kind.as_str())?,
     });
     let mut objects = Vec::new();

@@ -218,6 +218,7 @@ mod tests {
 
     fn merged(revision: &str) -> Merged {
         Merged {
+            cluster: crate::merge::Cluster::default(),
             version: Version {
                 minor: 31,
                 patch: 1,

@@ -165,6 +165,9 @@ fn istiod(verdict: Verdict) -> Vec<(ObjectKey, Verdict)> {
     vec![(key("Deployment", "istiod"), verdict)]
 }
 
+/// What Argo CD and kstatus say.
+type Judged = (&'static str, &'static str);
+
 const PROGRESSING: (&str, &str) = ("Progressing", "InProgress");
 const FAILED: (&str, &str) = ("Degraded", "Failed");
 const DONE: (&str, &str) = ("Healthy", "Current");
@@ -384,7 +387,7 @@ fn what_is_out_of_support_is_healthy_and_told_once() {
         path: crate::api::Path::root("spec"),
         problem: "old".into(),
     });
-    let steps: [fn(&mut Story) -> (&'static str, &'static str); 5] = [
+    let steps: [fn(&mut Story) -> Judged; 5] = [
         Story::begin,
         |story| story.advance(istiod(Verdict::Unchanged)),
         |story| story.step(&Outcome::Paused),

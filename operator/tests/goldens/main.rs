@@ -25,7 +25,7 @@ use compare::{Difference, differences};
 use istio_operator::api::IstioOperator;
 use istio_operator::catalogue::Release;
 use istio_operator::charts::Charts;
-use istio_operator::merge::merge;
+use istio_operator::merge::{Cluster, merge};
 use istio_operator::render::{Rendered, render};
 use normal::Normal;
 use serde_json::Value;
@@ -165,7 +165,7 @@ fn judge(charts: &Charts, minor: &str, case: &str) -> Verdict {
 fn ours(charts: &Charts, minor: &str, input: &str) -> Result<Rendered, Vec<String>> {
     let text = |mistakes: Vec<_>| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>();
     let cr: IstioOperator = serde_saphyr::from_str(input).map_err(|e| vec![e.to_string()])?;
-    let merged = merge(&cr, Some(minor), charts).map_err(text)?;
+    let merged = merge(&cr, Some(minor), Cluster::default(), charts).map_err(text)?;
     render(&merged, charts).map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 

@@ -118,6 +118,7 @@ mod tests {
 
     use super::*;
     use crate::api::{IstioOperator, RawSpec};
+    use crate::merge::Cluster;
 
     /// The places where a user would set a chart's defaults: at the top, or under `section` what
     /// has no place at the top.
@@ -148,7 +149,12 @@ mod tests {
                 };
                 let spec = json!({"values": placed(defaults, top, section)});
                 let cr = IstioOperator::new("cr", RawSpec(spec));
-                let merged = super::super::merge(&cr, Some(&release.version.to_string()), &charts);
+                let merged = super::super::merge(
+                    &cr,
+                    Some(&release.version.to_string()),
+                    Cluster::default(),
+                    &charts,
+                );
                 let mistakes = merged.err().unwrap_or_default();
                 refused.extend(mistakes.iter().map(|m| format!("{chart} 1.{minor} {m}")));
             }

@@ -1,0 +1,79 @@
+//! What depends on the cluster: Google's have settings of their own, and an old Kubernetes is told about.
+
+use e2e::{
+    control_plane::ControlPlane,
+    cr::Cr,
+    error::Error,
+    gate::Gate,
+    health::{ArgoHealth, Kstatus, argo, condition, kstatus},
+    operator::Operator,
+    wait::wait_until,
+};
+use serde_json::{Value, json};
+
+use crate::SOON;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_is_taken_as_what_it_says_it_is() {
+    let plane = ControlPlane::start().await.unwrap();
+    let gate = Gate::start(&plane.kubeconfig()).await.unwrap();
+    gate.claim("v1.28.15-gke.2403000");
+    let mut operator = Operator::start_behind(&plane, &gate).await.unwrap();
+    let cr = json!({
+        "apiVersion": "install.istio.io/v1alpha1",
+        "kind": "IstioOperator",
+        "metadata": {"name": "minimal", "namespace": "istio-system"},
+        "spec": {"profile": "minimal", "version": "1.26", "components": {"cni": {"enabled": true}}},
+    });
+    let cr = Cr::apply(&plane, &cr.to_string()).await.unwrap();
+
+    is_healthy_and_outdated(&cr).await;
+    let agent = plane.kubectl(["get", "daemonsets", "-n=kube-system", "-o=yaml"]);
+    let agent = agent.unwrap();
+    assert!(agent.contains("istio-cni-node"), "{agent}");
+    assert!(agent.contains("path: /home/kubernetes/bin"), "{agent}");
+    let quotas = plane.kubectl(["get", "resourcequotas", "-A", "-o=name"]);
+    assert_eq!(quotas.unwrap(), "");
+
+    let without = json!({"spec": {"components": {"cni": null}}});
+    cr.patch(&without).await.unwrap();
+    wait_until("the agent to be gone", SOON, || async {
+        match plane.kubectl(["get", "daemonsets", "-A", "-o=name"])? {
+            none if none.is_empty() => Ok(()),
+            left => Err(Error::Unexpected(left)),
+        }
+    })
+    .await
+    .unwrap();
+    is_healthy_and_outdated(&cr).await;
+
+    operator.process().restart().unwrap();
+    operator.wait_until_ready().await.unwrap();
+    let newer = json!({"spec": {"meshConfig": {"accessLogFile": "/dev/stdout"}}});
+    cr.patch(&newer).await.unwrap();
+    is_healthy_and_outdated(&cr).await;
+    let reason = "--field-selector=reason=OutOfSupport";
+    let told = plane.kubectl(["get", "events", "-A", "-o=name", reason]);
+    let told = told.unwrap();
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
+/// Argo CD and Flux go on, and whoever looks sees what is out of support.
+async fn is_healthy_and_outdated(cr: &Cr) {
+    let healthy = cr.wait_for("HEALTHY", SOON).await.unwrap();
+    let healthy = serde_json::to_value(healthy).unwrap();
+    assert_eq!(
+        (argo(&healthy), kstatus(&healthy)),
+        (ArgoHealth::Healthy, Kstatus::Current)
+    );
+    let outdated = condition(&healthy, "Outdated");
+    assert_eq!(outdated["status"], "True");
+    assert_eq!(outdated["reason"], "OutOfSupport");
+    let message = outdated["message"].as_str().map(str::to_owned);
+    let expected = [
+        "spec.version: support of Istio 1.26 ended on 2026-01-31",
+        "spec.version: Istio 1.26 supports Kubernetes from 1.29 on, and this cluster has 1.28",
+    ];
+    assert_eq!(message, Some(expected.join("; ")));
+    assert_eq!(condition(&healthy, "Warnings"), &Value::Null);
+}
