@@ -50,6 +50,9 @@ async fn every_sample_becomes_healthy_and_goes_away() {
             cr.wait_for("HEALTHY", SOON)
                 .await
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
+            if name == "gateways-in-other-namespaces.yaml" {
+                addresses_follow_the_services(&plane, &cr).await;
+            }
             cr.delete(SOON)
                 .await
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -135,6 +138,42 @@ async fn two_pods_run(plane: &ControlPlane, selector: &str) {
         }
     });
     running.await.unwrap();
+}
+
+/// The addresses of gateways are those of their Services, as long as they have some.
+async fn addresses_follow_the_services(plane: &ControlPlane, cr: &Cr) {
+    let ingress = json!([{"hostname": "lb.example.com"}, {"ip": "203.0.113.7"}]);
+    for (ingress, expected) in [
+        (ingress, json!(["203.0.113.7", "lb.example.com"])),
+        (Value::Null, Value::Null),
+    ] {
+        // As a cloud's load balancer does; there is none here.
+        let status = json!({"status": {"loadBalancer": {"ingress": ingress}}}).to_string();
+        let service = ["service", "public-gateway", "-n=edge"];
+        let patch = ["--subresource=status", "--type=merge", "-p", &status];
+        let patch = ["patch"].into_iter().chain(service).chain(patch);
+        plane.kubectl(patch).unwrap();
+        wait_until("the addresses in the status", SOON, || async {
+            let cr = cr.get().await?;
+            let gateways = cr.data["status"]["gateways"].as_array();
+            let gateways = gateways.into_iter().flatten();
+            let found: Vec<_> = gateways
+                .map(|gateway| (gateway["name"].clone(), gateway["addresses"].clone()))
+                .collect();
+            let wanted = [
+                (json!("public-gateway"), expected.clone()),
+                (json!("internal-gateway"), Value::Null),
+                (json!("egress-gateway"), Value::Null),
+            ];
+            if found == wanted {
+                return Ok(());
+            }
+            Err(Error::Unexpected(format!("{found:?}")))
+        })
+        .await
+        .unwrap();
+        cr.wait_for("HEALTHY", SOON).await.unwrap();
+    }
 }
 
 /// A new generation is rolled out, and is not called healthy before that.

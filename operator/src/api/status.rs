@@ -87,7 +87,8 @@ pub struct GatewayStatus {
     pub namespace: String,
     /// Whether its newest pods are available.
     pub ready: bool,
-    /// Addresses at which it is reached from outside.
+    /// Addresses at which it is reached from outside, as kubectl shows them for its Service: those of its load balancer
+    /// and its external IPs. None for a Service of the type ClusterIP, and none for NodePort, which every node serves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Option<Vec<String>>")]
     pub addresses: Vec<String>,

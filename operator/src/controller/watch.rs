@@ -71,7 +71,7 @@ pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
 /// Watches the objects of one kind that carry an owner label.
 pub async fn objects(ctx: Arc<Ctx>, kind: &'static Kind) {
     loop {
-        if kind.reports_readiness() {
+        if kind.reports_progress() {
             let events = watched::<Object<WatchedSpec, WatchedStatus>>(&ctx, kind);
             let reduce = |object: Object<WatchedSpec, WatchedStatus>| {
                 let status = object.status.unwrap_or_default();

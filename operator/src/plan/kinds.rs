@@ -155,12 +155,13 @@ impl Kind {
         }
     }
 
-    /// Whether the status of an object of this kind says if it is ready; all others are ready once they exist.
+    /// Whether the status of an object of this kind is read: it says if the object is ready, or where it is reached. All
+    /// others are ready once they exist.
     #[must_use]
-    pub fn reports_readiness(&self) -> bool {
+    pub fn reports_progress(&self) -> bool {
         matches!(
             self.kind,
-            "Deployment" | "DaemonSet" | "CustomResourceDefinition"
+            "Deployment" | "DaemonSet" | "CustomResourceDefinition" | "Service"
         )
     }
 

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::Deserialize;
 
 use super::owner::{CrKey, Ownership};
 use super::ownership::{Holdings, is_ours};
+use super::progress::Progress;
 use crate::render::ObjectKey;
 
 /// Every live object that carries an owner label, of whichever CR.
@@ -39,33 +39,6 @@ pub struct LiveObject {
     pub held: Holdings,
     /// How far it is, for kinds whose status says so.
     pub progress: Option<Progress>,
-}
-
-/// How far a live object is, from its status.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Progress {
-    /// A `Deployment` or a `DaemonSet`.
-    Workload(Workload),
-    /// A CRD.
-    Definition {
-        /// Whether the API server serves it.
-        established: bool,
-    },
-}
-
-/// How far a `Deployment` or a `DaemonSet` is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Workload {
-    /// The generation that the numbers below were counted for.
-    pub observed_generation: i64,
-    /// Pods that there should be.
-    pub desired: i64,
-    /// Pods that there are, of whichever generation.
-    pub current: i64,
-    /// Pods of the newest generation.
-    pub updated: i64,
-    /// Pods that serve.
-    pub available: i64,
 }
 
 impl LiveObject {
@@ -133,37 +106,7 @@ impl LiveObject {
         if self.terminating {
             return Some("it is being deleted".to_owned());
         }
-        match self.progress.as_ref()? {
-            Progress::Definition { established: true } => None,
-            Progress::Definition { established: false } => Some("it is not served yet".to_owned()),
-            Progress::Workload(workload) => workload.gap(self.generation),
-        }
-    }
-}
-
-impl Workload {
-    fn gap(&self, generation: i64) -> Option<String> {
-        let Self {
-            observed_generation,
-            desired,
-            current,
-            updated,
-            available,
-        } = *self;
-        if observed_generation < generation {
-            Some("its newest generation is not being rolled out yet".to_owned())
-        } else if updated < desired {
-            Some(format!("{updated} of {desired} replicas are updated"))
-        } else if current > updated {
-            Some(format!(
-                "{} old replicas are still there",
-                current - updated
-            ))
-        } else if available < desired {
-            Some(format!("{available} of {desired} replicas are available"))
-        } else {
-            None
-        }
+        self.progress.as_ref()?.gap(self.generation)
     }
 }
 
@@ -193,6 +136,15 @@ impl Live {
         match self.get(key) {
             None => Some("it does not exist".to_owned()),
             Some(object) => object.gap(),
+        }
+    }
+
+    /// The addresses at which the object is reached from outside the cluster, if it is a `Service`.
+    #[must_use]
+    pub fn addresses(&self, key: &ObjectKey) -> &[String] {
+        match self.get(key).and_then(|object| object.progress.as_ref()) {
+            Some(Progress::Exposed(addresses)) => addresses,
+            _ => &[],
         }
     }
 
@@ -243,89 +195,6 @@ impl Live {
     }
 }
 
-impl Progress {
-    /// What is assumed of a new object until its status is seen: that it is not ready.
-    fn unseen(kind: &str) -> Option<Self> {
-        match kind {
-            "CustomResourceDefinition" => Some(Self::Definition { established: false }),
-            "Deployment" | "DaemonSet" => {
-                let observed_generation = -1;
-                Some(Self::Workload(Workload {
-                    observed_generation,
-                    ..Workload::default()
-                }))
-            }
-            _ => None,
-        }
-    }
-
-    /// Reads the spec and the status of an object of `kind`.
-    #[must_use]
-    pub fn read(kind: &str, spec: &WatchedSpec, status: &WatchedStatus) -> Option<Self> {
-        let workload = |desired, current, updated, available| {
-            Some(Self::Workload(Workload {
-                observed_generation: status.observed_generation.unwrap_or(-1),
-                desired,
-                current,
-                updated,
-                available,
-            }))
-        };
-        match kind {
-            "CustomResourceDefinition" => {
-                let is_established = |condition: &WatchedCondition| {
-                    condition.r#type == "Established" && condition.status == "True"
-                };
-                let established = status.conditions.iter().flatten().any(is_established);
-                Some(Self::Definition { established })
-            }
-            "Deployment" => workload(
-                spec.replicas.unwrap_or(1),
-                status.replicas,
-                status.updated_replicas,
-                status.available_replicas,
-            ),
-            // Pods of an older generation are not counted apart, so those that are not updated stand for them.
-            "DaemonSet" => workload(
-                status.desired_number_scheduled,
-                status.updated_number_scheduled,
-                status.updated_number_scheduled,
-                status.number_available,
-            ),
-            _ => None,
-        }
-    }
-}
-
-/// The part of a spec that says how many pods there should be; everything else is skipped while parsing.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct WatchedSpec {
-    replicas: Option<i64>,
-}
-
-/// The part of a status that says how far an object is; everything else is skipped while parsing.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct WatchedStatus {
-    observed_generation: Option<i64>,
-    replicas: i64,
-    updated_replicas: i64,
-    available_replicas: i64,
-    desired_number_scheduled: i64,
-    updated_number_scheduled: i64,
-    number_available: i64,
-    // Null, not absent, in a CRD that was just created.
-    conditions: Option<Vec<WatchedCondition>>,
-}
-
-/// The part of a condition that says whether it holds.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct WatchedCondition {
-    r#type: String,
-    status: String,
-}
-
 /// The resource version as a number. The API promises that versions of one object compare as numbers.
 #[must_use]
 pub fn version(meta: &ObjectMeta) -> u64 {
@@ -346,69 +215,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::plan::Workload;
 
     fn object(kind: &str, body: &Value) -> LiveObject {
         let meta: ObjectMeta = serde_json::from_value(body["metadata"].clone()).unwrap();
-        let spec = WatchedSpec::deserialize(&body["spec"]).unwrap_or_default();
-        let status = WatchedStatus::deserialize(&body["status"]).unwrap_or_default();
-        let progress = Progress::read(kind, &spec, &status);
-        LiveObject {
-            progress,
-            ..LiveObject::read(kind, &meta)
-        }
-    }
-
-    #[test]
-    fn a_deployment_is_ready_when_its_newest_generation_is_available() {
-        let gap = |status: Value| {
-            let metadata = json!({"generation": 3});
-            let spec = json!({"replicas": 2});
-            object(
-                "Deployment",
-                &json!({"metadata": metadata, "spec": spec, "status": status}),
-            )
-            .gap()
-        };
-        let status = |observed, replicas, updated, available| {
-            json!({"observedGeneration": observed, "replicas": replicas,
-                "updatedReplicas": updated, "availableReplicas": available})
-        };
-        assert_eq!(gap(status(3, 2, 2, 2)), None);
-        assert_eq!(
-            gap(json!(null)).unwrap(),
-            "its newest generation is not being rolled out yet"
-        );
-        assert!(gap(status(2, 2, 2, 2)).is_some());
-        assert_eq!(
-            gap(status(3, 3, 1, 3)).unwrap(),
-            "1 of 2 replicas are updated"
-        );
-        assert_eq!(
-            gap(status(3, 3, 2, 3)).unwrap(),
-            "1 old replicas are still there"
-        );
-        assert_eq!(
-            gap(status(3, 2, 2, 1)).unwrap(),
-            "1 of 2 replicas are available"
-        );
-    }
-
-    #[test]
-    fn a_daemon_set_without_nodes_is_ready() {
-        let body = json!({"metadata": {"generation": 1}, "status": {"observedGeneration": 1}});
-        assert_eq!(object("DaemonSet", &body).gap(), None);
-    }
-
-    #[test]
-    fn a_definition_is_ready_when_it_is_served() {
-        let gap = |status: &str| {
-            let conditions = json!([{"type": "Established", "status": status}]);
-            let body = json!({"metadata": {}, "status": {"conditions": conditions}});
-            object("CustomResourceDefinition", &body).gap()
-        };
-        assert_eq!(gap("True"), None);
-        assert!(gap("False").is_some());
-        assert!(WatchedStatus::deserialize(&json!({"conditions": null})).is_ok());
+        LiveObject::read(kind, &meta)
     }
 
     #[test]

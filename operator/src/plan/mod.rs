@@ -14,6 +14,7 @@ mod live;
 mod order;
 mod owner;
 mod ownership;
+mod progress;
 mod prune;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -24,10 +25,11 @@ use serde_json::Value;
 pub use claims::Claims;
 pub use kinds::{KINDS, Kind, Role};
 pub use ledger::{Ledger, Need, Sent};
-pub use live::{Live, LiveObject, Progress, WatchedSpec, WatchedStatus, Workload, version};
+pub use live::{Live, LiveObject, version};
 pub use order::in_apply_order;
 pub use owner::{CrKey, MANAGER, MAX_NAME, OWNER, Ownership};
 pub use ownership::{Holdings, rival};
+pub use progress::{Progress, WatchedSpec, WatchedStatus, Workload};
 pub use prune::{Doomed, Removal, removal};
 
 use crate::api::ComponentKind;

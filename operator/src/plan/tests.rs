@@ -90,7 +90,7 @@ impl World {
                     Some(Progress::Definition { established: true })
                 }
                 Some(Progress::Workload(_)) => Some(Progress::Workload(Workload::default())),
-                None => None,
+                other => other,
             };
             self.live.put(key, object);
         }

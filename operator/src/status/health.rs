@@ -18,7 +18,7 @@ pub struct Health {
 /// How far one component is.
 pub struct ComponentHealth {
     kind: ComponentKind,
-    gateway: Option<(String, String)>,
+    gateway: Option<GatewayStatus>,
     /// What it lacks, worst first.
     pub lacks: Vec<Lack>,
 }
@@ -108,17 +108,10 @@ impl Health {
 
     /// `gateways`: one entry per gateway.
     pub fn gateways(&self) -> Vec<GatewayStatus> {
-        let gateways = self.components.iter().filter_map(|component| {
-            let (namespace, name) = component.gateway.clone()?;
-            let ready = component.lacks.is_empty();
-            Some(GatewayStatus {
-                name,
-                namespace,
-                ready,
-                addresses: Vec::new(),
-            })
-        });
-        gateways.collect()
+        self.components
+            .iter()
+            .filter_map(|component| component.gateway.clone())
+            .collect()
     }
 }
 
@@ -138,8 +131,18 @@ impl ComponentHealth {
             kind,
             ComponentKind::IngressGateways | ComponentKind::EgressGateways
         );
-        let namespace = objects.iter().find_map(|(key, _)| key.namespace.clone());
-        let gateway = is_gateway.then(|| (namespace.unwrap_or_default(), name.clone()));
+        let gateway = is_gateway.then(|| {
+            let mut keys = objects.iter().map(|(key, _)| key);
+            let addresses = keys.clone().flat_map(|key| live.addresses(key));
+            GatewayStatus {
+                name: name.clone(),
+                ready: lacks.is_empty(),
+                addresses: addresses.cloned().collect(),
+                namespace: keys
+                    .find_map(|key| key.namespace.clone())
+                    .unwrap_or_default(),
+            }
+        });
         Self {
             kind: *kind,
             gateway,

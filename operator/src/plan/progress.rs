@@ -1,0 +1,276 @@
+//! How far a live object is, from the few fields of its spec and status that say so.
+
+use serde::Deserialize;
+
+/// How far a live object is, from its status.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// A `Deployment` or a `DaemonSet`.
+    Workload(Workload),
+    /// A CRD.
+    Definition {
+        /// Whether the API server serves it.
+        established: bool,
+    },
+    /// A `Service` that is reached from outside the cluster, at these addresses, sorted.
+    Exposed(Vec<String>),
+}
+
+/// How far a `Deployment` or a `DaemonSet` is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// The generation that the numbers below were counted for.
+    pub observed_generation: i64,
+    /// Pods that there should be.
+    pub desired: i64,
+    /// Pods that there are, of whichever generation.
+    pub current: i64,
+    /// Pods of the newest generation.
+    pub updated: i64,
+    /// Pods that serve.
+    pub available: i64,
+}
+
+impl Progress {
+    /// What is assumed of a new object until its status is seen: that it is not ready.
+    pub(super) fn unseen(kind: &str) -> Option<Self> {
+        match kind {
+            "CustomResourceDefinition" => Some(Self::Definition { established: false }),
+            "Deployment" | "DaemonSet" => {
+                let observed_generation = -1;
+                Some(Self::Workload(Workload {
+                    observed_generation,
+                    ..Workload::default()
+                }))
+            }
+            _ => None,
+        }
+    }
+
+    /// What an object of this generation lacks to be ready; `None` means that it is ready.
+    pub(super) fn gap(&self, generation: i64) -> Option<String> {
+        match self {
+            Self::Definition { established: true } | Self::Exposed(_) => None,
+            Self::Definition { established: false } => Some("it is not served yet".to_owned()),
+            Self::Workload(workload) => workload.gap(generation),
+        }
+    }
+
+    /// Reads the spec and the status of an object of `kind`.
+    #[must_use]
+    pub fn read(kind: &str, spec: &WatchedSpec, status: &WatchedStatus) -> Option<Self> {
+        let workload = |desired, current, updated, available| {
+            Some(Self::Workload(Workload {
+                observed_generation: status.observed_generation.unwrap_or(-1),
+                desired,
+                current,
+                updated,
+                available,
+            }))
+        };
+        match kind {
+            "CustomResourceDefinition" => {
+                let is_established = |condition: &WatchedCondition| {
+                    condition.r#type == "Established" && condition.status == "True"
+                };
+                let established = status.conditions.iter().flatten().any(is_established);
+                Some(Self::Definition { established })
+            }
+            "Deployment" => workload(
+                spec.replicas.unwrap_or(1),
+                status.replicas,
+                status.updated_replicas,
+                status.available_replicas,
+            ),
+            // Pods of an older generation are not counted apart, so those that are not updated stand for them.
+            "DaemonSet" => workload(
+                status.desired_number_scheduled,
+                status.updated_number_scheduled,
+                status.updated_number_scheduled,
+                status.number_available,
+            ),
+            "Service" => {
+                let addresses = addresses(spec, status);
+                (!addresses.is_empty()).then_some(Self::Exposed(addresses))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What `kubectl get service` shows as the external addresses of a Service, sorted because their order means nothing:
+/// those of its load balancer and its external IPs. The ports of a `NodePort` are open on every node, whose addresses
+/// are not the Service's.
+fn addresses(spec: &WatchedSpec, status: &WatchedStatus) -> Vec<String> {
+    let is_balanced = spec.r#type.as_deref() == Some("LoadBalancer");
+    let balanced = status.load_balancer.ingress.iter().flatten();
+    let balanced = balanced
+        .filter(|_| is_balanced)
+        .filter_map(|ingress| ingress.ip.as_ref().or(ingress.hostname.as_ref()));
+    let external = spec.external_ips.iter().flatten();
+    let mut addresses: Vec<_> = balanced.chain(external).cloned().collect();
+    addresses.sort();
+    addresses.dedup();
+    addresses
+}
+
+/// The part of a spec that says how many pods there should be, or how a Service is reached; everything else is skipped
+/// while parsing.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct WatchedSpec {
+    replicas: Option<i64>,
+    r#type: Option<String>,
+    #[serde(rename = "externalIPs")]
+    external_ips: Option<Vec<String>>,
+}
+
+/// The part of a status that says how far an object is; everything else is skipped while parsing.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WatchedStatus {
+    observed_generation: Option<i64>,
+    replicas: i64,
+    updated_replicas: i64,
+    available_replicas: i64,
+    desired_number_scheduled: i64,
+    updated_number_scheduled: i64,
+    number_available: i64,
+    // Null, not absent, in a CRD that was just created.
+    conditions: Option<Vec<WatchedCondition>>,
+    load_balancer: WatchedLoadBalancer,
+}
+
+/// What a load balancer says of itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct WatchedLoadBalancer {
+    ingress: Option<Vec<WatchedIngress>>,
+}
+
+/// Where a load balancer is reached: by IP address or by name.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct WatchedIngress {
+    ip: Option<String>,
+    hostname: Option<String>,
+}
+
+/// The part of a condition that says whether it holds.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct WatchedCondition {
+    r#type: String,
+    status: String,
+}
+
+impl Workload {
+    fn gap(&self, generation: i64) -> Option<String> {
+        let Self {
+            observed_generation,
+            desired,
+            current,
+            updated,
+            available,
+        } = *self;
+        if observed_generation < generation {
+            Some("its newest generation is not being rolled out yet".to_owned())
+        } else if updated < desired {
+            Some(format!("{updated} of {desired} replicas are updated"))
+        } else if current > updated {
+            Some(format!(
+                "{} old replicas are still there",
+                current - updated
+            ))
+        } else if available < desired {
+            Some(format!("{available} of {desired} replicas are available"))
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(kind: &str, spec: &Value, status: &Value) -> Option<Progress> {
+        let spec = WatchedSpec::deserialize(spec).unwrap_or_default();
+        let status = WatchedStatus::deserialize(status).unwrap_or_default();
+        Progress::read(kind, &spec, &status)
+    }
+
+    #[test]
+    fn a_deployment_is_ready_when_its_newest_generation_is_available() {
+        let gap = |status: Value| {
+            let spec = json!({"replicas": 2});
+            read("Deployment", &spec, &status).unwrap().gap(3)
+        };
+        let status = |observed, replicas, updated, available| {
+            json!({"observedGeneration": observed, "replicas": replicas,
+                "updatedReplicas": updated, "availableReplicas": available})
+        };
+        assert_eq!(gap(status(3, 2, 2, 2)), None);
+        assert_eq!(
+            gap(json!(null)).unwrap(),
+            "its newest generation is not being rolled out yet"
+        );
+        assert!(gap(status(2, 2, 2, 2)).is_some());
+        assert_eq!(
+            gap(status(3, 3, 1, 3)).unwrap(),
+            "1 of 2 replicas are updated"
+        );
+        assert_eq!(
+            gap(status(3, 3, 2, 3)).unwrap(),
+            "1 old replicas are still there"
+        );
+        assert_eq!(
+            gap(status(3, 2, 2, 1)).unwrap(),
+            "1 of 2 replicas are available"
+        );
+    }
+
+    #[test]
+    fn a_daemon_set_without_nodes_is_ready() {
+        let progress = read("DaemonSet", &json!({}), &json!({"observedGeneration": 1}));
+        assert_eq!(progress.unwrap().gap(1), None);
+    }
+
+    #[test]
+    fn a_definition_is_ready_when_it_is_served() {
+        let gap = |status: &str| {
+            let conditions = json!([{"type": "Established", "status": status}]);
+            let status = json!({"conditions": conditions});
+            let progress = read("CustomResourceDefinition", &json!({}), &status);
+            progress.unwrap().gap(1)
+        };
+        assert_eq!(gap("True"), None);
+        assert!(gap("False").is_some());
+        assert!(WatchedStatus::deserialize(&json!({"conditions": null})).is_ok());
+    }
+
+    #[test]
+    fn a_service_has_the_addresses_that_kubectl_shows() {
+        let of = |kind: &str, ingress: Value, external: Value| {
+            let spec = json!({"type": kind, "externalIPs": external});
+            let status = json!({"loadBalancer": {"ingress": ingress}});
+            read("Service", &spec, &status)
+        };
+        let exposed = |addresses: &[&str]| {
+            let addresses = addresses.iter().map(ToString::to_string).collect();
+            Some(Progress::Exposed(addresses))
+        };
+        let ingress = json!([{"hostname": "lb.example.com"}, {"ip": "203.0.113.7", "ports": []}]);
+        let both = exposed(&["203.0.113.7", "lb.example.com"]);
+        assert_eq!(of("LoadBalancer", ingress.clone(), json!(null)), both);
+        assert_eq!(of("LoadBalancer", json!(null), json!(null)), None);
+        // Where a Service was a load balancer's before, the status may lag behind.
+        assert_eq!(of("ClusterIP", ingress, json!(null)), None);
+        let external = json!(["198.51.100.1"]);
+        assert_eq!(
+            of("NodePort", json!(null), external),
+            exposed(&["198.51.100.1"])
+        );
+    }
+}
