@@ -195,3 +195,21 @@ fn difference(before: &Value, after: &Value) -> Option<Value> {
     }
     (!change.is_empty()).then_some(Value::Object(change))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_patch_removes_what_is_no_longer_said() {
+        let status = |value| serde_json::from_value::<IstioOperatorStatus>(value).unwrap();
+        let before = status(json!({"message": "a", "componentStatus":
+            {"Pilot": {"status": "HEALTHY"}, "Cni": {"status": "ERROR", "error": "x"}}}));
+        let after =
+            status(json!({"message": "a", "componentStatus": {"Pilot": {"status": "ERROR"}}}));
+        let expected =
+            json!({"status": {"componentStatus": {"Cni": null, "Pilot": {"status": "ERROR"}}}});
+        assert_eq!(patch(&before, &after), Some(expected));
+        assert_eq!(patch(&after, &after), None);
+    }
+}

@@ -1,7 +1,6 @@
 //! Every transition, as Argo CD's check and as kstatus judge it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use serde_json::json;
 
 use super::*;
 use crate::api::ComponentKind;
@@ -470,18 +469,6 @@ fn conditions_of_others_stay() {
     });
     story.begin();
     assert!(find(&story.status.conditions, "Approved").is_some());
-}
-
-#[test]
-fn the_patch_removes_what_is_no_longer_said() {
-    let status = |value| serde_json::from_value::<IstioOperatorStatus>(value).unwrap();
-    let before = status(json!({"message": "a", "componentStatus":
-        {"Pilot": {"status": "HEALTHY"}, "Cni": {"status": "ERROR", "error": "x"}}}));
-    let after = status(json!({"message": "a", "componentStatus": {"Pilot": {"status": "ERROR"}}}));
-    let expected =
-        json!({"status": {"componentStatus": {"Cni": null, "Pilot": {"status": "ERROR"}}}});
-    assert_eq!(patch(&before, &after), Some(expected));
-    assert_eq!(patch(&after, &after), None);
 }
 
 #[test]
