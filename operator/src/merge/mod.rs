@@ -38,8 +38,40 @@ pub struct Merged {
     pub cluster: Cluster,
     /// The enabled components, in render order; a gateway list gives one entry per gateway.
     pub components: Vec<Component>,
+    /// Whether the objects of the default tag are rendered, although no `values.revisionTags` may name it.
+    pub default_tag: bool,
     /// What the author should know although nothing is refused.
     pub warnings: Vec<Mistake>,
+}
+
+impl Merged {
+    /// What `istioctl install` installs: everything, and the default tag, by which namespaces labeled
+    /// `istio-injection=enabled` and objects that name no revision find this one. `istioctl manifest generate` leaves the
+    /// tag out, because who has it depends on the cluster.
+    #[must_use]
+    pub fn with_default_tag(self) -> Self {
+        let default_tag = true;
+        Self {
+            default_tag,
+            ..self
+        }
+    }
+
+    /// Whether `values.revisionTags` name this tag.
+    #[must_use]
+    pub fn names_tag(&self, tag: &str) -> bool {
+        let mut pilot = self
+            .components
+            .iter()
+            .filter(|component| component.kind == ComponentKind::Pilot);
+        pilot.any(|component| {
+            let values = &component.values;
+            let tags = values.pointer("/pilot/revisionTags");
+            let tags = tags.or_else(|| values.get("revisionTags"));
+            tags.and_then(Value::as_array)
+                .is_some_and(|tags| tags.iter().any(|name| name == tag))
+        })
+    }
 }
 
 /// One component to render.
@@ -141,6 +173,7 @@ pub fn merge(
         namespace,
         cluster,
         components,
+        default_tag: false,
         warnings,
     })
 }

@@ -121,6 +121,7 @@ fn merged() -> Merged {
         revision: String::new(),
         namespace: "istio-system".into(),
         components: Vec::new(),
+        default_tag: false,
         warnings: Vec::new(),
     }
 }

@@ -20,6 +20,7 @@ pub use object::{Object, ObjectKey};
 pub use operator::operator;
 
 use crate::api::{ComponentKind, Mistake};
+use crate::charts::tree::at;
 use crate::charts::{ChartError, Charts};
 use crate::merge::{Component, Merged};
 
@@ -148,7 +149,11 @@ fn render_component(
         merged.version.minor,
         &component.values,
     )?;
+    let operator_manages = at(&chart_values.own, &["global", "operatorManageWebhooks"]);
+    let default_tag = merged.default_tag && operator_manages != Some(&Value::Bool(true));
     let context = json!({
+        "tags": tags(&chart_values.own, default_tag),
+        "defaultTag": default_tag,
         "values": chart_values.values,
         "own": chart_values.own,
         "userValues": chart_values.user,
@@ -174,6 +179,16 @@ fn render_component(
         objects,
     };
     Ok((rendered, warnings))
+}
+
+/// The revision tags of istiod: those that the user names, and the default tag where it is rendered anyway.
+fn tags(own: &Value, default_tag: bool) -> Vec<Value> {
+    let named = own.get("revisionTags").and_then(Value::as_array);
+    let mut tags = named.cloned().unwrap_or_default();
+    if default_tag && !tags.iter().any(|tag| tag == "default") {
+        tags.push("default".into());
+    }
+    tags
 }
 
 /// What the type promises and these components do not keep.

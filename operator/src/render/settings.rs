@@ -226,6 +226,7 @@ mod tests {
             revision: revision.to_owned(),
             namespace: "istio-system".to_owned(),
             components: Vec::new(),
+            default_tag: false,
             warnings: Vec::new(),
         }
     }
