@@ -60,7 +60,7 @@ async fn a_broken_cr_does_not_disturb_a_good_one() {
     let client = plane.client().await.unwrap();
     let inventory = Inventory::discover(client.clone()).await.unwrap();
     let items = inventory.owned().await.unwrap();
-    quiet(&plane, &operator).await;
+    quiet(&plane, &operator, Duration::from_secs(2)).await;
 
     let since = Timestamp::now();
     let (spec, paths) = broken();
@@ -166,11 +166,11 @@ pub fn object_writes(plane: &ControlPlane, operator: &Operator, since: Timestamp
         .collect()
 }
 
-/// Waits until the operator has written nothing for two seconds.
-async fn quiet(plane: &ControlPlane, operator: &Operator) {
+/// Waits until the operator has written nothing for this long.
+pub async fn quiet(plane: &ControlPlane, operator: &Operator, silence: Duration) {
     wait_until("the operator to be done", SOON, || async {
         let since = Timestamp::now();
-        sleep(Duration::from_secs(2)).await;
+        sleep(silence).await;
         let writes = plane.audit().writes_by(operator.user(), since)?;
         match writes.first() {
             None => Ok(()),

@@ -13,6 +13,7 @@ mod accepted_inputs;
 mod accepted_objects;
 mod bystander;
 mod crash;
+mod default_tag;
 mod deletion;
 mod drift;
 mod installed_istiod;

@@ -59,6 +59,8 @@ pub enum Verdict {
     Applied,
     /// It belongs to another living CR that renders it too.
     Shared(CrKey),
+    /// It belongs to the default tag, which another revision has.
+    Untagged,
     /// Something else has to happen first.
     Waiting(String),
     /// Somebody keeps changing it, so it is left alone for a while.
@@ -215,6 +217,7 @@ async fn decided(sender: &Sender, planned: Planned) -> AppliedComponent {
         let verdict = match decision {
             Decision::Unchanged => Verdict::Unchanged,
             Decision::Shared(owner) => Verdict::Shared(owner),
+            Decision::Untagged => Verdict::Untagged,
             Decision::Waiting(why) => Verdict::Waiting(why),
             Decision::Unsupported => Verdict::Refused(ApplyError::UnknownKind),
             Decision::Contested(body) => match sender.rival(&key, &body).await {

@@ -14,7 +14,7 @@ use crate::api::{IstioOperator, Mistake, Path};
 use crate::apply::{ApplyError, Class, apply};
 use crate::catalogue::Version;
 use crate::merge::{Merged, merge};
-use crate::plan::{CrKey, MAX_NAME, Plan, Surroundings, keys, plan, view};
+use crate::plan::{CrKey, MAX_NAME, Plan, Stake, Surroundings, keys, plan, revision_label, view};
 use crate::render::render;
 use crate::status::{Advance, Outcome};
 
@@ -112,7 +112,7 @@ fn understand(ctx: &Ctx, cr: &IstioOperator) -> Result<Merged, Refusal> {
         });
     }
     match merged {
-        Ok(merged) if mistakes.is_empty() => Ok(merged),
+        Ok(merged) if mistakes.is_empty() => Ok(merged.with_default_tag()),
         _ => Err(Refusal {
             reason: reason::INVALID_SPEC,
             mistakes: mistakes.iter().map(ToString::to_string).collect(),
@@ -142,11 +142,8 @@ fn draw(ctx: &Ctx, key: &CrKey, merged: &Merged) -> Result<Draft, Refusal> {
     let warnings = merged.warnings.iter().chain(&rendered.warnings);
     let warnings = warnings.map(ToString::to_string).collect();
     let version = merged.version;
-    let revision = match merged.revision.as_str() {
-        "" => "default",
-        revision => revision,
-    };
-    let revision = revision.to_owned();
+    let revision = revision_label(&merged.revision).to_owned();
+    ctx.note(|state| state.stake(key, Stake::of(merged, &rendered)));
     ctx.note(|state| state.claim(key, keys(&rendered)));
     let state = ctx.state();
     let around = Surroundings {

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 
-use crate::api::{InstallState, IstioOperator};
-use crate::plan::{Claims, CrKey, Ledger, Live, LiveObject, version, view};
+use crate::api::{DeletionPolicy, InstallState, IstioOperator};
+use crate::plan::{
+    Claims, CrKey, Holder, Injector, Ledger, Live, LiveObject, Stake, holder, version, view,
+};
 use crate::render::ObjectKey;
 use crate::status::Advance;
 
@@ -56,6 +58,9 @@ struct Settled {
     advance: Advance,
 }
 
+/// How a CR ends: with what it owns, or without. Gives whether it was living.
+type End = fn(&mut Claims, &CrKey) -> bool;
+
 /// The CRs that a change concerns.
 pub type Concerned = HashSet<CrKey>;
 
@@ -92,7 +97,11 @@ impl State {
         self.crs.insert(key.clone(), Arc::new(cr.clone()));
         let mut concerned = Concerned::new();
         if is_deleting(&cr) {
-            concerned = self.bury(&key);
+            let end: End = match cr.deletion_policy() {
+                DeletionPolicy::Delete => Claims::leave,
+                DeletionPolicy::Orphan => Claims::die,
+            };
+            concerned = self.bury(&key, end);
         } else {
             self.claims.live(&key);
         }
@@ -107,7 +116,7 @@ impl State {
         self.crs.remove(key);
         self.settled.remove(key);
         self.retries.clear(key);
-        self.bury(key)
+        self.bury(key, Claims::die)
     }
 
     /// Takes in that exactly these CRs of a namespace (`None` means all) exist.
@@ -120,16 +129,48 @@ impl State {
     }
 
     /// A CR is not living any more: those that need what it holds may take it over.
-    fn bury(&mut self, key: &CrKey) -> Concerned {
-        if !self.claims.die(key) {
-            return Concerned::new();
+    fn bury(&mut self, key: &CrKey, end: End) -> Concerned {
+        let mut concerned = Concerned::new();
+        let was_living = self.watching_the_tag(&mut concerned, |state| end(&mut state.claims, key));
+        if !was_living {
+            return concerned;
         }
         let is_held = |object: &LiveObject| object.ownership.owner.as_ref() == Some(key);
         let objects = self.live.iter().filter(|(_, object)| is_held(object));
         let held: Vec<_> = objects.map(|(held, _)| held).collect();
         let living = self.claims.living();
         let needs = |cr: &&CrKey| held.iter().any(|held| self.claims.renders(cr, held));
-        living.iter().filter(needs).cloned().collect()
+        concerned.extend(living.iter().filter(needs).cloned());
+        concerned
+    }
+
+    /// Takes in what a CR has to do with the default tag.
+    pub fn stake(&mut self, key: &CrKey, stake: Stake) -> Concerned {
+        let mut concerned = Concerned::new();
+        self.watching_the_tag(&mut concerned, |state| state.claims.set_stake(key, stake));
+        concerned.remove(key);
+        concerned
+    }
+
+    /// Makes a change; who gets or loses the default tag by it is concerned.
+    fn watching_the_tag<T>(
+        &mut self,
+        concerned: &mut Concerned,
+        change: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let holder = |state: &Self| match holder(&state.live, &state.claims) {
+            Holder::Revision(revision) => Some(revision.to_owned()),
+            Holder::Unknown => None,
+        };
+        let before = holder(self);
+        let outcome = change(self);
+        let after = holder(self);
+        let stakes = self.claims.stakes().filter(|(_, stake)| {
+            let has_tag = |holder: &Option<String>| holder.as_ref() == Some(&stake.revision);
+            has_tag(&before) != has_tag(&after)
+        });
+        concerned.extend(stakes.map(|(cr, _)| cr.clone()));
+        outcome
     }
 
     /// Takes in that a CR renders exactly `objects`.
@@ -174,20 +215,36 @@ impl State {
             .live
             .get(key)
             .is_some_and(|before| before.says_the_same_as(&object));
-        let before = self.live.put(key.clone(), object);
+        let put = |state: &mut Self| state.live.put(key.clone(), object);
         if is_same {
+            put(self);
             Concerned::new()
         } else {
-            self.concerned_by(key, before.as_ref())
+            self.change(key, put)
         }
     }
 
     /// Takes in that a live object is gone.
     pub fn remove_object(&mut self, key: &ObjectKey) -> Concerned {
-        match self.live.remove(key) {
-            Some(before) => self.concerned_by(key, Some(&before)),
-            None => Concerned::new(),
+        self.change(key, |state| state.live.remove(key))
+    }
+
+    /// Makes a change to what is known of an object, which gives what was known before.
+    fn change(
+        &mut self,
+        key: &ObjectKey,
+        change: impl FnOnce(&mut Self) -> Option<LiveObject>,
+    ) -> Concerned {
+        let mut concerned = Concerned::new();
+        let before = if Injector::is_injector(key) {
+            self.watching_the_tag(&mut concerned, change)
+        } else {
+            change(self)
+        };
+        if self.live.get(key).is_some() || before.is_some() {
+            concerned.extend(self.concerned_by(key, before.as_ref()));
         }
+        concerned
     }
 
     /// Takes in that exactly these objects of a kind exist.

@@ -19,7 +19,7 @@ use super::Ctx;
 use super::retry::jitter;
 use super::state::{Concerned, Listing, State, key_of};
 use crate::api::IstioOperator;
-use crate::plan::{Kind, LiveObject, OWNER, Progress, WatchedSpec, WatchedStatus};
+use crate::plan::{Kind, LiveObject, Progress, WatchedSpec, WatchedStatus};
 use crate::render::ObjectKey;
 
 /// How long one watch call lasts. A connection that died silently is noticed this late, and every renewal is a request.
@@ -68,7 +68,7 @@ pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
     }
 }
 
-/// Watches the objects of one kind that carry an owner label.
+/// Watches the objects of one kind that carry the label which those of interest have.
 pub async fn objects(ctx: Arc<Ctx>, kind: &'static Kind) {
     loop {
         if kind.reports_progress() {
@@ -102,7 +102,7 @@ where
         + 'static,
 {
     let api: Api<K> = Api::all_with(ctx.sender.client().clone(), &kind.resource());
-    watcher(api, config().labels(OWNER)).default_backoff()
+    watcher(api, config().labels(kind.label())).default_backoff()
 }
 
 type Seen = (ObjectKey, LiveObject);

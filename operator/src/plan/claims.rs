@@ -3,10 +3,11 @@
 //! CRs share objects: several revisions of Istio stand on one base. A shared object stays with the CR that its labels
 //! name while that CR lives and renders it; then the next CR that renders it takes it over.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::live::LiveObject;
 use super::owner::CrKey;
+use super::tag::Stake;
 use crate::api::ComponentKind;
 use crate::render::ObjectKey;
 
@@ -15,6 +16,8 @@ use crate::render::ObjectKey;
 pub struct Claims {
     watched: Option<Vec<String>>,
     living: BTreeMap<CrKey, Claim>,
+    leaving: BTreeSet<CrKey>,
+    stakes: BTreeMap<CrKey, Stake>,
 }
 
 #[derive(Debug)]
@@ -33,18 +36,52 @@ impl Claims {
     pub fn new(watched: Option<Vec<String>>) -> Self {
         Self {
             watched,
-            living: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
     /// A CR exists.
     pub fn live(&mut self, cr: &CrKey) {
+        self.leaving.remove(cr);
         self.living.entry(cr.clone()).or_insert(Claim::Unknown);
     }
 
-    /// A CR is gone or going. Gives whether it was living.
+    /// A CR is going, and what it owns goes with it. Gives whether it was living.
+    pub fn leave(&mut self, cr: &CrKey) -> bool {
+        let was_living = self.die(cr);
+        self.leaving.insert(cr.clone());
+        was_living
+    }
+
+    /// A CR is gone, or as good as gone. Gives whether it was living.
     pub fn die(&mut self, cr: &CrKey) -> bool {
+        self.leaving.remove(cr);
+        self.stakes.remove(cr);
         self.living.remove(cr).is_some()
+    }
+
+    /// Whether what a CR owns is about to go with it.
+    #[must_use]
+    pub fn is_leaving(&self, cr: &CrKey) -> bool {
+        self.leaving.contains(cr)
+    }
+
+    /// What the newest readable spec of a CR has to do with the default tag.
+    pub fn set_stake(&mut self, cr: &CrKey, stake: Stake) {
+        if self.living.contains_key(cr) {
+            self.stakes.insert(cr.clone(), stake);
+        }
+    }
+
+    /// What a living CR has to do with the default tag, if it was looked at.
+    #[must_use]
+    pub fn stake(&self, cr: &CrKey) -> Option<&Stake> {
+        self.stakes.get(cr)
+    }
+
+    /// What the living CRs that were looked at have to do with the default tag.
+    pub fn stakes(&self) -> impl Iterator<Item = (&CrKey, &Stake)> {
+        self.stakes.iter()
     }
 
     /// A CR renders exactly `objects`. Gives the objects for which this is news.

@@ -3,6 +3,7 @@
 //! A table rather than API discovery: the operator's own RBAC names the same kinds, so a kind that is not here could
 //! not be written anyway, and a start costs no discovery requests.
 
+use super::owner::{OWNER, REVISION};
 use crate::render::ObjectKey;
 
 /// One kind that charts can render.
@@ -152,6 +153,16 @@ impl Kind {
             kind: self.kind.to_owned(),
             namespace,
             name,
+        }
+    }
+
+    /// The label that objects of this kind carry which concern us: the owner's, and for injectors, whoever made them, the
+    /// revision's, because one of them may have the default tag.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self.kind {
+            "MutatingWebhookConfiguration" => REVISION,
+            _ => OWNER,
         }
     }
 

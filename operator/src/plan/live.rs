@@ -1,10 +1,10 @@
-//! What the cluster holds: one small record for every object that carries an owner label.
+//! What the cluster holds: one small record for every object that carries an owner label, and for every injector.
 //!
 //! Records are reduced from watch events at once. Bodies and managed fields are not kept: what is compared is a digest
 //! of the set of fields that our applies own. It stays as it was while controllers write status and autoscalers write
 //! replicas, and changes when somebody edits or removes a field of ours, which is exactly when a repair is due.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -12,9 +12,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::owner::{CrKey, Ownership};
 use super::ownership::{Holdings, is_ours};
 use super::progress::Progress;
+use super::tag::{Injector, is_moved};
 use crate::render::ObjectKey;
 
-/// Every live object that carries an owner label, of whichever CR.
+/// Every live object that carries an owner label, of whichever CR, and every configuration of injection webhooks.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     objects: HashMap<ObjectKey, LiveObject>,
@@ -37,6 +38,8 @@ pub struct LiveObject {
     pub ours: Option<u64>,
     /// Who holds its co-owned fields.
     pub held: Holdings,
+    /// Whom it injects for, if that is what it does.
+    pub injector: Option<Injector>,
     /// How far it is, for kinds whose status says so.
     pub progress: Option<Progress>,
 }
@@ -47,18 +50,21 @@ impl LiveObject {
     pub fn read(kind: &str, meta: &ObjectMeta) -> Self {
         let entries = meta.managed_fields.as_deref().unwrap_or_default();
         let ours = entries.iter().find(|entry| is_ours(entry));
+        let none = BTreeMap::new();
+        let labels = meta.labels.as_ref().unwrap_or(&none);
+        let mut ownership = Ownership::read(labels);
+        if is_moved(labels, entries) {
+            ownership.owner = None;
+        }
         Self {
             uid: meta.uid.clone().unwrap_or_default(),
             version: version(meta),
-            ownership: meta
-                .labels
-                .as_ref()
-                .map(Ownership::read)
-                .unwrap_or_default(),
+            ownership,
             terminating: meta.deletion_timestamp.is_some(),
             generation: meta.generation.unwrap_or_default(),
             ours: ours.map(|entry| digest(&entry.fields_v1.as_ref().map(|fields| &fields.0))),
             held: Holdings::read(kind, entries),
+            injector: Injector::read(kind, labels),
             progress: None,
         }
     }
@@ -74,6 +80,7 @@ impl LiveObject {
             generation,
             ours,
             held,
+            injector,
             progress,
         } = self;
         *uid == other.uid
@@ -82,6 +89,7 @@ impl LiveObject {
             && *generation == other.generation
             && *ours == other.ours
             && *held == other.held
+            && *injector == other.injector
             && *progress == other.progress
     }
 

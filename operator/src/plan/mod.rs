@@ -16,6 +16,7 @@ mod owner;
 mod ownership;
 mod progress;
 mod prune;
+mod tag;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
@@ -27,15 +28,17 @@ pub use kinds::{KINDS, Kind, Role};
 pub use ledger::{Ledger, Need, Sent};
 pub use live::{Live, LiveObject, version};
 pub use order::in_apply_order;
-pub use owner::{CrKey, MANAGER, MAX_NAME, OWNER, Ownership};
+pub use owner::{CrKey, MANAGER, MAX_NAME, Ownership, revision_label};
 pub use ownership::{Holdings, rival};
 pub use progress::{Progress, WatchedSpec, WatchedStatus, Workload};
 pub use prune::{Doomed, Removal, removal};
+pub use tag::{Holder, Injector, Stake, Wish, holder};
 
 use crate::api::ComponentKind;
 use crate::merge::Merged;
 use crate::render::{Object, ObjectKey, Rendered, RenderedComponent};
 use ownership::Scaling;
+use tag::Standing;
 
 /// What a pass does. Only [`plan`] makes one.
 #[derive(Debug)]
@@ -72,6 +75,8 @@ pub enum Decision {
     Unchanged,
     /// It belongs to another living CR that renders it too.
     Shared(CrKey),
+    /// It belongs to the default tag, which this revision has not.
+    Untagged,
     /// Something else has to happen first.
     Waiting(String),
     /// Another writer keeps changing it.
@@ -131,7 +136,10 @@ pub fn plan(merged: &Merged, rendered: Rendered, around: Surroundings<'_>) -> Pl
     let mut by_rank: Vec<_> = rendered.components.into_iter().enumerate().collect();
     by_rank.sort_by_key(|(index, component)| (order::rank(component.kind), *index));
 
-    let mut waves: BTreeMap<Role, Vec<Sending>> = BTreeMap::new();
+    // What belongs to the default tag goes ahead of the rest of its role: the webhooks that it replaces rest only once it
+    // is there.
+    let mut waves: BTreeMap<(Role, bool), Vec<Sending>> = BTreeMap::new();
+    let tag = Standing::of(&merged.revision, around.live, around.claims);
     let mut gaps: BTreeMap<ComponentKind, String> = BTreeMap::new();
     for (index, component) in by_rank {
         let parents = order::parents(component.kind);
@@ -140,13 +148,18 @@ pub fn plan(merged: &Merged, rendered: Rendered, around: Surroundings<'_>) -> Pl
             merged,
             around,
             autoscaled: &autoscaled,
+            tag,
             index,
             gap: gap.cloned(),
+            unready: unready(&component, around.live),
         };
         let kind = component.kind;
         for object in component.objects {
             match step.decide(kind, object) {
-                Outcome::Send(send) => waves.entry(send.kind.role).or_default().push(send),
+                Outcome::Send(send) => {
+                    let wave = (send.kind.role, !tag::is_tagged(&send.body));
+                    waves.entry(wave).or_default().push(send);
+                }
                 Outcome::Leave(key, decision) => components[index].decided.push((key, decision)),
             }
         }
@@ -213,6 +226,7 @@ pub fn view(cr: &CrKey, live: &Live, claims: &Claims) -> u64 {
             ))
         })
         .fold(u64::from(claims.are_known(cr)), u64::wrapping_add)
+        .wrapping_add(live::digest(&holder(live, claims)))
 }
 
 /// What happens to one object.
@@ -226,8 +240,11 @@ struct Step<'a> {
     merged: &'a Merged,
     around: Surroundings<'a>,
     autoscaled: &'a BTreeSet<(Option<String>, String)>,
+    tag: Standing<'a>,
     index: usize,
     gap: Option<String>,
+    /// What the component's own workload lacks to be ready.
+    unready: Option<String>,
 }
 
 impl Step<'_> {
@@ -244,7 +261,12 @@ impl Step<'_> {
             return Outcome::Leave(key, Decision::Unsupported);
         };
         let there = live.get(&key);
-        if let Some(holder) = there.and_then(|there| claims.holder(cr, &key, there)) {
+        let is_tagged = tag::is_tagged(&body);
+        if is_tagged && !self.tag.is_ours() {
+            return Outcome::Leave(key, Decision::Untagged);
+        }
+        let holder = there.and_then(|there| claims.holder(cr, &key, there));
+        if let Some(holder) = holder.filter(|holder| !is_tagged || self.tag.is_peer(holder)) {
             let holder = holder.clone();
             return Outcome::Leave(key, Decision::Shared(holder));
         }
@@ -274,6 +296,12 @@ impl Step<'_> {
             Need::Contest => Decision::Contested(body),
             Need::Rollout if self.gap.is_some() => {
                 Decision::Waiting(self.gap.clone().unwrap_or_default())
+            }
+            _ if let Some(why) =
+                self.tag
+                    .holds_back(&key, &body, there.is_some(), self.unready.as_ref()) =>
+            {
+                Decision::Waiting(why)
             }
             Need::Rollout | Need::Repair | Need::Reedit => {
                 let component = self.index;
@@ -309,8 +337,12 @@ impl Planned {
 
     /// What this component lacks, so that those that stand on it have to wait.
     fn gap(&self, live: &Live) -> Option<String> {
-        let is_up =
-            |decision: &Decision| matches!(decision, Decision::Unchanged | Decision::Shared(_));
+        let is_up = |decision: &Decision| {
+            matches!(
+                decision,
+                Decision::Unchanged | Decision::Shared(_) | Decision::Untagged
+            )
+        };
         let up = self
             .decided
             .iter()
@@ -319,7 +351,11 @@ impl Planned {
         if up < self.keys.len() {
             return Some(format!("{} is not applied yet", self.label()));
         }
-        let gap = self.keys.iter().find_map(|key| Some((key, live.gap(key)?)));
+        let mut ours = self
+            .decided
+            .iter()
+            .filter(|(_, decision)| *decision != Decision::Untagged);
+        let gap = ours.find_map(|(key, _)| Some((key, live.gap(key)?)));
         gap.map(|(key, gap)| format!("{} is not ready: {key}: {gap}", self.label()))
     }
 
@@ -331,6 +367,15 @@ impl Planned {
             kind => kind.to_string(),
         }
     }
+}
+
+/// What the Deployment of a component lacks to be ready.
+fn unready(component: &RenderedComponent, live: &Live) -> Option<String> {
+    let mut keys = component.objects.iter().map(|object| &object.key);
+    keys.find_map(|key| match key.kind.as_str() {
+        "Deployment" => Some(format!("{key}: {}", live.gap(key)?)),
+        _ => None,
+    })
 }
 
 /// The Deployments that a rendered autoscaler scales, by namespace and name.

@@ -18,7 +18,8 @@ const NOT_PRUNED: &str = "install.operator.istio.io/owning-resource-not-pruned";
 const COMPONENT: &str = "operator.istio.io/component";
 const MANAGED: &str = "operator.istio.io/managed";
 const VERSION: &str = "operator.istio.io/version";
-const REVISION: &str = "istio.io/rev";
+/// The label that names the revision of an object. Webhook configurations of Istio carry it whoever made them.
+pub const REVISION: &str = "istio.io/rev";
 
 /// Longest value of a label (a rule of Kubernetes), and so the longest name of a CR whose objects can carry it.
 pub const MAX_NAME: usize = 63;
@@ -81,18 +82,13 @@ pub fn label(
     version: &str,
     revision: &str,
 ) {
-    let revision = if revision.is_empty() {
-        "default"
-    } else {
-        revision
-    };
     let wanted = [
         (OWNER, cr.name.as_str()),
         (OWNER_NAMESPACE, cr.namespace.as_str()),
         (COMPONENT, component.as_str()),
         (MANAGED, "Reconcile"),
         (VERSION, version),
-        (REVISION, revision),
+        (REVISION, revision_label(revision)),
     ];
     let labels = object_in(body, "metadata").and_then(|metadata| object_in(metadata, "labels"));
     let Some(Value::Object(labels)) = labels else {
@@ -100,6 +96,16 @@ pub fn label(
     };
     for (key, value) in wanted {
         labels.insert(key.to_owned(), value.into());
+    }
+}
+
+/// What labels call a revision: the one without a name is `default` there.
+#[must_use]
+pub fn revision_label(revision: &str) -> &str {
+    if revision.is_empty() {
+        "default"
+    } else {
+        revision
     }
 }
 

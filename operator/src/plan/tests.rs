@@ -1,5 +1,7 @@
 //! Plans of a small installation: base with a CRD, istiod with an autoscaler and a webhook, one gateway.
 
+mod tag;
+
 use serde_json::json;
 
 use super::*;
@@ -9,6 +11,7 @@ use crate::merge::Cluster;
 /// A cluster that answers every apply at once, as a double of the API server for what plans depend on.
 struct World {
     cr: CrKey,
+    revision: &'static str,
     live: Live,
     ledger: Ledger,
     claims: Claims,
@@ -26,6 +29,7 @@ impl World {
         let (live, ledger) = (Live::default(), Ledger::default());
         Self {
             cr,
+            revision: "",
             live,
             ledger,
             claims,
@@ -34,16 +38,23 @@ impl World {
     }
 
     fn plan(&mut self, rendered: Rendered) -> Plan {
+        let merged = Merged {
+            revision: self.revision.into(),
+            ..merged()
+        };
         self.claims.render(&self.cr, keys(&rendered));
+        let stake = Stake::of(&merged, &rendered);
+        self.claims.set_stake(&self.cr, stake);
         let Self {
             cr,
+            revision: _,
             live,
             ledger,
             claims,
             now,
         } = self;
         plan(
-            &merged(),
+            &merged,
             rendered,
             Surroundings {
                 cr,
@@ -62,11 +73,13 @@ impl World {
             names.push(send.key.to_string());
             let labels = serde_json::from_value(send.body["metadata"]["labels"].clone()).unwrap();
             let ownership = Ownership::read(&labels);
+            let injector = Injector::read(&send.key.kind, &labels);
             let uid = format!("uid of {}", send.key);
             let object = LiveObject {
                 uid,
                 ownership,
                 ours: Some(1),
+                injector,
                 ..LiveObject::default()
             };
             self.ledger

@@ -178,6 +178,7 @@ fn lack(key: &ObjectKey, verdict: &Verdict, live: &Live) -> Option<Lack> {
                 text: format!("waiting: {why}"),
             });
         }
+        Verdict::Untagged => return None,
         Verdict::Unchanged | Verdict::Applied | Verdict::Shared(_) => {
             (Grade::RollingOut, live.gap(key)?)
         }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::apply::Applied;
 use crate::catalogue::Version;
-use crate::plan::Ownership;
+use crate::plan::{Ownership, Wish};
 
 fn cr(name: &str, changes: Value) -> IstioOperator {
     let mut metadata = json!({"namespace": "mesh", "name": name, "uid": name, "generation": 1,
@@ -211,4 +211,47 @@ fn kinds_that_are_not_served_are_known_to_have_no_objects() {
         .insert("ServiceAccount", Listing::Failed("forbidden".into()));
     assert!(state.is_listed());
     assert_eq!(state.unlisted(), ["ServiceAccount: forbidden"]);
+}
+
+#[test]
+fn a_tag_that_moves_concerns_the_cr_that_gets_it_and_the_one_that_loses_it() {
+    let mut state = state(&["one", "two", "three"]);
+    let standing = |revision: &str, wish| Stake {
+        revision: revision.into(),
+        wish,
+    };
+    state.stake(&name("one"), standing("default", Wish::IfFree));
+    state.stake(&name("two"), standing("canary", Wish::IfFree));
+    state.stake(&name("three"), standing("third", Wish::IfFree));
+    for cr in ["one", "two", "three"] {
+        state.claim(&name(cr), [].iter());
+    }
+    let key = ObjectKey {
+        group: "admissionregistration.k8s.io".into(),
+        kind: "MutatingWebhookConfiguration".into(),
+        namespace: None,
+        name: "tag".into(),
+    };
+    let tag = |revision: &str, version| LiveObject {
+        uid: "u".into(),
+        version,
+        injector: Some(Injector::DefaultTag(revision.into())),
+        ..LiveObject::default()
+    };
+    let mut put = |object, is_list| sorted(state.put_object(&key, object, is_list));
+    assert_eq!(
+        put(tag("default", 1), false),
+        [""; 0],
+        "it was to have it anyway"
+    );
+    assert_eq!(put(tag("canary", 2), false), ["one", "two"]);
+    assert_eq!(put(tag("default", 1), false), [""; 0], "an old event");
+    // Its CR goes, and what it has is left to the next one.
+    let gone = cr(
+        "two",
+        json!({"resourceVersion": "20", "deletionTimestamp": "2026-01-01T00:00:00Z"}),
+    );
+    assert_eq!(sorted(state.put_cr(gone, false)), ["one", "two"]);
+    let insists = state.stake(&name("three"), standing("third", Wish::Always));
+    assert_eq!(sorted(insists), ["one"]);
 }

@@ -1,0 +1,280 @@
+//! One revision has the default tag: every pod is injected once, every Istio object validated, and `istioctl` moves the
+//! tag without a fight.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use e2e::{
+    control_plane::ControlPlane,
+    cr::Cr,
+    error::Error,
+    history::History,
+    injectors::{Probe, moments},
+    inventory::{Inventory, OWNER, Snapshot, differences, snapshot},
+    istioctl,
+    istiod::Istiod,
+    operator::Operator,
+    wait::wait_until,
+    workspace::root,
+};
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
+use kube::api::ApiResource;
+use serde_json::{Value, json};
+
+use crate::{SOON, bystander::quiet, sample};
+
+/// For how long nothing may be written after everybody is done.
+const QUIET: Duration = Duration::from_secs(10);
+
+const TAG: &str = "MutatingWebhookConfiguration istio-revision-tag-default";
+const VALIDATOR: &str = "ValidatingWebhookConfiguration istiod-default-validator";
+const SERVICE: &str = "Service istio-system/istiod-revision-tag-default";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fresh_installation_injects_once_and_validates_everything() {
+    let plane = ControlPlane::start().await.unwrap();
+    let _operator = Operator::start(&plane).await.unwrap();
+    let cr = Cr::apply(&plane, &sample("minimal.yaml")).await.unwrap();
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    let _istiod = Istiod::start(&plane, "istio-system", "istiod")
+        .await
+        .unwrap();
+    let configurations = injectors(&plane);
+    for probe in Probe::all(&["default", "other"]) {
+        let called = probe.called(&configurations);
+        assert!(called.len() <= 1, "{probe:?}: {called:?}");
+    }
+    assert_eq!(
+        Probe::enabled().called(&configurations),
+        ["istio-revision-tag-default/namespace.sidecar-injector.istio.io"]
+    );
+
+    patched(&plane, "istiod-default-validator").await;
+    let namespace = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "apps", "labels": {"istio-injection": "enabled"}},
+    });
+    plane.apply(&namespace.to_string()).unwrap();
+    plane
+        .kubectl(["run", "web", "-n", "apps", "--image=example.com/web"])
+        .unwrap();
+    let pod = get(&plane, &["pod", "web", "-n", "apps"]);
+    let containers = ["initContainers", "containers"].map(|list| pod["spec"][list].as_array());
+    let containers = containers.into_iter().flatten().flatten();
+    let proxies = containers.filter(|container| container["name"] == "istio-proxy");
+    assert_eq!(proxies.count(), 1, "{pod:#}");
+
+    // Only istiod knows that this is wrong; the schema allows it.
+    let wrong = json!({
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "wrong", "namespace": "apps"},
+        "spec": {"hosts": ["*"], "http": [{"route": [{"destination": {"host": "web"}}]}]},
+    });
+    let refused = plane.apply(&wrong.to_string()).unwrap_err().to_string();
+    assert!(refused.contains("validation.istio.io"), "{refused}");
+
+    cr.delete(SOON).await.unwrap();
+    assert!(tag_objects(&plane).await.is_empty());
+}
+
+/// The installation of `istioctl install`, default tag and all, is ours after one apply, and nothing of it was away or
+/// active twice in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tag_of_istioctl_install_is_taken_over_in_place() {
+    let plane = ControlPlane::start().await.unwrap();
+    let file = root().join("samples/default.yaml");
+    let file = file.display().to_string();
+    istioctl::run(&plane, ["install", "-y", "-f", &file]).unwrap();
+    let theirs = tag_objects(&plane).await;
+    assert_eq!(theirs.len(), 3, "{theirs:#?}");
+    let start = injectors(&plane);
+    let history = record(&plane).await;
+
+    let operator = Operator::start(&plane).await.unwrap();
+    let cr = Cr::apply(&plane, &sample("default.yaml")).await.unwrap();
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    quiet(&plane, &operator, QUIET).await;
+    one_injector_at_every_moment(&history, &start);
+    let ours = tag_objects(&plane).await;
+    assert_eq!(
+        ours.keys().collect::<Vec<_>>(),
+        theirs.keys().collect::<Vec<_>>()
+    );
+    for (name, uid) in uids(&plane, &theirs) {
+        assert_eq!(uids(&plane, &ours)[&name], uid, "{name} was made anew");
+    }
+    let mut expected = theirs;
+    for object in expected.values_mut() {
+        let labels = object["metadata"]["labels"].as_object_mut().unwrap();
+        // The mark that kept istioctl's own prune away.
+        labels.remove("install.operator.istio.io/owning-resource-not-pruned");
+        // Releases of Istio write their version into the charts, which in the source tree say 1.0.0.
+        for label in ["app.kubernetes.io/version", "helm.sh/chart"] {
+            let released = labels[label].as_str().unwrap().replace("1.0.0", "1.31.1");
+            labels[label] = released.into();
+        }
+    }
+    // The same pods by another label, as upstream itself has it for `values.revisionTags`.
+    let selector = &mut expected.get_mut(SERVICE).unwrap()["spec"]["selector"];
+    assert_eq!(
+        *selector,
+        json!({"app": "istiod", "istio.io/rev": "default"})
+    );
+    *selector = json!({"app": "istiod", "istio": "pilot"});
+    let differing = differences(&expected, &ours);
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn istioctl_moves_the_tag_to_the_cr_of_another_revision() {
+    let plane = ControlPlane::start().await.unwrap();
+    let operator = Operator::start(&plane).await.unwrap();
+    let stable = Cr::apply(&plane, &sample("minimal.yaml")).await.unwrap();
+    stable.wait_for("HEALTHY", SOON).await.unwrap();
+    let canary = json!({
+        "apiVersion": "install.istio.io/v1alpha1",
+        "kind": "IstioOperator",
+        "metadata": {"name": "canary", "namespace": "istio-system"},
+        "spec": {"profile": "minimal", "revision": "canary"},
+    });
+    let canary = Cr::apply(&plane, &canary.to_string()).await.unwrap();
+    canary.wait_for("HEALTHY", SOON).await.unwrap();
+    has_tag(&plane, "minimal", "default").await;
+    let made = uids(&plane, &tag_objects(&plane).await);
+    let start = injectors(&plane);
+    let history = record(&plane).await;
+
+    let set = [
+        "tag",
+        "set",
+        "default",
+        "--revision",
+        "canary",
+        "--overwrite",
+        "-y",
+    ];
+    istioctl::run(&plane, set).unwrap();
+    has_tag(&plane, "canary", "canary").await;
+    quiet(&plane, &operator, QUIET).await;
+    has_tag(&plane, "canary", "canary").await;
+    for cr in [&stable, &canary] {
+        cr.wait_for("HEALTHY", SOON).await.unwrap();
+    }
+
+    // What its author writes is stronger than what somebody set, and holds while it is written.
+    let named = json!({"spec": {"values": {"revisionTags": ["default"]}}});
+    stable.patch(&named).await.unwrap();
+    has_tag(&plane, "minimal", "default").await;
+    stable
+        .patch(&json!({"spec": {"values": null}}))
+        .await
+        .unwrap();
+    stable.wait_for("HEALTHY", SOON).await.unwrap();
+    istioctl::run(&plane, set).unwrap();
+    has_tag(&plane, "canary", "canary").await;
+    quiet(&plane, &operator, QUIET).await;
+
+    canary.delete(SOON).await.unwrap();
+    has_tag(&plane, "minimal", "default").await;
+    quiet(&plane, &operator, QUIET).await;
+    stable.wait_for("HEALTHY", SOON).await.unwrap();
+    assert_eq!(uids(&plane, &tag_objects(&plane).await), made);
+    one_injector_at_every_moment(&history, &start);
+    stable.delete(SOON).await.unwrap();
+    assert!(tag_objects(&plane).await.is_empty());
+}
+
+/// For every pod there is at most one webhook at every recorded moment, and for pods of a namespace that asks for
+/// injection by the usual label exactly one.
+fn one_injector_at_every_moment(history: &History, start: &[Value]) {
+    let moments = moments(start, &history.entries().unwrap());
+    println!("{} states of the injectors", moments.len());
+    for (number, configurations) in moments.iter().enumerate() {
+        for probe in Probe::all(&["default", "canary"]) {
+            let called = probe.called(configurations.values());
+            assert!(called.len() <= 1, "state {number}: {probe:?}: {called:?}");
+        }
+        let called = Probe::enabled().called(configurations.values());
+        assert_eq!(called.len(), 1, "state {number}: {configurations:#?}");
+    }
+}
+
+async fn record(plane: &ControlPlane) -> History {
+    let kind = ApiResource::erase::<MutatingWebhookConfiguration>(&());
+    let client = plane.client().await.unwrap();
+    History::record(&client, &[kind]).await.unwrap()
+}
+
+fn injectors(plane: &ControlPlane) -> Vec<Value> {
+    let list = get(plane, &["mutatingwebhookconfigurations"]);
+    list["items"].as_array().unwrap().clone()
+}
+
+fn get(plane: &ControlPlane, what: &[&str]) -> Value {
+    let text = plane.kubectl([&["get", "-o=json"], what].concat()).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The objects of the default tag that the operator or istioctl applied.
+async fn tag_objects(plane: &ControlPlane) -> Snapshot {
+    let inventory = Inventory::discover(plane.client().await.unwrap())
+        .await
+        .unwrap();
+    let mut objects = snapshot(&inventory.touched().await.unwrap());
+    objects.retain(|name, _| [TAG, VALIDATOR, SERVICE].contains(&&**name));
+    objects
+}
+
+fn uids(plane: &ControlPlane, objects: &Snapshot) -> BTreeMap<String, String> {
+    let uid = |name: &String| {
+        let (kind, name) = name.split_once(' ').unwrap();
+        let name = name.rsplit('/').next().unwrap();
+        let object = get(plane, &[kind, name, "-n", "istio-system"]);
+        object["metadata"]["uid"].as_str().unwrap().to_owned()
+    };
+    objects
+        .keys()
+        .map(|name| (name.clone(), uid(name)))
+        .collect()
+}
+
+/// Waits until all objects of the tag name this CR and this revision, and its webhooks the istiod of it.
+async fn has_tag(plane: &ControlPlane, cr: &str, revision: &str) {
+    let service = match revision {
+        "default" => "istiod".to_owned(),
+        revision => format!("istiod-{revision}"),
+    };
+    wait_until("the tag to move", SOON, || async {
+        let objects = tag_objects(plane).await;
+        let is_moved = |(name, object): (&String, &Value)| {
+            let labels = &object["metadata"]["labels"];
+            let called = &object["webhooks"][0]["clientConfig"]["service"]["name"];
+            labels[OWNER] == cr
+                && labels["istio.io/rev"] == revision
+                && (name == SERVICE || *called == service)
+        };
+        if objects.len() == 3 && objects.iter().all(is_moved) {
+            Ok(())
+        } else {
+            Err(Error::Unexpected(format!("{objects:#?}")))
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// Waits until istiod has its CA in a validating webhook, and makes it fail closed.
+async fn patched(plane: &ControlPlane, name: &str) {
+    wait_until("istiod to patch its validator", SOON, || async {
+        let configuration = get(plane, &["validatingwebhookconfiguration", name]);
+        let webhook = &configuration["webhooks"][0];
+        if webhook["failurePolicy"] == "Fail" && webhook["clientConfig"]["caBundle"].is_string() {
+            Ok(())
+        } else {
+            Err(webhook.to_string())
+        }
+    })
+    .await
+    .unwrap();
+}

@@ -1,0 +1,415 @@
+//! Which revision has the default tag: the one that serves namespaces labeled `istio-injection=enabled`, and objects
+//! that name no revision.
+//!
+//! A cluster has one such tag, and the webhook configuration that carries it names its revision. Whoever points it to
+//! another revision (`istioctl tag set default --overwrite` is how people do that) is right: the CR of that revision
+//! takes the tag's objects over, and the one that had them lets go. A CR that names the tag in `values.revisionTags`
+//! insists on it. The others take it where nobody has it, or where the revision that had it is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use serde_json::Value;
+
+use super::claims::Claims;
+use super::live::{Live, LiveObject};
+use super::owner::{CrKey, REVISION, revision_label};
+use super::ownership::is_ours;
+use crate::merge::Merged;
+use crate::render::{ObjectKey, Rendered};
+
+/// The label of the objects of a tag; its value is the tag.
+const TAG: &str = "istio.io/tag";
+const DEFAULT: &str = "default";
+const WEBHOOKS: &str = "MutatingWebhookConfiguration";
+
+/// For whom a live configuration of injection webhooks stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Injector {
+    /// For this revision.
+    Revision(String),
+    /// For the default tag, which is a name of this revision.
+    DefaultTag(String),
+}
+
+impl Injector {
+    /// Whether objects such as `key` are configurations of injection webhooks, or may be.
+    #[must_use]
+    pub fn is_injector(key: &ObjectKey) -> bool {
+        key.kind == WEBHOOKS
+    }
+
+    /// Reads the labels of a live object of `kind`; `None` if it is no such configuration, or stands for another tag.
+    pub(super) fn read(kind: &str, labels: &BTreeMap<String, String>) -> Option<Self> {
+        let revision = labels.get(REVISION).filter(|_| kind == WEBHOOKS)?.clone();
+        match labels.get(TAG).map(String::as_str) {
+            None => Some(Self::Revision(revision)),
+            Some(DEFAULT) => Some(Self::DefaultTag(revision)),
+            Some(_) => None,
+        }
+    }
+}
+
+/// Whether the object of a tag, which our applies made, was pointed to another revision since. Our owner labels stay on
+/// it then, and mean nothing.
+pub(super) fn is_moved(labels: &BTreeMap<String, String>, entries: &[ManagedFieldsEntry]) -> bool {
+    if !labels.contains_key(TAG) {
+        return false;
+    }
+    let field = format!("/f:metadata/f:labels/f:{}", REVISION.replace('/', "~1"));
+    let ours = entries.iter().find(|entry| is_ours(entry));
+    let fields = ours.and_then(|entry| entry.fields_v1.as_ref());
+    fields.is_some_and(|fields| fields.0.pointer(&field).is_none())
+}
+
+/// Whether a rendered object belongs to the default tag.
+pub(super) fn is_tagged(body: &Value) -> bool {
+    label(body, TAG) == Some(DEFAULT)
+}
+
+/// Whether a rendered object is the configuration of injection webhooks of the default revision itself, which rests
+/// while there is a default tag.
+fn is_resting(key: &ObjectKey, body: &Value, revision: &str) -> bool {
+    revision.is_empty() && Injector::is_injector(key) && label(body, TAG).is_none()
+}
+
+fn label<'a>(body: &'a Value, key: &str) -> Option<&'a str> {
+    body["metadata"]["labels"].get(key)?.as_str()
+}
+
+/// What a living CR has to do with the default tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stake {
+    /// Its revision, as labels have it.
+    pub revision: String,
+    /// Whether it wants the tag.
+    pub wish: Wish,
+}
+
+/// Whether a CR wants the default tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// It renders no injection webhooks, or leaves webhooks to somebody else.
+    No,
+    /// As `istioctl install` does, unless another revision has it.
+    IfFree,
+    /// Its `values.revisionTags` name it.
+    Always,
+}
+
+impl Stake {
+    /// What follows from a CR as it is rendered.
+    #[must_use]
+    pub fn of(merged: &Merged, rendered: &Rendered) -> Self {
+        let objects = rendered
+            .components
+            .iter()
+            .flat_map(|component| &component.objects);
+        let mut webhooks = objects.filter(|object| Injector::is_injector(&object.key));
+        let wish = if !webhooks.any(|object| is_tagged(&object.body)) {
+            Wish::No
+        } else if merged.names_tag(DEFAULT) {
+            Wish::Always
+        } else {
+            Wish::IfFree
+        };
+        Self {
+            revision: revision_label(&merged.revision).to_owned(),
+            wish,
+        }
+    }
+}
+
+/// Who has the default tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Holder<'a> {
+    /// This revision has it, or takes it because nobody has it.
+    Revision(&'a str),
+    /// That depends on CRs that have not been looked at yet.
+    Unknown,
+}
+
+/// Tells who has the default tag. The answer is the same for all CRs, so they never disagree.
+pub fn holder<'a>(live: &'a Live, claims: &'a Claims) -> Holder<'a> {
+    let tagged: BTreeSet<_> = live.iter().filter_map(tagged).collect();
+    let mut stakes: Vec<_> = claims.stakes().collect();
+    let insists = stakes.iter().any(|(_, stake)| stake.wish == Wish::Always);
+    let wish = if insists { Wish::Always } else { Wish::IfFree };
+    stakes.retain(|(_, stake)| stake.wish == wish);
+    // The default revision comes first, and then names decide, so that it is the same one on every run.
+    stakes.sort_by_key(|(cr, stake)| (stake.revision != DEFAULT, *cr));
+    let mut revisions = stakes.iter().map(|(_, stake)| stake.revision.as_str());
+    let has_tag = |revision: &&str| tagged.contains(revision);
+    let elsewhere = || tagged.iter().find(|revision| runs(live, claims, revision));
+    if let Some(revision) = revisions.clone().find(has_tag) {
+        Holder::Revision(revision)
+    } else if let Some(revision) = elsewhere().filter(|_| !insists) {
+        Holder::Revision(revision)
+    } else if let Some(revision) = revisions.next().filter(|_| claims.are_all_known()) {
+        Holder::Revision(revision)
+    } else {
+        Holder::Unknown
+    }
+}
+
+/// How one CR stands to the default tag.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing<'a> {
+    revision: &'a str,
+    live: &'a Live,
+    claims: &'a Claims,
+    holder: Holder<'a>,
+}
+
+impl<'a> Standing<'a> {
+    /// How the CR of this revision stands, which is empty for the default one.
+    pub(super) fn of(revision: &'a str, live: &'a Live, claims: &'a Claims) -> Self {
+        Self {
+            revision,
+            live,
+            claims,
+            holder: holder(live, claims),
+        }
+    }
+
+    /// Whether its revision has the tag.
+    pub(super) fn is_ours(&self) -> bool {
+        self.holder == Holder::Revision(revision_label(self.revision))
+    }
+
+    /// Whether another CR may be of the same revision, so that what belongs to the tag can be shared with it.
+    pub(super) fn is_peer(&self, other: &CrKey) -> bool {
+        let stake = self.claims.stake(other);
+        stake.is_none_or(|stake| stake.revision == revision_label(self.revision))
+    }
+
+    /// Why a rendered object is not sent yet although it is to be; `unready` is what istiod lacks.
+    ///
+    /// Pods shall have an injector at every moment. So the tag moves to a revision whose istiod is ready, and the
+    /// webhooks that the tag replaces work until somebody has it.
+    pub(super) fn holds_back(
+        &self,
+        key: &ObjectKey,
+        body: &Value,
+        is_there: bool,
+        unready: Option<&String>,
+    ) -> Option<String> {
+        let mut tagged = self.live.iter().filter_map(tagged).peekable();
+        if is_tagged(body) {
+            let unready = unready?;
+            let is_there = tagged.peek().is_some();
+            let is_moving = is_there && tagged.all(|other| other != revision_label(self.revision));
+            is_moving.then(|| format!("the default tag follows once it can: {unready}"))
+        } else {
+            let comes_to_rest = is_there && is_resting(key, body, self.revision);
+            let is_early = comes_to_rest && !self.is_ours() && tagged.peek().is_none();
+            is_early.then(|| "nobody has the default tag yet".to_owned())
+        }
+    }
+}
+
+fn tagged<'a>((_, object): (&'a ObjectKey, &'a LiveObject)) -> Option<&'a str> {
+    match &object.injector {
+        Some(Injector::DefaultTag(revision)) if !object.terminating => Some(revision),
+        _ => None,
+    }
+}
+
+/// Whether somebody runs a revision that no living CR is known to render: another tool, or a CR that cannot be read.
+/// What a CR is about to prune, or leaves behind on its way out, runs no more.
+fn runs(live: &Live, claims: &Claims, revision: &str) -> bool {
+    let is_others = |owner: &CrKey| !claims.is_leaving(owner) && claims.stake(owner).is_none();
+    live.iter().any(|(_, object)| {
+        matches!(&object.injector, Some(Injector::Revision(other)) if other == revision)
+            && !object.terminating
+            && object.ownership.owner.as_ref().is_none_or(is_others)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::plan::owner::Ownership;
+
+    /// CRs with their revisions, and the configurations of injection webhooks in the cluster.
+    struct World {
+        live: Live,
+        claims: Claims,
+    }
+
+    fn cr(name: &str) -> CrKey {
+        CrKey {
+            namespace: "mesh".into(),
+            name: name.into(),
+        }
+    }
+
+    impl World {
+        fn new(crs: &[(&str, &str)]) -> Self {
+            let mut world = Self {
+                live: Live::default(),
+                claims: Claims::new(None),
+            };
+            for (name, revision) in crs {
+                world.claims.live(&cr(name));
+                world.claims.render(&cr(name), [].iter());
+                world.wish(name, revision, Wish::IfFree);
+            }
+            world
+        }
+
+        fn wish(&mut self, name: &str, revision: &str, wish: Wish) {
+            let revision = revision.to_owned();
+            self.claims.set_stake(&cr(name), Stake { revision, wish });
+        }
+
+        fn put(&mut self, owner: &str, injector: Injector) {
+            let ownership = Ownership {
+                owner: Some(cr(owner)),
+                ..Ownership::default()
+            };
+            let key = ObjectKey {
+                group: "admissionregistration.k8s.io".into(),
+                kind: WEBHOOKS.into(),
+                namespace: None,
+                name: match &injector {
+                    Injector::Revision(revision) => revision.clone(),
+                    Injector::DefaultTag(_) => "istio-revision-tag-default".into(),
+                },
+            };
+            let object = LiveObject {
+                ownership,
+                injector: Some(injector),
+                ..LiveObject::default()
+            };
+            self.live.put(key, object);
+        }
+
+        fn tag(&mut self, revision: &str) {
+            self.put("whoever", Injector::DefaultTag(revision.into()));
+        }
+
+        fn run(&mut self, owner: &str, revision: &str) {
+            self.put(owner, Injector::Revision(revision.into()));
+        }
+
+        fn holder(&self) -> Option<&str> {
+            match holder(&self.live, &self.claims) {
+                Holder::Revision(revision) => Some(revision),
+                Holder::Unknown => None,
+            }
+        }
+    }
+
+    #[test]
+    fn a_free_tag_goes_to_the_default_revision_and_otherwise_to_the_first_name() {
+        assert_eq!(
+            World::new(&[("a", "one"), ("b", "two")]).holder(),
+            Some("one")
+        );
+        let world = World::new(&[("a", "one"), ("b", "default")]);
+        assert_eq!(world.holder(), Some("default"));
+        assert_eq!(World::new(&[]).holder(), None);
+    }
+
+    #[test]
+    fn a_free_tag_waits_until_every_cr_was_looked_at() {
+        let mut world = World::new(&[("a", "one")]);
+        world.claims.live(&cr("new"));
+        assert_eq!(world.holder(), None);
+        world.claims.refuse(&cr("new"));
+        assert_eq!(world.holder(), Some("one"));
+    }
+
+    #[test]
+    fn the_tag_stays_with_the_revision_that_it_names() {
+        let mut world = World::new(&[("a", "default"), ("b", "canary")]);
+        world.tag("canary");
+        assert_eq!(world.holder(), Some("canary"));
+        world.tag("default");
+        assert_eq!(world.holder(), Some("default"));
+    }
+
+    #[test]
+    fn the_tag_stays_with_a_revision_that_others_run() {
+        let mut world = World::new(&[("a", "default")]);
+        world.tag("theirs");
+        assert_eq!(world.holder(), Some("default"), "nobody runs it");
+        world.run("istioctl", "theirs");
+        assert_eq!(world.holder(), Some("theirs"));
+        // A living CR that cannot be read may well render that revision.
+        world.claims.live(&cr("istioctl"));
+        world.claims.refuse(&cr("istioctl"));
+        assert_eq!(world.holder(), Some("theirs"));
+    }
+
+    #[test]
+    fn the_tag_leaves_a_revision_that_goes_away() {
+        let mut world = World::new(&[("a", "default"), ("b", "canary")]);
+        world.tag("canary");
+        world.run("b", "canary");
+        world.claims.leave(&cr("b"));
+        assert_eq!(world.holder(), Some("default"), "its CR is being deleted");
+        world.claims.die(&cr("b"));
+        assert_eq!(world.holder(), Some("canary"), "its CR left it behind");
+
+        let mut world = World::new(&[("a", "new")]);
+        world.tag("old");
+        world.run("a", "old");
+        assert_eq!(
+            world.holder(),
+            Some("new"),
+            "its CR has another revision now"
+        );
+    }
+
+    #[test]
+    fn who_names_the_tag_is_stronger_than_whom_it_names() {
+        let mut world = World::new(&[("a", "default"), ("b", "canary"), ("c", "third")]);
+        world.tag("default");
+        world.wish("c", "third", Wish::Always);
+        assert_eq!(world.holder(), Some("third"));
+        world.run("istioctl", "theirs");
+        world.tag("theirs");
+        assert_eq!(world.holder(), Some("third"));
+        // Of two that name it, the one stays that has it.
+        world.wish("b", "canary", Wish::Always);
+        world.tag("third");
+        assert_eq!(world.holder(), Some("third"));
+        world.wish("c", "third", Wish::No);
+        assert_eq!(world.holder(), Some("canary"));
+    }
+
+    #[test]
+    fn our_labels_on_a_tag_that_was_moved_mean_nothing() {
+        let entry = |manager: &str, field: &str| {
+            json!({"manager": manager, "operation": "Apply",
+                "fieldsV1": {"f:metadata": {"f:labels": {field: {}}}}})
+        };
+        let read = |rev_of_ours: &str, tag: &str| {
+            let labels = json!({
+                "install.operator.istio.io/owning-resource": "a",
+                "install.operator.istio.io/owning-resource-namespace": "mesh",
+                "istio.io/rev": "canary",
+                tag: "default",
+            });
+            let entries = json!([
+                entry("istio-operator", rev_of_ours),
+                entry("istio-ci", "f:istio.io/rev")
+            ]);
+            let meta = json!({"labels": labels, "managedFields": entries});
+            LiveObject::read(WEBHOOKS, &serde_json::from_value(meta).unwrap())
+        };
+        let kept = read("f:istio.io/rev", TAG);
+        assert_eq!(kept.ownership.owner, Some(cr("a")));
+        assert_eq!(kept.injector, Some(Injector::DefaultTag("canary".into())));
+        assert_eq!(read("f:app", TAG).ownership.owner, None);
+        assert_eq!(
+            read("f:app", "other").ownership.owner,
+            Some(cr("a")),
+            "no tag"
+        );
+    }
+}
