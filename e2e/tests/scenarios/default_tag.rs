@@ -33,6 +33,18 @@ const SERVICE: &str = "Service istio-system/istiod-revision-tag-default";
 async fn a_fresh_installation_injects_once_and_validates_everything() {
     let plane = ControlPlane::start().await.unwrap();
     let _operator = Operator::start(&plane).await.unwrap();
+    // Nobody knows what this one would render, and nobody waits for it.
+    let paused = json!({
+        "apiVersion": "install.istio.io/v1alpha1",
+        "kind": "IstioOperator",
+        "metadata": {
+            "name": "paused",
+            "namespace": "istio-system",
+            "annotations": {"install.istio.io/ignoreReconcile": "true"},
+        },
+        "spec": {"profile": "minimal", "revision": "paused"},
+    });
+    Cr::apply(&plane, &paused.to_string()).await.unwrap();
     let cr = Cr::apply(&plane, &sample("minimal.yaml")).await.unwrap();
     cr.wait_for("HEALTHY", SOON).await.unwrap();
     let _istiod = Istiod::start(&plane, "istio-system", "istiod")

@@ -59,6 +59,8 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Next, ApplyError> {
         return cleanup::cleanup(ctx, key, cr).await; // Never looks at the spec.
     }
     if is_paused(&cr) {
+        // What it renders is not looked at, and nobody can wait for that.
+        ctx.note(|state| state.refuse(key));
         return report(ctx, &cr, &Outcome::Paused).await;
     }
     let cr = hold(ctx, cr).await?;
