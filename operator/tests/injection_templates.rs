@@ -110,6 +110,16 @@ fn every_minor_has_the_templates_that_its_istiod_looks_for() {
     );
 }
 
+/// In 1.26, upstream's gateways mount istiod's bundle under its usual name, whatever pods are told.
+#[test]
+fn only_pods_are_told_the_bundles_name_in_1_26() {
+    for (_, name, template) in templates().iter().filter(|(minor, ..)| *minor == 26) {
+        let reads = words(template).contains(".Values.global.trustBundleName");
+        let is_of_pods = ["gateway", "grpc-agent", "sidecar"].contains(&name.as_str());
+        assert_eq!(reads, is_of_pods, "{name}");
+    }
+}
+
 #[test]
 fn words_are_found_wherever_they_stand() {
     let text =
