@@ -22,7 +22,7 @@ use dice::Dice;
 use injection::{
     Injector,
     compare::{as_stored, differences},
-    engine::as_engine_of,
+    engine::{REFUSALS, as_engine_of},
     files,
     gateways::{created, gateways_install},
     ours,
@@ -30,7 +30,7 @@ use injection::{
     stem, upstream,
 };
 use istio_operator::charts::{Charts, yaml};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const GOLDENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/goldens");
 
@@ -56,8 +56,8 @@ fn pods_are_injected_as_by_upstream_in_every_minor() {
             let cr = read_yaml(&goldens.join("inputs").join(format!("{install}.yaml")));
             let injected = Injector::new(&ours(&charts, &cr, &minor)).inject(&pods);
             let expected = read_yaml(&golden);
-            for (input, mut found) in inputs.iter().zip(injected) {
-                as_engine_of(release.version.minor, &mut found);
+            for ((input, pod), mut found) in inputs.iter().zip(&pods).zip(injected) {
+                as_engine_of(release.version.minor, pod, &mut found);
                 let found = differences(&expected[stem(input)], &found);
                 match found.as_slice() {
                     [] => equal += 1,
@@ -81,7 +81,7 @@ fn pods_that_nobody_wrote_down_are_injected_as_by_upstream() {
     for cr in installs() {
         let pods: Vec<Value> = (0..PODS_PER_INSTALL).map(|n| pod(&mut dice, n)).collect();
         let found = Injector::new(&ours(&charts, &cr, "1.31")).inject(&pods);
-        let expected = Injector::new(&upstream(&cr)).inject(&pods);
+        let expected = Injector::new(&upstream(&cr).unwrap()).inject(&pods);
         for ((pod, found), expected) in pods.iter().zip(found).zip(expected) {
             match differences(&expected, &found).as_slice() {
                 [] => equal += 1,
@@ -94,11 +94,72 @@ fn pods_that_nobody_wrote_down_are_injected_as_by_upstream() {
     assert!(wrong.is_empty(), "{}", wrong[0]);
 }
 
+/// The table of deliberate differences: what upstream's templates fail on, or put in a wrong place.
+#[test]
+fn what_breaks_upstreams_templates_does_not_break_ours() {
+    let none = json!({});
+    let bundle = json!({"pilot": {"env": {"ENABLE_CLUSTER_TRUST_BUNDLE_API": "true"}}});
+    let number = json!({"global": {"trustBundleName": "1"}});
+    let volumes = json!({"sidecar.istio.io/userVolume": ""});
+    let empty = json!({"sidecar.istio.io/userVolume": r#"{"v": {}}"#});
+    let mounts = json!({
+        "inject.istio.io/templates": "grpc-agent",
+        "status.sidecar.istio.io/port": "0",
+        "sidecar.istio.io/userVolumeMount": r#"{"mounted": {"mountPath": "/m"}}"#,
+    });
+    let charts = Charts::embedded().unwrap();
+    for (values, annotations, ours_has, expected) in [
+        (&bundle, &none, true, r#""clusterTrustBundle":"#),
+        (&number, &none, true, r#""configMap":{"name":"1"}"#),
+        (&none, &volumes, true, r#""name":"istio-envoy""#),
+        (&none, &empty, true, r#"{"name":"v"}"#),
+        (&none, &mounts, false, r#"{"name":"mounted"}"#),
+    ] {
+        let cr = install(values);
+        let pods = [annotated(annotations)];
+        let found = Injector::new(&ours(&charts, &cr, "1.31")).inject(&pods);
+        assert_eq!(found[0].to_string().contains(expected), ours_has, "{cr}");
+        let upstreams = upstream(&cr).and_then(|all| Injector::new(&all).try_inject(&pods));
+        let has = upstreams.map(|found| found[0].to_string().contains(expected));
+        assert!(has != Ok(ours_has), "upstream does the same: {expected}");
+    }
+}
+
+/// What the engine's changes say of refusals.
+#[test]
+fn the_engine_refuses_what_older_ones_took() {
+    let charts = Charts::embedded().unwrap();
+    let injector = Injector::new(&ours(&charts, &install(&json!({})), "1.31"));
+    injector.inject(&[annotated(&json!({}))]);
+    for (since, annotation, value) in REFUSALS {
+        let refused = injector.try_inject(&[annotated(&json!({annotation: value}))]);
+        assert!(refused.is_err(), "1.{since} {annotation}");
+    }
+}
+
+fn install(values: &Value) -> Value {
+    json!({
+        "apiVersion": "install.istio.io/v1alpha1",
+        "kind": "IstioOperator",
+        "metadata": {"name": "install", "namespace": "istio-system"},
+        "spec": {"values": values},
+    })
+}
+
+fn annotated(annotations: &Value) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "shop", "namespace": "apps", "annotations": annotations},
+        "spec": {"containers": [{"name": "app", "image": "example.com/app:1"}]},
+    })
+}
+
 /// Gateways and waypoints become Deployments, Services and accounts in the hands of the real istiod.
 #[tokio::test]
 async fn gateways_become_what_upstream_makes_of_them() {
     let cr = gateways_install();
-    let mut install = upstream(&cr);
+    let mut install = upstream(&cr).unwrap();
     let expected = created(&install).await;
     // Only the templates are in question here; the rest of the install stays upstream's.
     let is_injector = |object: &Value| {

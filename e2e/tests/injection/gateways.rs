@@ -8,8 +8,9 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
-/// Gateways of every class, in namespace `edge`. Of the two of class istio one has everything that
-/// a Gateway can ask for; its Service and scaling are changed through parameters.
+/// Gateways of every class, in namespace `edge`. Those of class istio differ in all that a Gateway
+/// can ask for; one has its Service and scaling changed through parameters, and waypoints have
+/// theirs changed for the whole class.
 const GATEWAYS: &str = r#"
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -42,6 +43,50 @@ spec:
   listeners:
   - {name: http, port: 80, protocol: HTTP}
   - {name: tcp, port: 9000, protocol: TCP}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata:
+  name: internal
+  namespace: edge
+  labels: {topology.istio.io/network: net3, istio.io/dataplane-mode: ambient}
+  annotations:
+    networking.istio.io/service-type: ClusterIP
+    gateway.istio.io/name-override: inside
+    sidecar.istio.io/proxyImage: example.com/proxy:9
+spec:
+  gatewayClassName: istio
+  addresses: [{type: IPAddress, value: 192.0.2.8}]
+  listeners:
+  - {name: dns.udp, port: 53, protocol: UDP}
+  - {name: passed, port: 443, protocol: TLS, hostname: a.example, tls: {mode: Passthrough}}
+  - {name: passed-too, port: 443, protocol: TLS, hostname: b.example, tls: {mode: Passthrough}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: waypoints
+  namespace: istio-system
+  labels: {gateway.istio.io/defaults-for-class: istio-waypoint}
+data:
+  deployment: |
+    spec:
+      template:
+        spec:
+          containers: [{name: istio-proxy, resources: {requests: {cpu: 50m}}}]
+          volumes: [{name: workload-socket, emptyDir: null, csi: {driver: csi.spiffe.io, readOnly: true}}]
+  horizontalPodAutoscaler: "spec: {minReplicas: 2, maxReplicas: 3}"
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata:
+  name: far
+  namespace: edge
+  labels: {istio.io/waypoint-for: all}
+  annotations: {networking.istio.io/traffic-distribution: Any}
+spec:
+  gatewayClassName: istio-waypoint
+  listeners: [{name: mesh, port: 15008, protocol: HBONE}]
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
@@ -78,14 +123,19 @@ spec:
 
 /// The Services that istiod creates for them; each is the last object of its Gateway but for
 /// scaling.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 8] = [
     "agent",
     "agent-waypoint",
     "between",
+    "far",
+    "inside",
     "plain-istio",
     "rich-istio",
     "waypoint",
 ];
+
+/// The autoscalers and disruption budgets that parameters ask for.
+const SCALING: usize = 4;
 
 /// istiod starts to create them when it leads, a lease after its start.
 const SOON: Duration = Duration::from_mins(1);
@@ -134,10 +184,10 @@ pub async fn created(install: &[Value]) -> BTreeMap<String, Value> {
             .filter_map(|o| o["metadata"]["name"].as_str())
             .collect();
         let services = SERVICES.iter().filter(|name| names.contains(name)).count();
-        match (services, found.len()) {
-            (6, 8) => Ok(()),
-            _ => Err(Error::Unexpected(format!("there are only {names:?}"))),
+        if services == SERVICES.len() && found.len() == SERVICES.len() + SCALING {
+            return Ok(());
         }
+        Err(Error::Unexpected(format!("there are only {names:?}")))
     })
     .await
     .unwrap();

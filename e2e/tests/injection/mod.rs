@@ -43,16 +43,17 @@ pub fn ours(charts: &Charts, cr: &Value, minor: &str) -> Vec<Value> {
     objects.map(|object| object.body.clone()).collect()
 }
 
-/// What the istioctl of the local control plane gives for a CR, with upstream's charts.
-pub fn upstream(cr: &Value) -> Vec<Value> {
+/// What the istioctl of the local control plane gives for a CR, with upstream's charts, or its
+/// complaint.
+pub fn upstream(cr: &Value) -> Result<Vec<Value>, String> {
     let dir = fresh_dir();
     let file = dir.join("cr.yaml");
     fs::write(&file, cr.to_string()).unwrap();
     let mut command = istioctl();
     command.args(["manifest", "generate", "-f"]).arg(&file);
-    let objects = documents("istioctl", &succeed(command.output().unwrap())).unwrap();
+    let printed = succeed(command.output().unwrap());
     fs::remove_dir_all(dir).unwrap();
-    objects
+    printed.map(|text| documents("istioctl", &text).unwrap())
 }
 
 impl Injector {
@@ -77,6 +78,11 @@ impl Injector {
 
     /// The objects with a sidecar or whatever else their annotations ask for, in the same order.
     pub fn inject(&self, objects: &[Value]) -> Vec<Value> {
+        self.try_inject(objects).unwrap()
+    }
+
+    /// The same, or what istioctl complains about.
+    pub fn try_inject(&self, objects: &[Value]) -> Result<Vec<Value>, String> {
         fs::write(self.dir.join("pods.yaml"), stream(objects)).unwrap();
         let mut command = istioctl();
         // "default" stands for no revision; without the flag, it would ask a cluster.
@@ -89,9 +95,9 @@ impl Injector {
         ] {
             command.arg(flag).arg(self.dir.join(file));
         }
-        let injected = documents("istioctl", &succeed(command.output().unwrap())).unwrap();
+        let injected = documents("istioctl", &succeed(command.output().unwrap())?).unwrap();
         assert_eq!(injected.len(), objects.len());
-        injected
+        Ok(injected)
     }
 }
 
@@ -110,10 +116,13 @@ fn istioctl() -> Command {
     command
 }
 
-fn succeed(output: Output) -> String {
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    String::from_utf8(output.stdout).unwrap()
+/// What a program printed, or its complaint.
+fn succeed(output: Output) -> Result<String, String> {
+    if output.status.success() {
+        Ok(String::from_utf8(output.stdout).unwrap())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }
 
 /// The files of a directory, sorted by name.

@@ -29,7 +29,7 @@ const LABELS: [(&str, &[&str]); 9] = [
     ("topology.istio.io/network", &["net7"]),
 ];
 
-const ANNOTATIONS: [(&str, &[&str]); 34] = [
+const ANNOTATIONS: [(&str, &[&str]); 35] = [
     (
         "inject.istio.io/templates",
         &[
@@ -38,6 +38,9 @@ const ANNOTATIONS: [(&str, &[&str]); 34] = [
             "grpc-agent",
             "grpc-simple",
             "grpc-simple,sidecar",
+            "mine",
+            " sidecar , mine",
+            "gateway,mine",
         ],
     ),
     ("sidecar.istio.io/proxyCPU", &["10m", "1"]),
@@ -65,11 +68,25 @@ const ANNOTATIONS: [(&str, &[&str]); 34] = [
     ("sidecar.istio.io/rewriteAppHTTPProbers", &["false"]),
     (
         "sidecar.istio.io/userVolume",
-        &[r#"{"b": {"emptyDir": {}}, "a": {"secret": {"secretName": "s"}}}"#],
+        &[
+            r#"{"b": {"emptyDir": {}}, "a": {"secret": {"secretName": "s"}}}"#,
+            r#"{"under": {"name": "inside", "emptyDir": {"sizeLimit": "1Gi"}}}"#,
+            r#"[{"name": "listed", "hostPath": {"path": "/x: y"}}]"#,
+            "{}",
+        ],
     ),
     (
         "sidecar.istio.io/userVolumeMount",
-        &[r#"{"b": {"mountPath": "/b", "readOnly": true}}"#],
+        &[
+            r#"{"b": {"mountPath": "/b", "readOnly": true}}"#,
+            r#"{"under": {"name": "inside", "mountPath": "/inside"}}"#,
+            r#"[{"name": "listed", "mountPath": "/listed"}]"#,
+            r#"{"istio-data": {"mountPath": "/d"}}"#,
+        ],
+    ),
+    (
+        "apm.datadoghq.com/env",
+        &[r#"{"DD_ENV": "prod", "DD_SAMPLES": 5}"#],
     ),
     ("status.sidecar.istio.io/port", &["15020", "16020"]),
     (
@@ -118,11 +135,49 @@ const ANNOTATIONS: [(&str, &[&str]); 34] = [
             "interceptionMode: TPROXY",
             "proxyMetadata: {A_B: 'true', IPTABLES_TRACE_LOGGING: 'true'}",
             "proxyMetadata: {ISTIO_META_ENABLE_HBONE: 'true'}",
+            "proxyMetadata: {EMPTY: '', URL: 'http://a:1/b?c=d&e'}",
+            "image: {imageType: debug}",
+            "tracing: {sampling: 10, tlsSettings: {caCertificates: /etc/ls/ca.pem}}",
+            "drainDuration: 10s",
         ],
     ),
 ];
 
-/// A pod that injection accepts, with annotations, labels and containers as they fall.
+/// What a container may bring along, besides its name and image.
+const CONTAINERS: [&str; 10] = [
+    r#"{"readinessProbe": {"httpGet": {"path": "/r", "port": "web"}}, "ports": [{"containerPort": 80, "name": "web"}]}"#,
+    r#"{"livenessProbe": {"httpGet": {"path": "/l", "port": 8443, "scheme": "HTTPS"}, "timeoutSeconds": 5}}"#,
+    r#"{"livenessProbe": {"tcpSocket": {"port": 8000}}, "startupProbe": {"exec": {"command": ["true"]}}}"#,
+    r#"{"readinessProbe": {"grpc": {"port": 9000, "service": "s"}}, "securityContext": {"runAsUser": 2000}}"#,
+    r#"{"lifecycle": {"preStop": {"httpGet": {"path": "/bye", "port": 80}}, "postStart": {"exec": {"command": ["x"]}}}}"#,
+    r#"{"lifecycle": {"preStop": {"tcpSocket": {"port": 7}}}, "resources": {"limits": {"cpu": "1"}}}"#,
+    r#"{"env": [{"name": "POD_NAME", "value": "mine"}, {"name": "GRPC_XDS_BOOTSTRAP", "value": "/mine"}]}"#,
+    r#"{"ports": [{"containerPort": 53, "name": "dns", "protocol": "UDP", "hostPort": 53}]}"#,
+    r#"{"volumeMounts": [{"name": "istio-data", "mountPath": "/own"}]}"#,
+    "{}",
+];
+
+/// What the spec of a pod may say, besides its containers; some volumes have the names of ours.
+const SPECS: [&str; 9] = [
+    r#"{"volumes": [{"name": "workload-socket", "csi": {"driver": "csi.spiffe.io", "readOnly": true}}]}"#,
+    r#"{"volumes": [{"name": "istio-data", "emptyDir": {"sizeLimit": "1Mi"}}, {"name": "data", "emptyDir": {}}]}"#,
+    r#"{"volumes": [{"name": "istiod-ca-cert", "configMap": {"name": "own"}}]}"#,
+    r#"{"initContainers": [{"name": "first-init", "image": "init"}, {"name": "helper", "image": "h", "restartPolicy": "Always"}]}"#,
+    r#"{"securityContext": {"runAsUser": 1000, "fsGroup": 1337, "sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}]}}"#,
+    r#"{"imagePullSecrets": [{"name": "own"}, {"name": "one"}], "dnsConfig": {"searches": ["global"]}}"#,
+    r#"{"hostNetwork": true}"#,
+    r#"{"restartPolicy": "Never", "nodeName": "n1", "terminationGracePeriodSeconds": 5}"#,
+    "{}",
+];
+
+const OWNERS: [&str; 3] = [
+    "shop",
+    "1.2",
+    "a-name-that-goes-on-until-label-values-end.and-then-b",
+];
+
+/// A pod that injection accepts, or an object that makes such pods, with annotations, labels and
+/// containers as they fall.
 pub fn pod(dice: &mut Dice, number: usize) -> Value {
     let rarity = [2, 6, 20][dice.roll(3)];
     let mut containers = Vec::new();
@@ -131,7 +186,8 @@ pub fn pod(dice: &mut Dice, number: usize) -> Value {
             .map(|n| json!({"containerPort": 8000 + n}))
             .collect();
         let image = dice.pick(&["example.com/app:1", "app@sha256:0f", "app"]);
-        containers.push(json!({"name": name, "image": image, "ports": ports}));
+        let container = json!({"name": name, "image": image, "ports": ports});
+        containers.push(with(container, dice.pick(&CONTAINERS)));
     }
     if dice.roll(4) == 0 {
         let own =
@@ -143,36 +199,81 @@ pub fn pod(dice: &mut Dice, number: usize) -> Value {
     if !annotations.contains_key("inject.istio.io/templates") && dice.roll(8) == 0 {
         annotations.insert("status.sidecar.istio.io/port".into(), "0".into());
     }
-    json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": format!("pod-{number}"),
-            "namespace": "apps",
-            "labels": dice.some(&LABELS, rarity),
-            "annotations": annotations,
-        },
-        "spec": {
-            "serviceAccountName": dice.pick(&["", "account"]),
-            "containers": containers,
-        },
-    })
+    let metadata = json!({"labels": dice.some(&LABELS, rarity), "annotations": annotations});
+    let spec = json!({
+        "serviceAccountName": dice.pick(&["", "account"]),
+        "containers": containers,
+    });
+    let spec = with(spec, dice.pick(&SPECS));
+    of_some_kind(dice, number, &metadata, &spec)
 }
+
+/// The pod itself, or what makes it: its name, kind and version are told to the proxy.
+fn of_some_kind(dice: &mut Dice, number: usize, metadata: &Value, spec: &Value) -> Value {
+    let template = json!({"metadata": metadata, "spec": spec});
+    let owner = json!({"name": dice.pick(&OWNERS), "namespace": dice.pick(&["", "apps"])});
+    match dice.roll(6) {
+        0 => json!({
+            "apiVersion": "batch/v1", "kind": "CronJob", "metadata": owner,
+            "spec": {"schedule": "* * * * *", "jobTemplate": {
+                "metadata": metadata, "spec": {"template": template},
+            }},
+        }),
+        1 => json!({
+            "apiVersion": "batch/v1", "kind": "Job", "metadata": owner,
+            "spec": {"template": template},
+        }),
+        2 => json!({
+            "apiVersion": "apps/v1",
+            "kind": dice.pick(&["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"]),
+            "metadata": owner,
+            "spec": {"selector": {"matchLabels": {"app": "shop"}}, "template": template},
+        }),
+        _ => {
+            let name = json!({"name": format!("pod-{number}"), "namespace": "apps"});
+            json!({
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": with(name, &metadata.to_string()),
+                "spec": spec,
+            })
+        }
+    }
+}
+
+/// The object with more fields, which are JSON.
+fn with(mut object: Value, more: &str) -> Value {
+    let more: Map<String, Value> = serde_json::from_str(more).unwrap();
+    object.as_object_mut().unwrap().extend(more);
+    object
+}
+
+/// A template of the user's own, which may be laid over ours.
+const MINE: &str = r#"
+metadata:
+  labels: {mine: "yes"}
+spec:
+  containers: [{name: istio-proxy, env: [{name: MINE, value: "{{ .Revision }}"}]}]
+  volumes: [{name: workload-socket, csi: {driver: csi.spiffe.io, readOnly: true}}]
+"#;
 
 /// Installs whose settings reach every branch of the templates.
 pub fn installs() -> Vec<Value> {
     let specs = [
-        json!({}),
+        json!({"values": {}}),
         json!({"revision": "canary", "values": {"global": {
             "caName": "GkeWorkloadCertificate", "caAddress": "ca.example.com:443",
             "pilotCertProvider": "none", "mountMtlsCerts": true, "sts": {"servicePort": 463},
         }}}),
         json!({"values": {
             "pilot": {"cni": {"enabled": true, "provider": "multus"}, "env": {"ENABLE_NATIVE_SIDECARS": "true"}},
-            "global": {"proxy": {"excludeInboundPorts": "22", "includeOutboundPorts": "443"}},
+            "global": {
+                "proxy": {"excludeInboundPorts": "22", "includeOutboundPorts": "443", "tracer": "datadog"},
+                "multiCluster": {"clusterName": ""}, "logging": {"level": "all:debug"},
+            },
         }}),
         json!({
-            "unvalidatedValues": {"global": {"proxy_init": {"forceApplyIptables": true}}},
+            "unvalidatedValues": {"global": {"proxy_init": {"forceApplyIptables": true, "image": "init"}}},
             "meshConfig": {
                 "trustDomain": "corp.example",
                 "inboundTrafficPolicy": {"mode": "LOCALHOST"},
@@ -200,7 +301,8 @@ pub fn installs() -> Vec<Value> {
             }},
         }}),
     ];
-    let cr = |spec: Value| {
+    let cr = |mut spec: Value| {
+        spec["values"]["sidecarInjectorWebhook"] = json!({"templates": {"mine": MINE}});
         json!({
             "apiVersion": "install.istio.io/v1alpha1",
             "kind": "IstioOperator",
