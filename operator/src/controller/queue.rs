@@ -13,8 +13,9 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::plan::CrKey;
 
-/// How long a wish waits for others: one write causes several events, and one pass serves them all.
-const GATHER: Duration = Duration::from_millis(10);
+/// How long a CR rests after a pass before an event brings the next one: one write causes several events, and one pass
+/// serves them all. The first event after a rest is served at once, so that a repair waits for nothing.
+const REST: Duration = Duration::from_millis(10);
 
 /// The wishes of all CRs.
 #[derive(Debug, Default)]
@@ -26,6 +27,7 @@ pub struct Queue {
 #[derive(Debug, Default)]
 struct Slot {
     due: Option<Instant>,
+    rests_until: Option<Instant>,
     running: bool,
 }
 
@@ -39,10 +41,9 @@ impl Queue {
     /// Has a CR looked at as soon as possible, once more if that is happening now.
     pub fn wake(&self, cr: &CrKey) {
         let mut slots = self.lock();
-        slots
-            .entry(cr.clone())
-            .or_default()
-            .wish(Instant::now() + GATHER);
+        let slot = slots.entry(cr.clone()).or_default();
+        let now = Instant::now();
+        slot.wish(slot.rests_until.map_or(now, |rested| rested.max(now)));
         drop(slots);
         self.changed.notify_one();
     }
@@ -69,9 +70,11 @@ impl Queue {
     pub fn done(&self, cr: &CrKey, delay: Option<Duration>) {
         let mut slots = self.lock();
         if let Some(slot) = slots.get_mut(cr) {
+            let now = Instant::now();
             slot.running = false;
+            slot.rests_until = Some(now + REST);
             match delay {
-                Some(delay) => slot.wish(Instant::now() + delay),
+                Some(delay) => slot.wish(now + delay),
                 None if slot.due.is_none() => {
                     slots.remove(cr);
                 }
@@ -91,10 +94,8 @@ impl Queue {
             .min_by_key(|next| next.0);
         match next {
             Some((due, cr, slot)) if due <= Instant::now() => {
-                *slot = Slot {
-                    due: None,
-                    running: true,
-                };
+                slot.due = None;
+                slot.running = true;
                 Ok(cr.clone())
             }
             next => Err(next.map(|(due, ..)| due)),
@@ -135,6 +136,26 @@ mod tests {
         queue.done(&cr("one"), Some(HOUR));
         assert_eq!(next_within(&queue, SOON).await, None);
         assert_eq!(next_within(&queue, HOUR).await.as_deref(), Some("one"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_is_served_at_once_and_the_next_ones_after_a_rest() {
+        let queue = Queue::default();
+        let cr = cr("one");
+        let start = Instant::now();
+        queue.wake(&cr);
+        queue.next().await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        queue.done(&cr, Some(HOUR));
+        queue.wake(&cr);
+        queue.next().await;
+        assert_eq!(start.elapsed(), REST);
+        queue.done(&cr, Some(HOUR));
+        tokio::time::advance(REST).await;
+        let start = Instant::now();
+        queue.wake(&cr);
+        queue.next().await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
