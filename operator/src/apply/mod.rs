@@ -3,6 +3,8 @@
 //! The only stage that writes objects. A refusal is data, not an early return: it holds back what comes later in the
 //! same component, and nothing else, so that status always sees the whole picture.
 
+#[cfg(test)]
+pub(crate) mod double;
 mod error;
 mod send;
 

@@ -100,6 +100,54 @@ async fn send(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::apply::double::{Answer, Double, refusals, told};
+
+    fn cr(finalizers: &[&str]) -> IstioOperator {
+        serde_json::from_value(object(finalizers)).unwrap()
+    }
+
+    fn object(finalizers: &[&str]) -> Value {
+        json!({
+            "apiVersion": "install.istio.io/v1alpha1",
+            "kind": "IstioOperator",
+            "metadata": {"name": "cr", "namespace": "a", "uid": "1", "finalizers": finalizers},
+        })
+    }
+
+    #[tokio::test]
+    async fn the_very_cr_that_was_seen_is_held_and_let_go() {
+        let double = Double::answering([
+            Answer::Object(object(&[FINALIZER])),
+            Answer::Object(object(&[])),
+        ]);
+        let held = hold(&double.sender(), &cr(&[])).await.unwrap().unwrap();
+        assert!(is_held(&held));
+        assert!(hold(&double.sender(), &held).await.unwrap().is_none());
+        release(&double.sender(), &held).await.unwrap();
+        let calls = double.calls();
+        assert_eq!(calls.len(), 2, "what is held already needs no call");
+        let is_same = json!({"op": "test", "path": "/metadata/uid", "value": "1"});
+        assert!(calls.iter().all(|call| call.body[0] == is_same));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_patch_that_is_not_taken_is_left_to_the_next_pass() {
+        for (answer, reason, class) in refusals() {
+            let double = Double::answering([answer.clone(), answer]);
+            let held = hold(&double.sender(), &cr(&[])).await;
+            let released = release(&double.sender(), &cr(&[FINALIZER])).await;
+            assert_eq!(told(&held.unwrap_err()), (reason, class));
+            assert_eq!(told(&released.unwrap_err()), (reason, class));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cr_that_is_gone_is_no_error() {
+        let gone = Answer::Failure(404, "istiooperators.install.istio.io \"cr\" not found");
+        let double = Double::answering([gone.clone(), gone]);
+        assert!(hold(&double.sender(), &cr(&[])).await.unwrap().is_none());
+        release(&double.sender(), &cr(&[FINALIZER])).await.unwrap();
+    }
 
     #[test]
     fn patches_test_what_they_change() {

@@ -69,8 +69,10 @@ impl Publisher {
             }
         };
         let written = self.sender.write(call).await?;
-        for notice in notices(&before, wanted) {
-            self.announce(cr, notice).await;
+        if written.is_some() {
+            for notice in notices(&before, wanted) {
+                self.announce(cr, notice).await;
+            }
         }
         Ok(written)
     }
@@ -198,7 +200,76 @@ fn difference(before: &Value, after: &Value) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+    use k8s_openapi::jiff::Timestamp;
+
     use super::*;
+    use crate::apply::double::{Answer, Call, Double, refusals, told};
+
+    fn object() -> Value {
+        json!({
+            "apiVersion": "install.istio.io/v1alpha1",
+            "kind": "IstioOperator",
+            "metadata": {"name": "cr", "namespace": "a", "uid": "1"},
+        })
+    }
+
+    /// A status that is worth an Event.
+    fn installed() -> IstioOperatorStatus {
+        let ready = Condition {
+            type_: condition::READY.to_owned(),
+            status: "True".to_owned(),
+            reason: reason::INSTALLED.to_owned(),
+            message: "everything runs".to_owned(),
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            observed_generation: None,
+        };
+        IstioOperatorStatus {
+            conditions: vec![ready],
+            ..IstioOperatorStatus::default()
+        }
+    }
+
+    /// Publishes one status to an API server that answers so; gives the result and the calls.
+    async fn publish(
+        answers: Vec<Answer>,
+    ) -> (Result<Option<IstioOperator>, ApplyError>, Vec<Call>) {
+        let double = Double::answering(answers);
+        let publisher = Publisher::new(double.sender(), "istio-operator-0".to_owned());
+        let cr = serde_json::from_value(object()).unwrap();
+        let result = publisher.publish(&cr, &installed()).await;
+        (result, double.calls())
+    }
+
+    #[tokio::test]
+    async fn a_status_is_written_once_and_announced() {
+        let (result, calls) = publish(vec![
+            Answer::Object(object()),
+            Answer::Failure(403, "events is forbidden"),
+        ])
+        .await;
+        assert!(result.unwrap().is_some(), "an Event is not worth a failure");
+        assert!(calls[0].path.contains("/istiooperators/cr/status?"));
+        assert_eq!(calls[0].body["metadata"]["uid"], "1");
+        assert!(calls[1].path.contains("/events?"), "{}", calls[1].path);
+        assert_eq!(calls.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_that_is_not_taken_is_left_to_the_next_pass() {
+        for (answer, reason, class) in refusals() {
+            let (result, calls) = publish(vec![answer]).await;
+            assert_eq!(told(&result.unwrap_err()), (reason, class));
+            assert_eq!(calls.len(), 1, "what was not written is not announced");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cr_that_is_gone_is_told_nothing() {
+        let (result, calls) = publish(vec![Answer::Failure(404, "\"cr\" not found")]).await;
+        assert!(result.unwrap().is_none());
+        assert_eq!(calls.len(), 1);
+    }
 
     #[test]
     fn the_patch_removes_what_is_no_longer_said() {

@@ -1,0 +1,133 @@
+//! A double of the API server for contract tests: it answers calls as its script says, and remembers them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use kube::Client;
+use serde_json::{Value, json};
+
+use super::{ApplyError, Class, Sender};
+
+/// What the double answers to one call.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The object as it is after the call.
+    Object(Value),
+    /// A failure with this code and message.
+    Failure(u16, &'static str),
+    /// Nothing, ever.
+    Silence,
+}
+
+/// One call that the double got.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The path with its query.
+    pub path: String,
+    /// What was sent.
+    pub body: Value,
+}
+
+/// The double. A call beyond the end of its script fails the test that made it.
+#[derive(Clone, Debug, Default)]
+pub struct Double(Arc<Mutex<Script>>);
+
+#[derive(Debug, Default)]
+struct Script {
+    answers: VecDeque<Answer>,
+    calls: Vec<Call>,
+}
+
+impl Double {
+    /// A double that answers the first call with the first of these, and so on.
+    pub fn answering(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let double = Self::default();
+        double.script().answers.extend(answers);
+        double
+    }
+
+    /// A sender whose calls come here.
+    pub fn sender(&self) -> Sender {
+        let router = Router::new().fallback(answer).with_state(self.clone());
+        Sender::new(Client::new(router, "default"), Arc::new(|| true))
+    }
+
+    /// The calls so far.
+    pub fn calls(&self) -> Vec<Call> {
+        self.script().calls.clone()
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.0.lock().unwrap()
+    }
+}
+
+async fn answer(State(double): State<Double>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap();
+    let call = Call {
+        path: parts.uri.path_and_query().unwrap().to_string(),
+        body: serde_json::from_slice(&body).unwrap_or_default(),
+    };
+    let answer = {
+        let mut script = double.script();
+        script.calls.push(call);
+        script.answers.pop_front()
+    };
+    let (code, body) = match answer.unwrap() {
+        Answer::Object(object) => (200, object),
+        Answer::Failure(code, message) => {
+            let status = json!({
+                "kind": "Status",
+                "apiVersion": "v1",
+                "status": "Failure",
+                "message": message,
+                "code": code,
+            });
+            (code, status)
+        }
+        Answer::Silence => std::future::pending().await,
+    };
+    let answer = Response::builder().status(code);
+    answer.body(Body::from(body.to_string())).unwrap()
+}
+
+/// What the API server answers to a patch of a CR that it does not take, and what follows from it.
+pub fn refusals() -> [(Answer, &'static str, Class); 5] {
+    [
+        (
+            Answer::Failure(409, "the UID in the precondition does not match"),
+            "Conflict",
+            Class::Retry,
+        ),
+        // Also what a `test` operation gets that finds something else.
+        (
+            Answer::Failure(
+                422,
+                "the server rejected our request due to an error in our request",
+            ),
+            "Invalid",
+            Class::Permanent,
+        ),
+        (
+            Answer::Failure(403, "istiooperators.install.istio.io \"cr\" is forbidden"),
+            "Forbidden",
+            Class::Permanent,
+        ),
+        (
+            Answer::Failure(503, "the server is currently unable to handle the request"),
+            "Unavailable",
+            Class::Retry,
+        ),
+        (Answer::Silence, "TimedOut", Class::Retry),
+    ]
+}
+
+/// What a test compares with [`refusals`].
+pub fn told(error: &ApplyError) -> (&'static str, Class) {
+    (error.reason(), error.class())
+}
