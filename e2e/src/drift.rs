@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, TryStreamExt, pin_mut};
+use futures::{StreamExt, TryStreamExt, future::try_join, pin_mut};
 use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, ResourceExt, WatchEvent, WatchParams},
@@ -37,7 +37,7 @@ pub enum Damage {
 pub struct Repair {
     /// The object, and the field that was damaged.
     pub what: String,
-    /// From the watch event that showed the damage to the one that showed the object as before.
+    /// From the answer to whoever did the damage to the watch event that showed the object as before.
     pub took: Duration,
 }
 
@@ -66,18 +66,23 @@ pub async fn damage(
     let version = before.resource_version().unwrap_or_default();
     let events = api.watch(&params, &version).await?;
     pin_mut!(events);
-    match &plan.patch {
-        Some(patch) => drop(api.patch(&name, &as_vandal(), patch).await?),
-        None => drop(api.delete(&name, &DeleteParams::background()).await?),
-    }
+    let damaged = async {
+        match &plan.patch {
+            Some(patch) => drop(api.patch(&name, &as_vandal(), patch).await?),
+            None => drop(api.delete(&name, &DeleteParams::background()).await?),
+        }
+        Ok(Instant::now())
+    };
     let mut last = "no event".to_string();
-    let repaired = timeout(
-        deadline,
-        until_as_before(events, &before, damage, &mut last),
-    )
-    .await;
-    match repaired {
-        Ok(took) => Ok(Some(Repair { what, took: took? })),
+    // Followed from the start: a repair may be seen before the answer to the damage has arrived.
+    let repaired = until_as_before(events, &before, damage, &mut last);
+    let both = timeout(deadline, try_join(damaged, repaired)).await;
+    match both {
+        Ok(both) => {
+            let (damaged, repaired) = both?;
+            let took = repaired.saturating_duration_since(damaged);
+            Ok(Some(Repair { what, took }))
+        }
         Err(_) => Err(Error::TimedOut {
             what: format!("the repair of {what}"),
             waited: deadline,
@@ -163,31 +168,30 @@ fn as_vandal() -> PatchParams {
     }
 }
 
-/// Follows the events of one object; gives the time for which it was damaged.
+/// Follows the events of one object; gives when it was as before again.
 async fn until_as_before(
     mut events: impl StreamExt<Item = kube::Result<WatchEvent<DynamicObject>>> + Unpin,
     before: &DynamicObject,
     damage: Damage,
     last: &mut String,
-) -> Result<Duration, Error> {
+) -> Result<Instant, Error> {
     let whole = settled(before);
-    let mut damaged_at = None;
+    let mut is_damaged = false;
     while let Some(event) = events.try_next().await? {
+        let seen = Instant::now();
         match event {
             WatchEvent::Deleted(_) => {
                 *last = "it is gone".into();
-                damaged_at = Some(Instant::now());
+                is_damaged = true;
             }
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 let now = settled(&object);
                 let differing = fields::differing(&whole, &now, "");
                 let is_new = damage != Damage::Delete || object.uid() != before.uid();
-                if let (true, true, Some(at)) = (differing.is_empty(), is_new, damaged_at) {
-                    return Ok(at.elapsed());
+                if differing.is_empty() && is_new && is_damaged {
+                    return Ok(seen);
                 }
-                if !differing.is_empty() && damage != Damage::Delete {
-                    damaged_at = damaged_at.or_else(|| Some(Instant::now()));
-                }
+                is_damaged |= !differing.is_empty() && damage != Damage::Delete;
                 *last = format!("differs in {}", differing.join(", "));
             }
             WatchEvent::Bookmark(_) => {}
