@@ -217,7 +217,8 @@ fn rendered(charts: &Charts, minor: &str) -> Crds {
         .into_iter()
         .flat_map(|component| component.objects);
     let crds = objects.filter(|object| object.key.kind == "CustomResourceDefinition");
-    crds.map(|object| (object.key.name, object.body)).collect()
+    crds.map(|object| (object.key.name, object.body.value()))
+        .collect()
 }
 
 impl Objects {

@@ -88,7 +88,7 @@ fn render_prints_what_the_library_renders() {
     .unwrap();
     let expected: Vec<_> = in_apply_order(&rendered)
         .iter()
-        .map(|object| object.body.clone())
+        .map(|object| object.body.value())
         .collect();
     assert!(expected.len() > 30, "{} objects", expected.len());
 

@@ -34,7 +34,9 @@ fn merged(spec: &Value, minor: &str) -> Merged {
 fn objects(merged: &Merged) -> Objects {
     let rendered = render(merged, &CHARTS).unwrap();
     let objects = rendered.components.into_iter().flat_map(|c| c.objects);
-    objects.map(|o| (o.key.to_string(), o.body)).collect()
+    objects
+        .map(|o| (o.key.to_string(), o.body.value()))
+        .collect()
 }
 
 /// What `render` prints.

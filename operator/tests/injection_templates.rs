@@ -153,8 +153,8 @@ fn templates() -> Vec<(u16, String, String)> {
         let injector = objects.find(|object| {
             object.key.name == "istio-sidecar-injector" && object.key.kind == "ConfigMap"
         });
-        let config = injector.unwrap().body["data"]["config"].as_str().unwrap();
-        let config: Value = yaml::parse(config).unwrap();
+        let data = injector.unwrap().body.field("data");
+        let config: Value = yaml::parse(data["config"].as_str().unwrap()).unwrap();
         for (name, text) in config["templates"].as_object().unwrap() {
             all.push((
                 version.minor,

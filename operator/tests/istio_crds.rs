@@ -42,7 +42,7 @@ fn crds(version: Version, values: &Value) -> Crds {
     let objects = rendered.components.into_iter().flat_map(|c| c.objects);
     objects
         .filter(|object| object.key.kind == "CustomResourceDefinition")
-        .map(|object| (object.key.name, object.body))
+        .map(|object| (object.key.name, object.body.value()))
         .collect()
 }
 

@@ -75,7 +75,7 @@ fn own(charts: &Charts, kind: &str, name: &str) -> BTreeSet<Right> {
     let mut roles = objects
         .iter()
         .filter(|o| o.key.kind == kind && o.key.name == name);
-    rights(&roles.next().unwrap().body)
+    rights(&roles.next().unwrap().body.value())
 }
 
 fn objects(charts: &Charts, spec: &Value, minor: &str) -> Vec<Object> {
@@ -128,7 +128,7 @@ fn granted(charts: &Charts) -> BTreeSet<Right> {
         for spec in specs(charts) {
             for object in objects(charts, &spec, &release.version.minor_text()) {
                 if ["Role", "ClusterRole"].contains(&object.key.kind.as_str()) {
-                    granted.extend(rights(&object.body));
+                    granted.extend(rights(&object.body.value()));
                 }
             }
         }
@@ -217,7 +217,7 @@ fn no_right_is_a_way_to_more() {
 fn the_pod_keeps_to_the_restricted_standard() {
     let charts = Charts::embedded().unwrap();
     let objects = operator("here", "registry.example/operator:1", &charts).unwrap();
-    let namespace = &objects[0].body;
+    let namespace = objects[0].body.value();
     assert_eq!(namespace["metadata"]["name"], "here");
     assert_eq!(
         namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
@@ -227,7 +227,8 @@ fn the_pod_keeps_to_the_restricted_standard() {
         .iter()
         .find(|o| o.key.kind == "Deployment")
         .unwrap()
-        .body;
+        .body
+        .value();
     let pod = &deployment["spec"]["template"]["spec"];
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
     assert_eq!(
@@ -245,10 +246,12 @@ fn the_pod_keeps_to_the_restricted_standard() {
             "readOnlyRootFilesystem": true,
         })
     );
-    let subjects = objects.iter().filter_map(|o| o.body.get("subjects"));
+    let subjects = objects
+        .iter()
+        .filter_map(|o| o.body.value().get("subjects").cloned());
     assert!(
         subjects
-            .flat_map(|s| s.as_array().unwrap())
+            .flat_map(|s| s.as_array().unwrap().clone())
             .all(|s| s["namespace"] == "here")
     );
 }

@@ -40,7 +40,7 @@ pub fn ours(charts: &Charts, cr: &Value, minor: &str) -> Vec<Value> {
         .retain(|component| component.kind == ComponentKind::Pilot);
     let rendered = render(&merged, charts).unwrap();
     let objects = rendered.components.iter().flat_map(|c| &c.objects);
-    objects.map(|object| object.body.clone()).collect()
+    objects.map(|object| object.body.value()).collect()
 }
 
 /// What the istioctl of the local control plane gives for a CR, with upstream's charts, or its

@@ -31,7 +31,7 @@ pub fn add(sampler: &mut Sampler, cr: &mut Value, rendered: &Rendered) {
         let overlays: Vec<Value> = (0..=sampler.dice.roll(2))
             .map(|_| {
                 let object = &component.objects[sampler.dice.roll(component.objects.len())];
-                overlay(sampler, &object.body)
+                overlay(sampler, &object.body.value())
             })
             .collect();
         let mut component = &mut cr["spec"]["components"];

@@ -118,7 +118,7 @@ fn rendered() -> BTreeMap<String, (Object, Vec<String>)> {
             let components = rendered.components.into_iter();
             for object in components.flat_map(|component| component.objects) {
                 let (_, inputs) = objects
-                    .entry(object.body.to_string())
+                    .entry(object.body.value().to_string())
                     .or_insert_with(|| (object, Vec::new()));
                 inputs.push(format!("{minor} {case}"));
             }
@@ -143,7 +143,7 @@ async fn refusal(client: Client, object: &Object) -> Option<String> {
         dry_run: true,
         ..PatchParams::apply(MANAGER).validation_strict().force()
     };
-    let patch = Patch::Apply(&object.body);
+    let patch = Patch::Apply(object.body.value());
     let answer = api.patch(&object.key.name, &params, &patch).await;
     answer.err().map(|error| error.to_string())
 }

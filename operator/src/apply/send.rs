@@ -10,9 +10,9 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams
 use kube::core::discovery::Scope;
 use kube::core::{ApiResource, ObjectMeta};
 use kube::{Client, core::GroupVersionKind};
-use serde_json::Value;
 
 use super::ApplyError;
+use crate::charts::yaml::Document;
 use crate::plan::{Doomed, Kind, LiveObject, MANAGER, Namespace, Need, Sending, rival};
 use crate::render::ObjectKey;
 
@@ -77,7 +77,7 @@ impl Sender {
         };
         // Forced, because what a chart renders is ours; what is not was left out by the plan.
         let params = params.force();
-        let patch = Patch::Apply(&send.body);
+        let patch = Patch::Apply(send.body.value());
         let call = api.patch_metadata(&send.key.name, &params, &patch);
         let answer = self.write(call).await?;
         Ok(LiveObject::read(send.kind.kind, &answer.metadata))
@@ -143,7 +143,7 @@ impl Sender {
     pub(super) async fn rival(
         &self,
         key: &ObjectKey,
-        body: &Value,
+        body: &Document,
     ) -> Result<Option<(String, String)>, ApplyError> {
         let Some(kind) = Kind::of(key) else {
             return Ok(None);
@@ -153,7 +153,7 @@ impl Sender {
         let entries = live
             .and_then(|live| live.metadata.managed_fields)
             .unwrap_or_default();
-        Ok(rival(body, &entries))
+        Ok(rival(&body.value(), &entries))
     }
 
     fn api(&self, kind: &Kind, key: &ObjectKey) -> Api<DynamicObject> {
@@ -193,7 +193,9 @@ mod tests {
             component: 0,
             kind: Kind::of(&key).unwrap(),
             key,
-            body: json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}}),
+            body: Document::from(
+                &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}}),
+            ),
             sent: Sent {
                 rendered: 1,
                 withheld: 0,

@@ -77,7 +77,8 @@ pub(super) fn is_true(value: &Value) -> bool {
 /// `json v`: the value as JSON text, which is YAML too.
 fn json(args: &[&Value]) -> Outcome {
     let [value] = exactly(args)?;
-    Ok(value.to_string().into())
+    let text = serde_json::to_string(value).map_err(|error| error.to_string())?;
+    Ok(text.into())
 }
 
 /// `toYaml v`: the value as the text of a YAML document.

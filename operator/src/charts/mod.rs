@@ -28,6 +28,7 @@ use gated::Gated;
 pub use schema::ChartSchema;
 pub use template::Output;
 use template::Templates;
+use yaml::Document;
 
 static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../charts");
 
@@ -80,10 +81,10 @@ pub struct Charts {
     kept: Mutex<BTreeMap<String, Kept>>,
 }
 
-/// What a template gave last time.
+/// What a template gave last time, and the documents in it.
 struct Kept {
     text: String,
-    json: Vec<u8>,
+    documents: Vec<Document>,
 }
 
 /// One chart.
@@ -269,30 +270,29 @@ impl Charts {
         self.templates(chart)?.execute(context)
     }
 
-    /// What `read` makes of a template's output. The last output of every template and what was read from it are kept,
-    /// the latter as JSON: reading the CRDs from that takes a quarter of the time, and holding them as values would take
-    /// twenty times the memory.
+    /// What `read` makes of a template's output. The last output of every template and what was read from it are kept.
     pub fn recall<E>(
         &self,
         output: Output,
-        read: impl FnOnce(&Output) -> Result<Vec<Value>, E>,
-    ) -> Result<Vec<Value>, E> {
+        read: impl FnOnce(&Output) -> Result<Vec<Document>, E>,
+    ) -> Result<Vec<Document>, E> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kept
             .get(&output.file)
             .filter(|kept| kept.text == output.text);
-        let known = known.and_then(|kept| serde_json::from_slice(&kept.json).ok());
+        let known = known.map(|kept| kept.documents.clone());
         drop(kept);
-        if let Some(values) = known {
-            return Ok(values);
+        if let Some(documents) = known {
+            return Ok(documents);
         }
-        let values = read(&output)?;
-        if let Ok(json) = serde_json::to_vec(&values) {
-            let text = output.text;
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.insert(output.file, Kept { text, json });
-        }
-        Ok(values)
+        let documents = read(&output)?;
+        let last = Kept {
+            text: output.text,
+            documents: documents.clone(),
+        };
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(output.file, last);
+        Ok(documents)
     }
 
     /// Compiles the templates of a chart, which the first execution would do otherwise.

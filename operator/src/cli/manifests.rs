@@ -27,6 +27,6 @@ pub(super) struct Args {
 pub(super) fn manifests(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let crd = crd()?;
     let objects = operator(&args.namespace, &args.image, charts).map_err(Failure::input)?;
-    let bodies = objects.iter().map(|object| &object.body);
-    print(&documents(std::iter::once(&crd).chain(bodies)))
+    let bodies = objects.iter().map(|object| object.body.value());
+    print(&documents(std::iter::once(crd).chain(bodies)))
 }

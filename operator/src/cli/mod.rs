@@ -135,11 +135,11 @@ fn complain(line: &dyn Display) {
 }
 
 /// Objects as a stream of YAML documents.
-fn documents<'a>(objects: impl IntoIterator<Item = &'a Value>) -> String {
+fn documents(objects: impl IntoIterator<Item = Value>) -> String {
     let mut stream = String::new();
     for object in objects {
         stream.push_str("---\n");
-        stream.push_str(&yaml::write(object));
+        stream.push_str(&yaml::write(&object));
     }
     stream
 }

@@ -62,7 +62,7 @@ pub(super) fn render(args: &Args, charts: &Charts) -> Result<(), Failure> {
 
 impl Format {
     fn of(self, objects: &[&Object]) -> String {
-        let bodies = objects.iter().map(|object| &object.body);
+        let bodies = objects.iter().map(|object| object.body.value());
         match self {
             Self::Yaml => documents(bodies),
             Self::Json => {

@@ -21,8 +21,6 @@ mod tag;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
-use serde_json::Value;
-
 pub use claims::Claims;
 pub use kinds::{KINDS, Kind, Role};
 pub use ledger::{Ledger, Need, Sent};
@@ -35,6 +33,7 @@ pub use prune::{Doomed, Removal, removal};
 pub use tag::{Holder, Injector, Stake, Wish, holder};
 
 use crate::api::ComponentKind;
+use crate::charts::yaml::Document;
 use crate::merge::Merged;
 use crate::render::{Object, ObjectKey, Rendered, RenderedComponent};
 use ownership::Scaling;
@@ -80,7 +79,7 @@ pub enum Decision {
     /// Something else has to happen first.
     Waiting(String),
     /// Another writer keeps changing it.
-    Contested(Value),
+    Contested(Document),
     /// Its kind is none that charts may render.
     Unsupported,
 }
@@ -105,7 +104,7 @@ pub struct Sending {
     /// Its identity.
     pub key: ObjectKey,
     /// What is sent.
-    pub body: Value,
+    pub body: Document,
     /// Digests of what is sent.
     pub sent: Sent,
     /// Why it is sent.
@@ -271,7 +270,9 @@ impl Step<'_> {
             return Outcome::Leave(key, Decision::Shared(holder));
         }
         let version = self.merged.version.to_string();
-        owner::label(&mut body, cr, component, &version, &self.merged.revision);
+        body.change("metadata", |metadata| {
+            owner::label(metadata, cr, component, &version, &self.merged.revision);
+        });
         let rendered = live::digest(&body);
         let scaling = Scaling {
             autoscaled: key.kind == "Deployment"
@@ -387,7 +388,8 @@ fn autoscaled(rendered: &Rendered) -> BTreeSet<(Option<String>, String)> {
     objects
         .filter(|object| object.key.kind == "HorizontalPodAutoscaler")
         .filter_map(|object| {
-            let target = object.body.pointer("/spec/scaleTargetRef")?;
+            let spec = object.body.field("spec");
+            let target = spec.get("scaleTargetRef")?;
             let name = target.get("name")?.as_str()?;
             (target.get("kind")? == "Deployment")
                 .then(|| (object.key.namespace.clone(), name.to_owned()))

@@ -71,12 +71,12 @@ impl Ownership {
     }
 }
 
-/// Writes the owner labels into the metadata of `body`, over what the chart wrote there.
+/// Writes the owner labels into the metadata of an object, over what the chart wrote there.
 ///
 /// They are upstream's, with one difference: the namespace is the CR's own. Upstream has written the namespace that
 /// Istio is installed in since 1.24, which does not tell two CRs of one name apart.
 pub fn label(
-    body: &mut Value,
+    metadata: &mut Value,
     cr: &CrKey,
     component: ComponentKind,
     version: &str,
@@ -90,8 +90,8 @@ pub fn label(
         (VERSION, version),
         (REVISION, revision_label(revision)),
     ];
-    let labels = object_in(body, "metadata").and_then(|metadata| object_in(metadata, "labels"));
-    let Some(Value::Object(labels)) = labels else {
+    let labels = object(metadata).map(|metadata| metadata.entry("labels").or_insert(Value::Null));
+    let Some(labels) = labels.and_then(object) else {
         return;
     };
     for (key, value) in wanted {
@@ -109,16 +109,12 @@ pub fn revision_label(revision: &str) -> &str {
     }
 }
 
-/// The value at `key` of the object `parent`, made an empty object if it is none.
-fn object_in<'a>(parent: &'a mut Value, key: &str) -> Option<&'a mut Value> {
-    let slot = parent
-        .as_object_mut()?
-        .entry(key)
-        .or_insert_with(|| Value::Object(Map::new()));
-    if !slot.is_object() {
-        *slot = Value::Object(Map::new());
+/// The entries of a value, made an empty object if it is none.
+fn object(value: &mut Value) -> Option<&mut Map<String, Value>> {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
     }
-    Some(slot)
+    value.as_object_mut()
 }
 
 #[cfg(test)]
@@ -133,9 +129,9 @@ mod tests {
             namespace: "team-a".into(),
             name: "mesh".into(),
         };
-        let mut body = json!({"metadata": {"labels": {"istio.io/rev": "chart", "app": "istiod"}}});
-        label(&mut body, &cr, ComponentKind::Pilot, "1.31.1", "");
-        let labels = &body["metadata"]["labels"];
+        let mut metadata = json!({"labels": {"istio.io/rev": "chart", "app": "istiod"}});
+        label(&mut metadata, &cr, ComponentKind::Pilot, "1.31.1", "");
+        let labels = &metadata["labels"];
         assert_eq!(labels["istio.io/rev"], "default");
         assert_eq!(labels["app"], "istiod");
         assert_eq!(labels["operator.istio.io/version"], "1.31.1");
@@ -153,9 +149,9 @@ mod tests {
             namespace: "a".into(),
             name: "b".into(),
         };
-        for mut body in [json!({}), json!({"metadata": {"labels": null}})] {
-            label(&mut body, &cr, ComponentKind::Base, "1.26.8", "canary");
-            assert_eq!(body["metadata"]["labels"]["istio.io/rev"], "canary");
+        for mut metadata in [json!({}), json!({"labels": null})] {
+            label(&mut metadata, &cr, ComponentKind::Base, "1.26.8", "canary");
+            assert_eq!(metadata["labels"]["istio.io/rev"], "canary");
         }
     }
 

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::{Map, Value};
 
 use super::owner::MANAGER;
+use crate::charts::yaml::Document;
 
 /// One co-owned field.
 struct Rule {
@@ -173,7 +174,14 @@ pub struct Scaling {
 ///
 /// Under an autoscaler that has not written yet, replicas that we set earlier are carried over from the live object:
 /// leaving them out would remove the only claim to the field, and the server's default of one would end running pods.
-pub fn withhold(body: &mut Value, kind: &str, held: &Holdings, scaling: Scaling) -> Vec<String> {
+pub fn withhold(body: &mut Document, kind: &str, held: &Holdings, scaling: Scaling) -> Vec<String> {
+    if !RULES.iter().any(|rule| rule.kinds.contains(&kind)) {
+        return Vec::new();
+    }
+    body.change_all(|body| take_out(body, kind, held, scaling))
+}
+
+fn take_out(body: &mut Value, kind: &str, held: &Holdings, scaling: Scaling) -> Vec<String> {
     let mut changed = Vec::new();
     for rule in RULES.iter().filter(|rule| rule.kinds.contains(&kind)) {
         take(body, rule.path, "", &mut |path| {
@@ -303,10 +311,11 @@ mod tests {
     };
 
     /// What is sent of `body` when `manager` holds `path`.
-    fn sent(kind: &str, mut body: Value, manager: &str, path: &[&str], scaling: Scaling) -> Value {
+    fn sent(kind: &str, body: &Value, manager: &str, path: &[&str], scaling: Scaling) -> Value {
         let held = Holdings::read(kind, &held_by(manager, path));
+        let mut body = Document::from(body);
         withhold(&mut body, kind, &held, scaling);
-        body
+        body.value()
     }
 
     const ELEMENT: &str = r#"k:{"name":"a.istio.io"}"#;
@@ -319,11 +328,11 @@ mod tests {
         ]});
         let path = ["f:webhooks", ELEMENT, "f:clientConfig", "f:caBundle"];
         let kind = "MutatingWebhookConfiguration";
-        let left = sent(kind, body.clone(), "pilot-discovery", &path, FIXED);
+        let left = sent(kind, &body, "pilot-discovery", &path, FIXED);
         assert_eq!(left["webhooks"][0]["clientConfig"], json!({"url": "u"}));
         assert_eq!(left["webhooks"][1], body["webhooks"][1]);
-        assert_eq!(sent(kind, body.clone(), MANAGER, &path, FIXED), body);
-        assert_eq!(sent(kind, body.clone(), "x", &["f:webhooks"], FIXED), body);
+        assert_eq!(sent(kind, &body, MANAGER, &path, FIXED), body);
+        assert_eq!(sent(kind, &body, "x", &["f:webhooks"], FIXED), body);
     }
 
     #[test]
@@ -331,9 +340,9 @@ mod tests {
         let body = json!({"webhooks": [{"name": "a.istio.io", "failurePolicy": "Ignore"}]});
         let path = ["f:webhooks", ELEMENT, "f:failurePolicy"];
         let kind = "ValidatingWebhookConfiguration";
-        let left = sent(kind, body.clone(), "pilot-discovery", &path, FIXED);
+        let left = sent(kind, &body, "pilot-discovery", &path, FIXED);
         assert_eq!(left["webhooks"][0], json!({"name": "a.istio.io"}));
-        assert_eq!(sent(kind, body.clone(), "kubectl-edit", &path, FIXED), body);
+        assert_eq!(sent(kind, &body, "kubectl-edit", &path, FIXED), body);
     }
 
     #[test]
@@ -341,9 +350,9 @@ mod tests {
         let body = json!({"webhooks": [{"name": "a.istio.io", "namespaceSelector": {}}]});
         let path = ["f:webhooks", ELEMENT, "f:namespaceSelector"];
         let kind = "MutatingWebhookConfiguration";
-        let left = sent(kind, body.clone(), "admissionsenforcer", &path, FIXED);
+        let left = sent(kind, &body, "admissionsenforcer", &path, FIXED);
         assert_eq!(left["webhooks"][0], json!({"name": "a.istio.io"}));
-        assert_eq!(sent(kind, body.clone(), "kubectl-edit", &path, FIXED), body);
+        assert_eq!(sent(kind, &body, "kubectl-edit", &path, FIXED), body);
     }
 
     #[test]
@@ -351,12 +360,9 @@ mod tests {
         let body = json!({"spec": {"replicas": 1, "paused": false}});
         let path = ["f:spec", "f:replicas"];
         let manager = "kube-controller-manager";
-        let left = sent("Deployment", body.clone(), manager, &path, SCALED);
+        let left = sent("Deployment", &body, manager, &path, SCALED);
         assert_eq!(left, json!({"spec": {"paused": false}}));
-        assert_eq!(
-            sent("Deployment", body.clone(), manager, &path, FIXED),
-            body
-        );
+        assert_eq!(sent("Deployment", &body, manager, &path, FIXED), body);
     }
 
     #[test]
@@ -368,13 +374,13 @@ mod tests {
             entries[0].operation = Some(operation.to_owned());
             Holdings::read("Deployment", &entries)
         };
-        let mut carried = body.clone();
+        let mut carried = Document::from(&body);
         let changed = withhold(&mut carried, "Deployment", &ours("Apply"), SCALED);
-        assert_eq!(carried, json!({"spec": {"replicas": 4}}));
+        assert_eq!(carried.value(), json!({"spec": {"replicas": 4}}));
         assert_eq!(changed, ["spec.replicas=4"]);
-        let mut fixed = body.clone();
+        let mut fixed = Document::from(&body);
         withhold(&mut fixed, "Deployment", &ours("Apply"), FIXED);
-        assert_eq!(fixed, body);
+        assert_eq!(fixed.value(), body);
     }
 
     #[test]
@@ -390,7 +396,7 @@ mod tests {
             "f:annotations",
             &field,
         ];
-        let left = sent("DaemonSet", body, "kubectl-rollout", &path, FIXED);
+        let left = sent("DaemonSet", &body, "kubectl-rollout", &path, FIXED);
         assert_eq!(
             left["spec"]["template"]["metadata"]["annotations"],
             json!({"a": "b"})

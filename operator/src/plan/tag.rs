@@ -9,12 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
-use serde_json::Value;
 
 use super::claims::Claims;
 use super::live::{Live, LiveObject};
 use super::owner::{CrKey, REVISION, revision_label};
 use super::ownership::is_ours;
+use crate::charts::yaml::Document;
 use crate::merge::Merged;
 use crate::render::{ObjectKey, Rendered};
 
@@ -63,18 +63,19 @@ pub(super) fn is_moved(labels: &BTreeMap<String, String>, entries: &[ManagedFiel
 }
 
 /// Whether a rendered object belongs to the default tag.
-pub(super) fn is_tagged(body: &Value) -> bool {
-    label(body, TAG) == Some(DEFAULT)
+pub(super) fn is_tagged(body: &Document) -> bool {
+    label(body, TAG).as_deref() == Some(DEFAULT)
 }
 
 /// Whether a rendered object is the configuration of injection webhooks of the default revision itself, which rests
 /// while there is a default tag.
-fn is_resting(key: &ObjectKey, body: &Value, revision: &str) -> bool {
+fn is_resting(key: &ObjectKey, body: &Document, revision: &str) -> bool {
     revision.is_empty() && Injector::is_injector(key) && label(body, TAG).is_none()
 }
 
-fn label<'a>(body: &'a Value, key: &str) -> Option<&'a str> {
-    body["metadata"]["labels"].get(key)?.as_str()
+fn label(body: &Document, key: &str) -> Option<String> {
+    let labels = &body.field("metadata")["labels"];
+    labels.get(key)?.as_str().map(str::to_owned)
 }
 
 /// What a living CR has to do with the default tag.
@@ -190,7 +191,7 @@ impl<'a> Standing<'a> {
     pub(super) fn holds_back(
         &self,
         key: &ObjectKey,
-        body: &Value,
+        body: &Document,
         is_there: bool,
         unready: Option<&String>,
     ) -> Option<String> {

@@ -2,7 +2,7 @@
 
 mod tag;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::catalogue::Version;
@@ -71,7 +71,8 @@ impl World {
         let mut names = Vec::new();
         for send in plan.waves.into_iter().flatten() {
             names.push(send.key.to_string());
-            let labels = serde_json::from_value(send.body["metadata"]["labels"].clone()).unwrap();
+            let labels =
+                serde_json::from_value(send.body.field("metadata")["labels"].clone()).unwrap();
             let ownership = Ownership::read(&labels);
             let injector = Injector::read(&send.key.kind, &labels);
             let uid = format!("uid of {}", send.key);
@@ -147,11 +148,11 @@ fn key(kind: &str, name: &str) -> ObjectKey {
     )
 }
 
-fn object(kind: &str, name: &str, body: Value) -> Object {
+fn object(kind: &str, name: &str, body: &Value) -> Object {
     Object {
         key: key(kind, name),
         version: "v1".into(),
-        body,
+        body: Document::from(body),
     }
 }
 
@@ -168,11 +169,11 @@ fn sample() -> Rendered {
             ComponentKind::Base,
             "",
             vec![
-                object("ServiceAccount", "reader", json!({})),
+                object("ServiceAccount", "reader", &json!({})),
                 object(
                     "CustomResourceDefinition",
                     "gateways.networking.istio.io",
-                    json!({}),
+                    &json!({}),
                 ),
             ],
         ),
@@ -182,17 +183,17 @@ fn sample() -> Rendered {
             vec![object(
                 "Deployment",
                 "istio-ingressgateway",
-                json!({"spec": {"replicas": 2}}),
+                &json!({"spec": {"replicas": 2}}),
             )],
         ),
         component(
             ComponentKind::Pilot,
             "istiod",
             vec![
-                object("Deployment", "istiod", json!({"spec": {}})),
-                object("HorizontalPodAutoscaler", "istiod", scaler),
-                object("ValidatingWebhookConfiguration", "validator", webhook),
-                object("ConfigMap", "istio", json!({"data": {"mesh": "x"}})),
+                object("Deployment", "istiod", &json!({"spec": {}})),
+                object("HorizontalPodAutoscaler", "istiod", &scaler),
+                object("ValidatingWebhookConfiguration", "validator", &webhook),
+                object("ConfigMap", "istio", &json!({"data": {"mesh": "x"}})),
             ],
         ),
     ];
@@ -312,7 +313,7 @@ fn a_co_owned_field_is_sent_until_its_owner_holds_it() {
             .into_iter()
             .find(|send| send.key == validator)
             .unwrap();
-        send.body["webhooks"][0].get("failurePolicy").cloned()
+        send.body.field("webhooks")[0].get("failurePolicy").cloned()
     };
     let plan = world.plan(sample());
     world.apply(plan);
@@ -375,7 +376,7 @@ fn a_kind_outside_the_table_is_not_sent() {
     rendered.components[0].objects = vec![Object {
         key: secret,
         version: "v1".into(),
-        body: json!({}),
+        body: Document::default(),
     }];
     let plan = world.plan(rendered);
     assert!(plan.waves.is_empty());

@@ -1,9 +1,8 @@
 //! From the text that a template gave to objects.
 
-use serde_json::Value;
-
 use super::{Object, RenderError};
-use crate::charts::{Charts, Output, yaml};
+use crate::charts::yaml::Document;
+use crate::charts::{Charts, Output};
 
 /// Reads the documents of a template's output.
 pub(super) fn objects(output: Output, charts: &Charts) -> Result<Vec<Object>, RenderError> {
@@ -20,13 +19,13 @@ pub(super) fn objects(output: Output, charts: &Charts) -> Result<Vec<Object>, Re
 
 /// The documents of an output as they are written. They are parted by lines that begin with `---`; a
 /// document without a kind is dropped, because a template that decides to render nothing leaves one.
-fn bodies(output: &Output) -> Result<Vec<Value>, RenderError> {
+fn bodies(output: &Output) -> Result<Vec<Document>, RenderError> {
     let mut bodies = Vec::new();
     for (first_line, text) in documents(&output.text) {
         if text.trim().is_empty() {
             continue;
         }
-        let body = yaml::read(text).map_err(|error| {
+        let body = Document::read(text).map_err(|error| {
             let line = first_line + error.line.unwrap_or(1) - 1;
             RenderError::Yaml {
                 file: output.file.clone(),
@@ -34,7 +33,7 @@ fn bodies(output: &Output) -> Result<Vec<Value>, RenderError> {
                 message: error.message,
             }
         })?;
-        if body.get("kind").is_some_and(Value::is_string) {
+        if body.field("kind").is_string() {
             bodies.push(body);
         }
     }

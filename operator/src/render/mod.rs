@@ -204,7 +204,7 @@ fn broken_invariants(components: &[RenderedComponent]) -> Vec<RenderError> {
                 let (key, second) = (Box::new(object.key.clone()), owner.clone());
                 errors.push(RenderError::Duplicate { key, first, second });
             }
-            let bytes = size(&object.body);
+            let bytes = object.body.size();
             if bytes > LARGEST_OBJECT {
                 errors.push(RenderError::TooLarge {
                     key: object.key.clone(),
@@ -216,29 +216,10 @@ fn broken_invariants(components: &[RenderedComponent]) -> Vec<RenderError> {
     errors
 }
 
-/// The size of a value as JSON in bytes, but for escapes in strings.
-fn size(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(true) => 4,
-        Value::Bool(false) => 5,
-        Value::Number(number) => number.to_string().len(),
-        Value::String(text) => text.len() + 2,
-        Value::Array(list) => commas(list.len()) + list.iter().map(size).sum::<usize>(),
-        Value::Object(map) => {
-            let entries = map.iter().map(|(key, value)| key.len() + 3 + size(value));
-            commas(map.len()) + entries.sum::<usize>()
-        }
-    }
-}
-
-/// The size of what holds and parts `count` elements.
-fn commas(count: usize) -> usize {
-    2 + count.saturating_sub(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::charts::yaml::Document;
 
     fn component(name: &str, objects: &[&Object]) -> RenderedComponent {
         let objects = objects.iter().map(|o| (*o).clone()).collect();
@@ -252,7 +233,7 @@ mod tests {
     fn service(note: &str) -> Object {
         let metadata = json!({"name": "a", "namespace": "n", "annotations": {"note": note}});
         let body = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata});
-        Object::of(body).unwrap()
+        Object::of(Document::from(&body)).unwrap()
     }
 
     fn broken(components: &[RenderedComponent]) -> Vec<String> {

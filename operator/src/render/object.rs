@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::charts::yaml::Document;
+
 /// What identifies an object in a cluster, independent of the served version.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
@@ -34,36 +36,31 @@ pub struct Object {
     /// The API version of `body` without the group, such as `v2`.
     pub version: String,
     /// The whole object.
-    pub body: Value,
+    pub body: Document,
 }
 
 impl Object {
     /// Wraps a body; the error says what it lacks to be an object. A `status` is dropped: it is
     /// never ours to send.
-    pub(super) fn of(mut body: Value) -> Result<Self, String> {
-        let text = |pointer: &str| {
-            let found = body
-                .pointer(pointer)
-                .and_then(Value::as_str)
-                .filter(|s| !s.is_empty());
-            found.map(str::to_owned)
+    pub(super) fn of(mut body: Document) -> Result<Self, String> {
+        let metadata = body.field("metadata");
+        let text = |value: &Value| value.as_str().filter(|s| !s.is_empty()).map(str::to_owned);
+        let required = |name: &str, value: &Value| {
+            text(value).ok_or_else(|| format!("an object without {name}"))
         };
-        let required = |pointer: &str| {
-            text(pointer)
-                .ok_or_else(|| format!("an object without {}", pointer[1..].replace('/', ".")))
-        };
-        let api_version = required("/apiVersion")?;
+        let api_version = required("apiVersion", &body.field("apiVersion"))?;
         let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
         let key = ObjectKey {
             group: group.to_owned(),
-            kind: required("/kind")?,
-            namespace: text("/metadata/namespace"),
-            name: required("/metadata/name")?,
+            kind: required("kind", &body.field("kind"))?,
+            namespace: metadata.get("namespace").and_then(text),
+            name: required(
+                "metadata.name",
+                metadata.get("name").unwrap_or(&Value::Null),
+            )?,
         };
         let version = version.to_owned();
-        if let Some(map) = body.as_object_mut() {
-            map.remove("status");
-        }
+        body.remove("status");
         Ok(Self { key, version, body })
     }
 }

@@ -11,6 +11,7 @@ mod tree;
 
 use super::{Object, RenderError};
 use crate::api::Mistake;
+use crate::charts::yaml::Document;
 use crate::merge::{Component, Overlay};
 use tree::{Node, Origin};
 
@@ -46,7 +47,7 @@ fn changed(
     object: &Object,
     warnings: &mut Vec<Mistake>,
 ) -> Result<Object, RenderError> {
-    let mut root = Node::of(&object.body, Origin::Object);
+    let mut root = Node::of(&object.body.value(), Origin::Object);
     for patch in &overlay.patches {
         if let Err(problem) = root.patch(&path::elements(&patch.target), &patch.value) {
             let problem = format!("{:?} changes nothing: {problem}", patch.target);
@@ -56,7 +57,7 @@ fn changed(
             });
         }
     }
-    Object::of(root.into_value()).map_err(|problem| {
+    Object::of(Document::from(&root.into_value())).map_err(|problem| {
         let problem = format!("leaves {problem}");
         RenderError::Setting(Mistake {
             path: overlay.path.clone(),
@@ -79,7 +80,7 @@ mod tests {
         let mut body =
             json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}});
         body["spec"] = spec;
-        Object::of(body).unwrap()
+        Object::of(Document::from(&body)).unwrap()
     }
 
     fn component(overlays: &[Written<'_>]) -> Component {
@@ -117,7 +118,7 @@ mod tests {
         )
         .unwrap();
         (
-            objects[0].body["spec"].take(),
+            objects[0].body.field("spec"),
             warnings.iter().map(ToString::to_string).collect(),
         )
     }
@@ -272,7 +273,7 @@ mod tests {
             ("Deployment", "a", &[("spec.a.l", json!(2))]),
         ];
         apply(&component(&overlays), &mut objects, &mut Vec::new()).unwrap();
-        assert_eq!(objects[0].body["spec"], json!({"a": {"l": 2}}));
+        assert_eq!(objects[0].body.field("spec"), json!({"a": {"l": 2}}));
     }
 
     #[test]
@@ -349,7 +350,7 @@ mod tests {
         let mut objects = [deployment(json!({}))];
         apply(&component(&overlays), &mut objects, &mut Vec::new()).unwrap();
         assert_eq!(objects[0].key.name, "b");
-        assert_eq!(objects[0].body["spec"], json!({"x": 1}));
+        assert_eq!(objects[0].body.field("spec"), json!({"x": 1}));
     }
 
     #[test]

@@ -160,11 +160,14 @@ pub(super) fn apply(
             .filter(|o| o.key.kind == kind && o.key.name == name)
         {
             found = true;
-            strategic::apply(kind, &mut object.body, &change)
-                .map_err(|problem| RenderError::Setting(mistake(problem)))?;
-            if field == BUDGET {
-                keep_one_bound(&mut object.body);
-            }
+            let changed = object.body.change_all(|body| {
+                strategic::apply(kind, body, &change)?;
+                if field == BUDGET {
+                    keep_one_bound(body);
+                }
+                Ok(())
+            });
+            changed.map_err(|problem| RenderError::Setting(mistake(problem)))?;
         }
         if !found && !value.is_null() && value != &json!({}) {
             warnings.push(mistake(format!(
@@ -215,6 +218,7 @@ mod tests {
     use super::*;
     use crate::api::Path;
     use crate::catalogue::Version;
+    use crate::charts::yaml::Document;
 
     fn merged(revision: &str) -> Merged {
         Merged {
@@ -247,7 +251,7 @@ mod tests {
         let metadata = json!({"name": name});
         let body =
             json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec});
-        Object::of(body).unwrap()
+        Object::of(Document::from(&body)).unwrap()
     }
 
     fn istiod() -> Vec<Object> {
@@ -296,7 +300,7 @@ mod tests {
         );
         assert_eq!(warnings, [""; 0]);
         assert_eq!(
-            objects[0].body["spec"],
+            objects[0].body.field("spec"),
             json!({"replicas": 0, "template": {"metadata": {"annotations": {"a": "b"}}, "spec": {
                 "priorityClassName": "", "nodeSelector": {"c": "d"},
                 "containers": [
@@ -305,11 +309,11 @@ mod tests {
                     {"name": "side"}]}}})
         );
         assert_eq!(
-            objects[1].body["metadata"]["annotations"],
+            objects[1].body.field("metadata")["annotations"],
             json!({"e": "f"})
         );
         assert_eq!(
-            objects[1].body["spec"],
+            objects[1].body.field("spec"),
             json!({"type": "NodePort", "ports": [{"port": 15010}]})
         );
     }
@@ -321,13 +325,13 @@ mod tests {
             json!({"podDisruptionBudget": {"maxUnavailable": 0}}),
             &mut objects,
         );
-        assert_eq!(objects[2].body["spec"], json!({"maxUnavailable": 0}));
+        assert_eq!(objects[2].body.field("spec"), json!({"maxUnavailable": 0}));
         let mut objects = istiod();
         patched(
             json!({"podDisruptionBudget": {"minAvailable": 2}}),
             &mut objects,
         );
-        assert_eq!(objects[2].body["spec"], json!({"minAvailable": 2}));
+        assert_eq!(objects[2].body.field("spec"), json!({"minAvailable": 2}));
     }
 
     #[test]
@@ -372,7 +376,7 @@ mod tests {
             json!({"replicaCount": 2}),
         );
         apply(&merged("default"), &pilot, &mut objects, &mut warnings).unwrap();
-        assert_eq!(objects[0].body["spec"], json!({}));
+        assert_eq!(objects[0].body.field("spec"), json!({}));
         assert_eq!(warnings.len(), 1);
     }
 

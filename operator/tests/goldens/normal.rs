@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use istio_operator::charts::yaml;
-use istio_operator::render::Rendered;
+use istio_operator::render::{Object, Rendered};
 use serde_json::{Map, Value, json};
 
 /// What a golden file and our rendering are both turned into: objects by identity, and the names of
@@ -30,12 +30,16 @@ impl Normal {
 
     /// Normalizes what we render; the `ConfigMaps`' texts are parsed as those of the goldens are.
     pub fn of_rendered(rendered: &Rendered) -> Self {
-        let bodies = rendered
-            .components
-            .iter()
-            .flat_map(|c| &c.objects)
-            .map(|o| &o.body);
-        Self::of_objects(bodies)
+        let objects = rendered.components.iter().flat_map(|c| &c.objects);
+        let is_crd = |object: &&Object| object.key.kind == "CustomResourceDefinition";
+        let (crds, objects): (Vec<_>, Vec<_>) = objects.partition(is_crd);
+        let mut crds: Vec<&str> = crds.iter().map(|crd| crd.key.name.as_str()).collect();
+        crds.sort_unstable();
+        let bodies: Vec<Value> = objects.iter().map(|object| object.body.value()).collect();
+        Self {
+            crds: json!(crds),
+            ..Self::of_objects(bodies.iter())
+        }
     }
 
     /// Normalizes objects as they would be applied.

@@ -1,10 +1,12 @@
 //! YAML in and out, as charts need it.
 
+mod document;
 mod read;
 mod write;
 
 use serde::de::DeserializeOwned;
 
+pub use document::Document;
 pub use read::read;
 pub use write::write;
 

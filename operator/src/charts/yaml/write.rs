@@ -84,13 +84,18 @@ fn write_scalar(out: &mut String, value: &Value, indent: usize) {
 
 /// A text of several lines as a literal block, unless the block could not give the same text back.
 fn block(text: &str, indent: usize) -> Option<String> {
-    let printable = |c: char| c == '\n' || c == '\t' || (!c.is_control() && c != '\u{feff}');
+    // Byte by byte as long as it can be: texts are large, and ASCII for the most part.
+    let is_plain = |b: u8| matches!(b, b'\n' | b'\t' | b' '..=b'~');
+    let printable = |c: char| {
+        c == '\n'
+            || c == '\t'
+            || !(c.is_control() || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}'))
+    };
     let body = text.trim_end_matches('\n');
     let trailing = text.len() - body.len();
     let fits = body.contains('\n')
         && !body.starts_with([' ', '\n', '\t'])
-        && text.chars().all(printable)
-        && !text.contains(['\u{2028}', '\u{2029}', '\u{85}']);
+        && (text.bytes().all(is_plain) || text.chars().all(printable));
     if !fits {
         return None;
     }
@@ -102,7 +107,7 @@ fn block(text: &str, indent: usize) -> Option<String> {
     for line in body.split('\n') {
         out.push('\n');
         if !line.is_empty() {
-            out.push_str(&" ".repeat(indent));
+            indent_by(&mut out, indent);
             out.push_str(line);
         }
     }

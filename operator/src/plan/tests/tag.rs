@@ -8,10 +8,10 @@ fn tagged(revision: &str) -> Rendered {
     let tag = json!({"metadata": {"labels": {"istio.io/tag": "default"}}});
     let injector = "MutatingWebhookConfiguration";
     let objects = vec![
-        object("Deployment", &suffix("istiod"), json!({"spec": {}})),
-        object(injector, &suffix("istio-sidecar-injector"), json!({})),
-        object(injector, "istio-revision-tag-default", tag.clone()),
-        object("Service", "istiod-revision-tag-default", tag),
+        object("Deployment", &suffix("istiod"), &json!({"spec": {}})),
+        object(injector, &suffix("istio-sidecar-injector"), &json!({})),
+        object(injector, "istio-revision-tag-default", &tag),
+        object("Service", "istiod-revision-tag-default", &tag),
     ];
     let istiod = RenderedComponent {
         kind: ComponentKind::Pilot,

@@ -1,0 +1,120 @@
+//! A YAML document that is not taken apart.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::{YamlError, read};
+
+/// A map as it is written in YAML, of which every field is kept as JSON text with sorted keys.
+///
+/// Hardly anybody asks what stands in a CRD, and as values the CRDs take twenty times the memory. So copies share their
+/// fields, and a field becomes a value only where one is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Document(BTreeMap<String, Arc<str>>);
+
+impl Document {
+    /// Reads one document; one that is no map has no fields.
+    pub fn read(text: &str) -> Result<Self, YamlError> {
+        let fields = read::fields(text)?.into_iter();
+        Ok(Self(fields.map(|(key, json)| (key, json.into())).collect()))
+    }
+
+    /// The value of a field, null if it is absent.
+    #[must_use]
+    pub fn field(&self, key: &str) -> Value {
+        self.0.get(key).map(|json| parsed(json)).unwrap_or_default()
+    }
+
+    /// Everything as one value.
+    #[must_use]
+    pub fn value(&self) -> Value {
+        let fields = self.0.iter();
+        Value::Object(
+            fields
+                .map(|(key, json)| (key.clone(), parsed(json)))
+                .collect(),
+        )
+    }
+
+    /// Changes a field, which is null if it is absent; one that is null afterwards is left out.
+    pub fn change<T>(&mut self, key: &str, change: impl FnOnce(&mut Value) -> T) -> T {
+        let mut value = self.field(key);
+        let result = change(&mut value);
+        if value.is_null() {
+            self.0.remove(key);
+        } else {
+            self.0.insert(key.to_owned(), value.to_string().into());
+        }
+        result
+    }
+
+    /// Changes everything.
+    pub fn change_all<T>(&mut self, change: impl FnOnce(&mut Value) -> T) -> T {
+        let mut value = self.value();
+        let result = change(&mut value);
+        *self = Self::from(&value);
+        result
+    }
+
+    /// Leaves a field out.
+    pub fn remove(&mut self, key: &str) {
+        self.0.remove(key);
+    }
+
+    /// The bytes of its fields as JSON.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.0
+            .iter()
+            .map(|(key, json)| key.len() + json.len())
+            .sum()
+    }
+}
+
+impl From<&Value> for Document {
+    fn from(value: &Value) -> Self {
+        let none = Map::new();
+        let fields = value.as_object().unwrap_or(&none).iter();
+        Self(
+            fields
+                .map(|(key, value)| (key.clone(), value.to_string().into()))
+                .collect(),
+        )
+    }
+}
+
+/// What a field holds was written here, so it is JSON.
+fn parsed(json: &str) -> Value {
+    serde_json::from_str(json).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fields_are_read_and_changed_one_by_one() {
+        let mut document = Document::read("b: {d: 1, c: [x]}\na: y\n").unwrap();
+        assert_eq!(
+            document,
+            Document::from(&json!({"a": "y", "b": {"c": ["x"], "d": 1}}))
+        );
+        document.change("b", |b| b["c"] = 2.into());
+        document.change("a", |a| *a = Value::Null);
+        document.remove("z");
+        assert_eq!(document.value(), json!({"b": {"c": 2, "d": 1}}));
+        assert_eq!(document.field("a"), Value::Null);
+        document.change_all(|all| all["e"] = true.into());
+        assert_eq!(document.field("e"), json!(true));
+    }
+
+    #[test]
+    fn what_is_no_map_has_no_fields() {
+        assert_eq!(Document::read("- a\n"), Ok(Document::default()));
+        assert_eq!(Document::read("# a\n"), Ok(Document::default()));
+    }
+}
