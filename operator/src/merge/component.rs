@@ -113,8 +113,7 @@ impl Installation<'_> {
         if kind.gateway_key().is_some() {
             let name = written.get("name").cloned().unwrap_or_else(|| "".into());
             set(&["name"], name);
-            let labels = written.get("label").filter(|labels| !labels.is_null());
-            set(&["labels"], labels.cloned().unwrap_or_else(|| json!({})));
+            set(&["labels"], labels(written.get("label")));
             if let Some(Value::Array(ports)) = k8s.get("service").and_then(|s| s.get("ports"))
                 && !ports.is_empty()
             {
@@ -202,6 +201,23 @@ fn is_default(kind: ComponentKind) -> bool {
     matches!(kind, ComponentKind::Base | ComponentKind::Pilot)
 }
 
+/// The labels of a gateway as a map of strings has them, which knows no null.
+fn labels(written: Option<&Value>) -> Value {
+    let written = written.and_then(Value::as_object).into_iter().flatten();
+    let text = |value: &Value| {
+        if value.is_null() {
+            "".into()
+        } else {
+            value.clone()
+        }
+    };
+    Value::Object(
+        written
+            .map(|(key, value)| (key.clone(), text(value)))
+            .collect(),
+    )
+}
+
 /// A port as Kubernetes' own type writes it: upstream reads it into that type before the chart
 /// sees it, so zero and empty optional fields go and `port` and `targetPort` are always there.
 fn service_port(written: &Value) -> Value {
@@ -216,7 +232,15 @@ fn service_port(written: &Value) -> Value {
     }
     for key in ["port", "targetPort"] {
         let value = written.get(key).filter(|value| !value.is_null());
-        port.insert(key.to_owned(), value.cloned().unwrap_or_else(|| 0.into()));
+        let value = value.cloned().map_or_else(|| 0.into(), port_number);
+        port.insert(key.to_owned(), value);
     }
     Value::Object(port)
+}
+
+/// A port number that was written as text is a number in upstream's charts, as it has to be for a
+/// container.
+fn port_number(port: Value) -> Value {
+    let number = port.as_str().and_then(|text| text.parse::<u16>().ok());
+    number.map_or(port, Into::into)
 }

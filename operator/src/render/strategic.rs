@@ -4,6 +4,9 @@
 //! [`RULES`]. Upstream applies such patches with `k8s.io/apimachinery`, whose order of merged lists
 //! is kept here: entries of the patch come in the patch's order, and each stands before the entries
 //! it followed nothing of in the object.
+//!
+//! Of the directives of such patches only `$patch` can get here, and only in maps of strings, such as
+//! labels: Kubernetes' types let no others through.
 
 use serde_json::{Map, Value};
 
@@ -38,8 +41,11 @@ const RULES: [(&[&str], &[&str], Rule); 4] = [
     ),
 ];
 
+/// The key that says what to do with a map instead of merging it.
+const DIRECTIVE: &str = "$patch";
+
 /// Lays `patch` over an object of this kind. The error says which entry of the patch lacks its
-/// merge key.
+/// merge key, or what is no directive.
 pub(super) fn apply(kind: &str, object: &mut Value, patch: &Value) -> Result<(), String> {
     let mut place = Vec::new();
     if let (Value::Object(object), Value::Object(patch)) = (object, patch) {
@@ -61,10 +67,16 @@ fn merge_maps<'p>(
     object: &mut Map<String, Value>,
     patch: &'p Map<String, Value>,
 ) -> Result<(), String> {
+    if let Some(directive) = patch.get(DIRECTIVE) {
+        return direct(directive, object, patch);
+    }
     for (key, value) in patch {
         if value.is_null() {
             object.remove(key);
             continue;
+        }
+        if key.starts_with('$') {
+            return Err(format!("{key} is not supported, only {DIRECTIVE} is"));
         }
         place.push(key);
         let rule = rule(kind, place);
@@ -78,11 +90,34 @@ fn merge_maps<'p>(
                 }
                 _ => below.clone_from(above),
             },
-            _ => {
-                object.insert(key.clone(), without_nulls(value));
-            }
+            (Some(Value::Object(below)), Value::Object(above)) => below.clone_from(above),
+            _ => match added(value) {
+                Some(value) => _ = object.insert(key.clone(), value),
+                None => _ = object.remove(key),
+            },
         }
         place.pop();
+    }
+    Ok(())
+}
+
+/// Does what a directive says about the map that it stands in.
+fn direct(
+    directive: &Value,
+    object: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+) -> Result<(), String> {
+    match directive.as_str() {
+        Some("replace") => {
+            object.clone_from(patch);
+            object.remove(DIRECTIVE);
+        }
+        Some("delete") => object.clear(),
+        _ => {
+            return Err(format!(
+                "expected {DIRECTIVE} to be replace or delete, found {directive}"
+            ));
+        }
     }
     Ok(())
 }
@@ -146,15 +181,18 @@ fn interleave(
     joined
 }
 
-/// A value that is new to the object: its nulls have nothing to delete.
-fn without_nulls(value: &Value) -> Value {
+/// What a value adds that is new to the object: its nulls have nothing to delete, and, as upstream
+/// has it, a map with a directive adds nothing at all.
+fn added(value: &Value) -> Option<Value> {
     match value {
+        Value::Object(map) if map.contains_key(DIRECTIVE) => None,
         Value::Object(map) => {
-            let kept = map.iter().filter(|(_, v)| !v.is_null());
-            Value::Object(kept.map(|(k, v)| (k.clone(), without_nulls(v))).collect())
+            let kept = map.iter().filter(|(_, value)| !value.is_null());
+            let kept = kept.filter_map(|(key, value)| Some((key.clone(), added(value)?)));
+            Some(Value::Object(kept.collect()))
         }
-        Value::Array(list) => list.iter().map(without_nulls).collect(),
-        scalar => scalar.clone(),
+        Value::Array(list) => Some(list.iter().filter_map(added).collect()),
+        scalar => Some(scalar.clone()),
     }
 }
 
@@ -328,6 +366,36 @@ mod tests {
             patched("Deployment", object, &patch),
             json!({"spec": {"replicas": 0, "a": {}, "n": {}}})
         );
+    }
+
+    /// The annotations `below` of a Service under the annotations of a patch.
+    fn annotations(below: &Value, above: &Value) -> Result<Value, String> {
+        let mut object = json!({"metadata": {"annotations": below}});
+        apply(
+            "Service",
+            &mut object,
+            &json!({"metadata": {"annotations": above}}),
+        )?;
+        Ok(object["metadata"]["annotations"].take())
+    }
+
+    #[test]
+    fn a_directive_replaces_or_deletes_the_map_that_it_stands_in() {
+        let below = json!({"a": "1"});
+        let replaced = annotations(&below, &json!({"$patch": "replace", "b": "2"}));
+        assert_eq!(replaced.unwrap(), json!({"b": "2"}));
+        let deleted = annotations(&below, &json!({"$patch": "delete", "b": "2"}));
+        assert_eq!(deleted.unwrap(), json!({}));
+        let added = annotations(&Value::Null, &json!({"$patch": "replace", "b": "2"}));
+        assert_eq!(added.unwrap(), Value::Null);
+        for other in [
+            json!({"$patch": "merge"}),
+            json!({"$patch": null}),
+            json!({"$retainKeys": "a"}),
+        ] {
+            let error = annotations(&below, &other).unwrap_err();
+            assert!(error.contains("$patch"), "{error}");
+        }
     }
 
     #[test]

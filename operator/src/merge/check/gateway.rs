@@ -31,11 +31,9 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
                 let path = path.key("k8s").key("service").key("ports");
                 privileged_ports(ports, root, &path, findings);
             }
-            let ports = at(checked.spec, &["values", "gateways", root, "ingressPorts"]);
-            let path = Path::root("spec").key("values").key("gateways").key(root);
-            privileged_ports(ports, root, &path.key("ingressPorts"), findings);
         }
     }
+    ingress_ports(checked, findings);
 }
 
 /// Two gateways of one name in one namespace would be one object; one without a name none at all.
@@ -61,24 +59,43 @@ fn names(checked: &Checked, findings: &mut Findings) {
 /// Below 1024 only root may open a port, and a gateway's proxy is not root unless it says so.
 fn privileged_ports(ports: Option<&Value>, root: &str, path: &Path, findings: &mut Findings) {
     for (path, port) in elements(ports, path) {
-        let target = match port.get("targetPort") {
-            None | Some(Value::Null) => Some(0),
-            // A name is resolved in the pod, where the container may map it.
-            Some(target) => target.as_i64(),
-        };
         let number = port.get("port").and_then(Value::as_i64).unwrap_or(0);
-        let problem = match target {
-            Some(0) if number <= 1024 => format!(
-                "port {number} has no targetPort, and its own number needs root: set targetPort \
-                 above 1024 or values.gateways.{root}.runAsRoot to true"
-            ),
-            Some(target @ 1..1024) => format!(
-                "targetPort {target} needs root: set it above 1024 or \
-                 values.gateways.{root}.runAsRoot to true"
-            ),
-            _ => continue,
-        };
-        findings.mistakes.push(Mistake { path, problem });
+        if let Some(problem) = privileged(number, port) {
+            let problem = format!("{problem} or values.gateways.{root}.runAsRoot to true");
+            findings.mistakes.push(Mistake { path, problem });
+        }
+    }
+}
+
+/// The older list of ports. Upstream refuses low ones there whoever the proxy runs as, and looks only
+/// at ports whose number is a number.
+fn ingress_ports(checked: &Checked, findings: &mut Findings) {
+    let keys = ["values", "gateways", "istio-ingressgateway", "ingressPorts"];
+    let path = keys
+        .iter()
+        .fold(Path::root("spec"), |path, key| path.key(key));
+    for (path, port) in elements(at(checked.spec, &keys), &path) {
+        let number = port.get("port").and_then(Value::as_i64);
+        if let Some(problem) = number.and_then(|number| privileged(number, port)) {
+            findings.mistakes.push(Mistake { path, problem });
+        }
+    }
+}
+
+/// Why only root may open the port with this number, and what to set instead.
+fn privileged(number: i64, port: &Value) -> Option<String> {
+    let target = match port.get("targetPort") {
+        None | Some(Value::Null) => 0,
+        // A name is resolved in the pod, where the container may map it.
+        Some(target) => target.as_i64()?,
+    };
+    match target {
+        0 if number > 1024 => None,
+        0 => Some(format!(
+            "port {number} has no targetPort, and its own number needs root: set targetPort above 1024"
+        )),
+        1024.. => None,
+        _ => Some(format!("targetPort {target} needs root: set it above 1024")),
     }
 }
 
