@@ -7,6 +7,7 @@
 //! is a warning, also the index out of range that panics there, and a string stays a string.
 
 mod path;
+mod pattern;
 mod tree;
 
 use super::{Object, RenderError};

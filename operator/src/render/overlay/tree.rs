@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
 use serde_json::Value;
 
 use super::path::{ListIndex, key_value, list_index, scalar_pattern};
+use super::pattern;
 
 /// A node that knows where its maps come from, because upstream treats them differently: what an
 /// earlier patch of the same overlay put into the object grows lists, what the chart rendered does
@@ -181,11 +181,12 @@ fn find(list: &[Node], element: &str) -> Result<usize, String> {
                 found.is_some_and(|text| text == value)
             }
             scalar => {
-                let pattern = scalar_pattern(element)
+                let written = scalar_pattern(element)
                     .ok_or_else(|| format!("{element} is not a [selector] of a list"))?;
                 let text = scalar.printed();
                 // An expression that does not compile matches nothing.
-                Regex::new(pattern).is_ok_and(|regex| text.is_some_and(|t| regex.is_match(&t)))
+                pattern::compile(written)
+                    .is_some_and(|regex| text.is_some_and(|text| regex.is_match(&text)))
             }
         };
         if matches {
