@@ -12,6 +12,7 @@ pub(crate) fn expected(format: &str) -> Option<&'static str> {
         "address" | "optional-address" => "an address such as zipkin.tracing:9411",
         "cidr-list" => "a list of address ranges such as 10.0.0.0/8,192.168.0.0/16, or *",
         "connect-timeout" => "a time from 1ms to 1h such as 10s, in whole milliseconds",
+        "delay" => "a time above 0s such as 10ms",
         "drain-time" => "a time such as 45s, in whole seconds",
         "duration" => "a duration such as 30s or 1m30s",
         "gateway-name" => "a name of at most 254 lower-case letters, digits, '.' and '-'",
@@ -40,6 +41,7 @@ pub(crate) fn holds(format: &str, value: &Value) -> bool {
         "address" => is(is_address),
         "cidr-list" => is(|text| is_list(text, is_cidr)),
         "connect-timeout" => is(is_timeout),
+        "delay" => is(|text| nanoseconds(text).is_some_and(|time| time > 0.0)),
         "drain-time" => is(is_drain_time),
         "duration" => is(|text| nanoseconds(text).is_some()),
         "gateway-name" => is(is_gateway_name),
@@ -201,7 +203,7 @@ fn is_tag(value: &Value) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
     match value {
         Value::String(text) => text.len() <= 128 && text.bytes().all(allowed),
-        _ => true,
+        other => !other.is_object() && !other.is_array(),
     }
 }
 

@@ -59,7 +59,15 @@ struct Gate {
 impl Compiler<'_> {
     fn node(&self, written: &Value) -> Result<Value, String> {
         match written {
-            Value::String(words) => self.words(gate_of_words(words).0),
+            Value::String(words) => {
+                let words = gate_of_words(words).0;
+                let needed = words.strip_suffix(" needed");
+                let mut node = self.words(needed.unwrap_or(words))?;
+                if needed.is_some() {
+                    node["x-istio-needed"] = true.into();
+                }
+                Ok(node)
+            }
             Value::Object(fields) => self.object(fields),
             other => Err(format!("{other} is no type")),
         }
@@ -85,11 +93,12 @@ impl Compiler<'_> {
                 elsewhere.insert(key.clone(), gate.text().into());
             }
         }
-        let open = written.get(".open") == Some(&Value::Bool(true));
+        let says = |key: &str| written.get(key) == Some(&Value::Bool(true));
         Ok(json!({
             "type": "object",
             "properties": properties,
-            "additionalProperties": open,
+            "additionalProperties": says(".open"),
+            "x-istio-needed": !says(".optional"),
             "x-istio-other-minors": elsewhere,
         }))
     }

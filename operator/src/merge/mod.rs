@@ -3,6 +3,7 @@
 //!
 //! Pure: takes no client and reads no clock, environment or file.
 
+mod absent;
 mod check;
 mod cluster;
 mod component;
@@ -134,6 +135,7 @@ pub fn merge(
     let user = written(&cr.spec.0, &mut findings);
     let version = version::choose(&user, istio_version, charts.catalogue());
     let version = kept(version, &mut findings).unwrap_or(charts.catalogue().default_version());
+    let user = without_needed_nulls(user, version, charts);
     let mut profile = profile::read(&user, version, charts, &mut findings);
     cluster.lay_settings(&mut profile, &user, version);
     let spec = derive::derive(profile, &user, version, charts.catalogue());
@@ -206,6 +208,19 @@ fn written(spec: &Value, findings: &mut Findings) -> Value {
             .push(check::unlike("an object", &other, &Path::root("spec"))),
     }
     Value::Object(Map::new())
+}
+
+/// The spec without the nulls of its values that charts cannot be rendered with.
+fn without_needed_nulls(mut spec: Value, version: Version, charts: &Charts) -> Value {
+    // A schema that does not compile is told of by the check of fields.
+    if let Ok(schema) = charts.schema(version.minor) {
+        for key in ["values", "unvalidatedValues"] {
+            if let Some(values) = spec.get_mut(key) {
+                absent::drop_needed_nulls(values, &schema.values, &schema.shapes);
+            }
+        }
+    }
+    spec
 }
 
 /// The value of a step that found no mistake; otherwise the mistake is kept for the author.

@@ -45,11 +45,11 @@ pub(super) fn chart_values(
     } else {
         user.clone()
     };
-    if at(&user, &["defaults"]).is_some_and(|v| !v.is_null()) {
-        return Err(mistake(
-            &["defaults"],
-            "is not a setting; write its content without this prefix",
-        ));
+    for prefix in ["defaults", "_internal_defaults_do_not_set"] {
+        if at(&user, &[prefix]).is_some_and(|v| !v.is_null()) {
+            let problem = "is not a setting; write its content without this prefix";
+            return Err(mistake(&[prefix], problem));
+        }
     }
     let profile = layered_profile(charts, minor, &user)?;
     let mut values = charts.defaults(chart_of(kind), minor)?;

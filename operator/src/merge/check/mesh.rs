@@ -19,9 +19,16 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
     ] {
         if let Some(mesh) = at(checked.user, keys) {
             providers(mesh, &path, findings);
-            tracing(mesh, &path, findings);
+            tracers(mesh, &path, findings);
+            stackdriver(mesh, &path, findings);
+            private_keys(mesh, &path, findings);
             curves(mesh, &path, findings);
         }
+    }
+    // A chart refuses these wherever they come from.
+    if let Some(mesh) = at(checked.user, &["unvalidatedValues", "meshConfig"]) {
+        let path = spec.key("unvalidatedValues").key("meshConfig");
+        stackdriver(mesh, &path, findings);
     }
 }
 
@@ -45,32 +52,65 @@ fn providers(mesh: &Value, path: &Path, findings: &mut Findings) {
     }
 }
 
-/// Lightstep needs both of its settings; Stackdriver's were removed with its tracer.
-fn tracing(mesh: &Value, path: &Path, findings: &mut Findings) {
+/// What a tracer cannot do without.
+const NEEDED_BY_TRACERS: [(&str, &[&str]); 3] = [
+    ("datadog", &["address"]),
+    ("lightstep", &["address", "accessToken"]),
+    ("zipkin", &["address"]),
+];
+
+/// Tracers need to know where to send spans.
+fn tracers(mesh: &Value, path: &Path, findings: &mut Findings) {
     let path = path.key("defaultConfig").key("tracing");
-    if let Some(lightstep) = at(mesh, &["defaultConfig", "tracing", "lightstep"])
-        && !lightstep.is_null()
-    {
-        for key in ["address", "accessToken"] {
-            if lightstep
-                .get(key)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .is_empty()
-            {
-                let problem = "is required by the lightstep tracer".to_owned();
-                let path = path.key("lightstep").key(key);
+    for (tracer, needed) in NEEDED_BY_TRACERS {
+        let settings = at(mesh, &["defaultConfig", "tracing", tracer]);
+        let Some(settings) = settings.filter(|settings| !settings.is_null()) else {
+            continue;
+        };
+        for key in needed {
+            if settings.get(key).is_none_or(|v| v.is_null() || v == "") {
+                let problem = format!("is required by the {tracer} tracer");
+                let path = path.key(tracer).key(key);
                 findings.mistakes.push(Mistake { path, problem });
             }
         }
     }
+}
+
+/// The settings of the Stackdriver tracer were removed with it.
+fn stackdriver(mesh: &Value, path: &Path, findings: &mut Findings) {
+    let path = path.key("defaultConfig").key("tracing");
     for key in super::support::STACKDRIVER {
-        if at(mesh, &["defaultConfig", "tracing", "stackdriver", key]).is_some_and(|v| v != "") {
+        if at(mesh, &["defaultConfig", "tracing", "stackdriver", key])
+            .is_some_and(|v| !v.is_null() && v != "")
+        {
             let problem = "was removed from Istio".to_owned();
             let path = path.key("stackdriver").key(key);
             findings.mistakes.push(Mistake { path, problem });
         }
     }
+}
+
+/// A provider of private keys is one of two, and is asked again after some time.
+fn private_keys(mesh: &Value, path: &Path, findings: &mut Findings) {
+    let path = path.key("defaultConfig").key("privateKeyProvider");
+    let Some(provider @ Value::Object(_)) = at(mesh, &["defaultConfig", "privateKeyProvider"])
+    else {
+        return;
+    };
+    let set = |tree: &Value, key: &str| tree.get(key).is_some_and(|value| !value.is_null());
+    let (path, problem) = match ["cryptomb", "qat"]
+        .into_iter()
+        .find(|name| set(provider, name))
+    {
+        None => (path, "expected cryptomb or qat, found neither".to_owned()),
+        Some(name) if set(&provider[name], "pollDelay") => return,
+        Some(name) => {
+            let problem = format!("is required by the {name} provider");
+            (path.key(name).key("pollDelay"), problem)
+        }
+    };
+    findings.mistakes.push(Mistake { path, problem });
 }
 
 /// Traffic inside of the mesh has fixed curves.

@@ -15,27 +15,71 @@ pub(super) const STACKDRIVER: [&str; 4] = [
     "maxNumberOfMessageEvents",
 ];
 
-/// Settings that moved, with where they went.
-const MOVED: [(&[&str], &str); 5] = [
+/// Settings that moved, with where they went. Most are no longer in the schema of `values`, so that
+/// only `unvalidatedValues` can hold them.
+const MOVED: [(&str, &str); 21] = [
     (
-        &["global", "proxy", "holdApplicationUntilProxyStarts"],
+        "global.outboundTrafficPolicy",
+        "meshConfig.outboundTrafficPolicy",
+    ),
+    ("global.certificates", "meshConfig.certificates"),
+    ("global.localityLbSetting", "meshConfig.localityLbSetting"),
+    (
+        "global.policyCheckFailOpen",
+        "meshConfig.policyCheckFailOpen",
+    ),
+    ("global.enableTracing", "meshConfig.enableTracing"),
+    ("global.proxy.accessLogFormat", "meshConfig.accessLogFormat"),
+    ("global.proxy.accessLogFile", "meshConfig.accessLogFile"),
+    (
+        "global.proxy.concurrency",
+        "meshConfig.defaultConfig.concurrency",
+    ),
+    (
+        "global.proxy.envoyAccessLogService",
+        "meshConfig.defaultConfig.envoyAccessLogService",
+    ),
+    (
+        "global.proxy.envoyMetricsService",
+        "meshConfig.defaultConfig.envoyMetricsService",
+    ),
+    (
+        "global.proxy.protocolDetectionTimeout",
+        "meshConfig.protocolDetectionTimeout",
+    ),
+    (
+        "global.proxy.holdApplicationUntilProxyStarts",
         "meshConfig.defaultConfig.holdApplicationUntilProxyStarts",
     ),
     (
-        &["global", "tracer", "lightstep", "address"],
+        "pilot.ingress",
+        "meshConfig.ingressService, ingressControllerMode and ingressClass",
+    ),
+    ("global.mtls.enabled", "a PeerAuthentication"),
+    ("global.mtls.auto", "meshConfig.enableAutoMtls"),
+    (
+        "global.tracer.lightstep.address",
         "meshConfig.defaultConfig.tracing.lightstep.address",
     ),
     (
-        &["global", "tracer", "lightstep", "accessToken"],
+        "global.tracer.lightstep.accessToken",
         "meshConfig.defaultConfig.tracing.lightstep.accessToken",
     ),
     (
-        &["global", "tracer", "zipkin", "address"],
+        "global.tracer.zipkin.address",
         "meshConfig.defaultConfig.tracing.zipkin.address",
     ),
     (
-        &["global", "tracer", "datadog", "address"],
+        "global.tracer.datadog.address",
         "meshConfig.defaultConfig.tracing.datadog.address",
+    ),
+    (
+        "global.meshExpansion.enabled",
+        "Gateways and other networking resources",
+    ),
+    (
+        "istiocoredns.enabled",
+        "DNS capture in the proxy (ISTIO_META_DNS_CAPTURE)",
     ),
 ];
 
@@ -219,6 +263,11 @@ fn layers(checked: &Checked, findings: &mut Findings) {
 
 /// Settings that upstream's charts refuse, and those that they call deprecated.
 fn removed(checked: &Checked, findings: &mut Findings) {
+    // It is istiod's chart that tells of them.
+    let mut kinds = checked.components.iter().map(|component| component.kind);
+    if !kinds.any(|kind| kind == ComponentKind::Pilot) {
+        return;
+    }
     let values = Path::root("spec").key("values");
     let path = |keys: &[&str]| keys.iter().fold(values.clone(), |path, key| path.key(key));
     let provider = ["global", "pilotCertProvider"];
@@ -258,11 +307,12 @@ fn removed(checked: &Checked, findings: &mut Findings) {
         let path = path(&lightstep);
         findings.mistakes.push(Mistake { path, problem });
     }
-    for (keys, instead) in MOVED {
-        if set(keys) {
+    for (moved, instead) in MOVED {
+        let keys: Vec<&str> = moved.split('.').collect();
+        if set(&keys) {
             let problem = format!("is deprecated; use {instead}");
             findings.warnings.push(Mistake {
-                path: path(keys),
+                path: path(&keys),
                 problem,
             });
         }
