@@ -52,9 +52,28 @@ const FORGOTTEN: [&str; 42] = [
     "platform",
 ];
 
+/// Where settings that meet in one template are thick, in every other CR.
+const DENSE: [&str; 12] = [
+    "ambient",
+    "base",
+    "cni",
+    "defaultConfig",
+    "global",
+    "istio-egressgateway",
+    "istio-ingressgateway",
+    "k8s",
+    "pilot",
+    "sidecarInjectorWebhook",
+    "waypoint",
+    "ztunnel",
+];
+
 /// A CR with some fields of everything that the schema knows.
 pub fn cr(sampler: &mut Sampler) -> Value {
     let mut spec = Map::new();
+    if sampler.dice.roll(2) == 0 {
+        sampler.dense = sampler.dice.pick(&DENSE);
+    }
     let fields = strict_schema()["properties"].as_object().unwrap();
     for (key, field) in fields {
         let chance = match key.as_str() {
@@ -68,6 +87,7 @@ pub fn cr(sampler: &mut Sampler) -> Value {
         let mut place = vec!["spec".to_owned(), key.clone()];
         let value = match key.as_str() {
             "profile" => Some(profile(sampler)),
+            "compatibilityVersion" => compatibility(sampler),
             "values" => values(sampler, &mut place),
             "meshConfig" => mesh(sampler, &mut place),
             _ => sampler.value(field, &mut place),
@@ -94,6 +114,21 @@ fn profile(sampler: &mut Sampler) -> Value {
     sampler.dice.pick(&names).into()
 }
 
+/// Mostly one that the minor knows.
+fn compatibility(sampler: &mut Sampler) -> Option<Value> {
+    let release = sampler.charts.catalogue().release(sampler.minor)?;
+    let known: Vec<&str> = release.compatibility.iter().map(String::as_str).collect();
+    let unknown = sampler.dice.roll(20) == 0;
+    Some(
+        if unknown {
+            "1.9"
+        } else {
+            sampler.dice.pick(&known)
+        }
+        .into(),
+    )
+}
+
 fn mesh(sampler: &mut Sampler, place: &mut Vec<String>) -> Option<Value> {
     let schema = sampler.schema();
     sampler.value_inside(&schema.mesh, place)
@@ -102,6 +137,11 @@ fn mesh(sampler: &mut Sampler, place: &mut Vec<String>) -> Option<Value> {
 fn values(sampler: &mut Sampler, place: &mut Vec<String>) -> Option<Value> {
     let schema = sampler.schema();
     let mut values = sampler.value(&schema.values, place)?;
+    if sampler.dice.roll(8) == 0
+        && let Some(version) = compatibility(sampler)
+    {
+        values["compatibilityVersion"] = version;
+    }
     if sampler.dice.roll(4) == 0 {
         place.push("meshConfig".to_owned());
         if let Some(mesh) = mesh(sampler, place) {
@@ -109,7 +149,7 @@ fn values(sampler: &mut Sampler, place: &mut Vec<String>) -> Option<Value> {
         }
         place.pop();
     }
-    if sampler.dice.roll(4) == 0 {
+    if sampler.dense == "ztunnel" || sampler.dice.roll(4) == 0 {
         let defaults = sampler.charts.defaults("ztunnel", sampler.minor).unwrap();
         place.push("ztunnel".to_owned());
         if let Some(own) = sampler.value(&like(&defaults), place) {

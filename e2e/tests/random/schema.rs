@@ -17,6 +17,9 @@ pub struct Sampler<'a> {
     pub dice: Dice,
     pub charts: &'a Charts,
     pub minor: u16,
+    /// A key below which about half of all fields are drawn, because settings of one thing meet in
+    /// its templates, and a few fields of everything seldom draw two of them.
+    pub dense: &'static str,
 }
 
 impl<'a> Sampler<'a> {
@@ -25,6 +28,7 @@ impl<'a> Sampler<'a> {
             dice,
             charts,
             minor,
+            dense: "",
         }
     }
 
@@ -89,7 +93,15 @@ impl<'a> Sampler<'a> {
             "object" => self.object(node, place),
             "array" => self.list(node, place),
             "boolean" => Some((self.dice.roll(2) == 0).into()),
-            "integer" => Some(samples::number(place, &mut self.dice).into()),
+            "integer" => {
+                let number = samples::number(place, &mut self.dice);
+                let quoted = node.get("x-istio-quoted").is_some() && self.dice.roll(8) == 0;
+                Some(if quoted {
+                    number.to_string().into()
+                } else {
+                    number.into()
+                })
+            }
             "number" => Some(json!([0, 1, 25, 100][self.dice.roll(4)])),
             "string" => Some(samples::text(&mut self.dice)),
             _ => None,
@@ -101,9 +113,14 @@ impl<'a> Sampler<'a> {
         let mut object = Map::new();
         if let Some(Value::Object(fields)) = node.get("properties") {
             let required = node.get("required").and_then(Value::as_array);
-            let wanted = 2 + self.dice.roll(if place.len() < 5 { 6 } else { 3 });
+            let wanted = if place.iter().any(|key| key == self.dense) {
+                1 + fields.len() / 2
+            } else {
+                2 + self.dice.roll(if place.len() < 5 { 6 } else { 3 })
+            };
             for (key, field) in fields {
-                let needed = required.is_some_and(|keys| keys.contains(&key.as_str().into()));
+                let needed = key == self.dense
+                    || required.is_some_and(|keys| keys.contains(&key.as_str().into()));
                 let room = place.len() < DEEPEST;
                 if needed || (room && self.dice.roll(fields.len()) < wanted) {
                     place.push(key.clone());
