@@ -66,8 +66,9 @@ pub(super) fn check(
         return;
     }
     if node.get("x-kubernetes-int-or-string").is_some() {
-        if !(value.is_i64() || value.is_u64() || value.is_string()) {
-            mistakes.push(unlike("a whole number or a string", value, path));
+        let number = value.as_i64().and_then(|n| i32::try_from(n).ok());
+        if number.is_none() && !value.is_string() {
+            mistakes.push(unlike("a whole number of 32 bits or a string", value, path));
         }
         return;
     }
