@@ -23,7 +23,7 @@ pub(super) struct Function {
 }
 
 /// Every function that needs nothing but its arguments.
-pub(super) const FUNCTIONS: [Function; 20] = [
+pub(super) const FUNCTIONS: [Function; 22] = [
     strict("json", json),
     strict("toYaml", to_yaml),
     lenient("default", default),
@@ -43,6 +43,8 @@ pub(super) const FUNCTIONS: [Function; 20] = [
     lenient("when", when),
     strict("dash", dash),
     strict("texts", texts),
+    strict("number", number),
+    strict("numbers", numbers),
     strict("ipFamily", ip_family),
 ];
 
@@ -245,6 +247,28 @@ fn texts(args: &[&Value]) -> Outcome {
         .map(Value::from)
 }
 
+/// `number v`: the number that a text writes out, for where the API server wants one; anything else
+/// as it is.
+///
+/// Settings may quote their numbers, and the values that istiod publishes keep the quotes.
+fn number(args: &[&Value]) -> Outcome {
+    let [value] = exactly(args)?;
+    let written = value.as_str().and_then(|text| text.parse::<i64>().ok());
+    Ok(written.map_or_else(|| (*value).clone(), Value::from))
+}
+
+/// `numbers map "key" ..`: the map with what stands under these keys as `number` has it.
+fn numbers(args: &[&Value]) -> Outcome {
+    let (mut map, keys) = map_and_keys(args)?;
+    for (_, value) in map
+        .iter_mut()
+        .filter(|(key, _)| keys.contains(&key.as_str()))
+    {
+        *value = number(&[value])?;
+    }
+    Ok(map.into())
+}
+
 /// `ipFamily s`: `IPv4` or `IPv6` for what has the form of such an address, otherwise the empty
 /// string.
 ///
@@ -386,6 +410,14 @@ mod tests {
             ),
             ("texts", json!([null]), json!({})),
             ("ipFamily", json!(["192.0.2.10"]), json!("IPv4")),
+            ("number", json!(["30"]), json!(30)),
+            ("number", json!(["25%"]), json!("25%")),
+            ("number", json!([null]), json!(null)),
+            (
+                "numbers",
+                json!([{"port": "80", "name": "5"}, "port", "nodePort"]),
+                json!({"port": 80, "name": "5"}),
+            ),
             ("ipFamily", json!(["2001:db8::A"]), json!("IPv6")),
             ("ipFamily", json!(["istiod.example"]), json!("")),
             ("ipFamily", json!(["1.2.3"]), json!("")),
@@ -408,6 +440,7 @@ mod tests {
             ("omit", json!([])),
             ("texts", json!([{"a": {}}])),
             ("dash", json!(["a", []])),
+            ("numbers", json!([4, "a"])),
             ("ipFamily", json!([[4]])),
         ];
         for (name, args) in cases {
