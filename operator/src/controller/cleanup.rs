@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::reconcile::{Next, is_paused};
-use super::state::State;
+use super::retry::Next;
+use super::state::{State, is_paused};
 use super::{Ctx, finalizer};
 use crate::api::condition::{self, reason};
 use crate::api::{DeletionPolicy, IstioOperator};

@@ -33,7 +33,8 @@ use crate::settings::Settings;
 use crate::status::{self, Outcome, Publisher, Subject};
 use crate::telemetry::{self, PassLabels, RefusalLabels};
 use queue::Queue;
-use reconcile::{Next, panicked, reconcile};
+use reconcile::{panicked, reconcile};
+use retry::Next;
 use state::{Concerned, Listing, State};
 
 /// How long a start waits for the API server to answer at all.

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 
-use super::state::key_of;
-use super::{Ctx, cleanup, finalizer, retry};
+use super::retry::{Next, resync};
+use super::state::{is_paused, key_of};
+use super::{Ctx, cleanup, finalizer};
 use crate::api::condition::reason;
 use crate::api::{IstioOperator, Mistake, Path};
 use crate::apply::{ApplyError, Class, apply};
@@ -17,22 +18,6 @@ use crate::merge::{Merged, merge};
 use crate::plan::{CrKey, MAX_NAME, Plan, Stake, Surroundings, keys, plan, revision_label, view};
 use crate::render::render;
 use crate::status::{Advance, Outcome};
-
-/// The annotation by which Istio's own operator was told to leave a CR alone.
-const PAUSE: &str = "install.istio.io/ignoreReconcile";
-
-/// When a CR is looked at again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// At once: what was written makes the next step possible.
-    Now,
-    /// After the time that grows with each failure in a row.
-    Retry,
-    /// After this time, unless something happens before.
-    After(Duration),
-    /// When something happens.
-    Event,
-}
 
 /// Why nothing of a spec can be followed.
 struct Refusal {
@@ -211,7 +196,7 @@ fn next(advance: &Advance, deadline: Option<Duration>) -> Next {
     } else if advance.applied.writes > 0 {
         Next::Now
     } else {
-        let resync = retry::resync();
+        let resync = resync();
         Next::After(deadline.map_or(resync, |deadline| resync.min(deadline)))
     }
 }
@@ -233,11 +218,4 @@ pub fn panicked(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("panic")
-}
-
-/// Whether a CR is to be left alone.
-pub fn is_paused(cr: &IstioOperator) -> bool {
-    cr.annotations()
-        .get(PAUSE)
-        .is_some_and(|value| value == "true")
 }

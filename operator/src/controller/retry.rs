@@ -1,4 +1,4 @@
-//! How long a CR waits after a pass that did not succeed.
+//! When a CR is looked at again, and how long it waits after a pass that did not succeed.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,6 +12,19 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(5);
 /// How often a CR is looked at although nothing happened.
 const RESYNC: Duration = Duration::from_mins(10);
+
+/// When a CR is looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At once: what was written makes the next step possible.
+    Now,
+    /// After the time that grows with each failure in a row.
+    Retry,
+    /// After this time, unless something happens before.
+    After(Duration),
+    /// When something happens.
+    Event,
+}
 
 /// Failures in a row, by CR. Of a newer generation they are counted anew: it may be the fix.
 #[derive(Debug, Default)]

@@ -16,8 +16,10 @@ use crate::render::ObjectKey;
 use crate::status::Advance;
 
 use super::finalizer::is_deleting;
-use super::reconcile::is_paused;
 use super::retry::Retries;
+
+/// The annotation by which Istio's own operator was told to leave a CR alone.
+const PAUSE: &str = "install.istio.io/ignoreReconcile";
 
 /// What the controller knows.
 #[derive(Debug)]
@@ -335,6 +337,13 @@ pub fn key_of(cr: &IstioOperator) -> CrKey {
         namespace: cr.namespace().unwrap_or_default(),
         name: cr.name_any(),
     }
+}
+
+/// Whether a CR is to be left alone.
+pub fn is_paused(cr: &IstioOperator) -> bool {
+    cr.annotations()
+        .get(PAUSE)
+        .is_some_and(|value| value == "true")
 }
 
 /// What of a CR calls for a pass when it changes.
