@@ -1,7 +1,5 @@
 //! From values to YAML text.
 
-use std::iter;
-
 use serde_json::{Map, Value};
 
 /// Writes block style YAML with sorted keys and a line feed at the end. Strings are quoted wherever a
@@ -67,8 +65,13 @@ fn write_list(out: &mut String, list: &[Value], indent: usize) {
     }
 }
 
-fn indent_by(out: &mut String, indent: usize) {
-    out.extend(iter::repeat_n(' ', indent));
+fn indent_by(out: &mut String, mut indent: usize) {
+    const SPACES: &str = "                                ";
+    while indent > 0 {
+        let some = indent.min(SPACES.len());
+        out.push_str(&SPACES[..some]);
+        indent -= some;
+    }
 }
 
 fn write_scalar(out: &mut String, value: &Value, indent: usize) {
@@ -77,7 +80,10 @@ fn write_scalar(out: &mut String, value: &Value, indent: usize) {
             Some(block) => out.push_str(&block),
             None => write_text(out, text),
         },
-        // Null, booleans, numbers, `{}` and `[]` are the same in JSON and YAML.
+        // These, `{}` and `[]` are the same in JSON and YAML.
+        Value::Null => out.push_str("null"),
+        Value::Bool(true) => out.push_str("true"),
+        Value::Bool(false) => out.push_str("false"),
         other => out.push_str(&other.to_string()),
     }
 }
@@ -120,15 +126,16 @@ fn write_text(out: &mut String, text: &str) {
     if is_plain(text) {
         out.push_str(text);
     } else {
-        out.push_str(&Value::from(text).to_string());
+        // A text always has a form in JSON.
+        out.push_str(&serde_json::to_string(text).unwrap_or_default());
     }
 }
 
 fn is_plain(text: &str) -> bool {
-    let word = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'/');
     let inner = text.strip_prefix('/').unwrap_or(text);
     inner.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.chars().all(word)
+        && text.bytes().all(word)
         && !RESERVED.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
 
