@@ -182,7 +182,9 @@ impl Charts {
         for file in self.parsed.keys() {
             self.gated(file)?;
         }
-        self.by_name.keys().try_for_each(|name| self.compile(name))
+        self.by_name
+            .keys()
+            .try_for_each(|name| self.templates(name).map(drop))
     }
 
     /// The Istio minors that the charts know.
@@ -293,11 +295,6 @@ impl Charts {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.insert(output.file, last);
         Ok(documents)
-    }
-
-    /// Compiles the templates of a chart, which the first execution would do otherwise.
-    pub fn compile(&self, chart: &str) -> Result<(), ChartError> {
-        self.templates(chart).map(drop)
     }
 
     fn chart(&self, name: &str) -> Result<&Chart, ChartError> {

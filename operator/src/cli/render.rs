@@ -9,7 +9,7 @@ use istio_operator::api::{IstioOperator, Mistake};
 use istio_operator::charts::Charts;
 use istio_operator::merge::{Cluster, merge, out_of_support};
 use istio_operator::plan::in_apply_order;
-use istio_operator::render::{Object, compile_ahead, render as execute};
+use istio_operator::render::{Object, render_in_parallel};
 use k8s_openapi::jiff;
 use serde_json::{Value, json};
 
@@ -54,8 +54,7 @@ pub(super) fn render(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let merged = merged.map_err(|mistakes| all(&mistakes))?;
     let outdated = out_of_support(merged.version, cluster, now, charts.catalogue());
     merged.warnings.iter().chain(&outdated).for_each(warn);
-    compile_ahead(&merged, charts);
-    let rendered = execute(&merged, charts).map_err(|mistakes| all(&mistakes))?;
+    let rendered = render_in_parallel(&merged, charts).map_err(|mistakes| all(&mistakes))?;
     rendered.warnings.iter().for_each(warn);
     print(&args.output.of(&in_apply_order(&rendered)))
 }

@@ -11,8 +11,9 @@ mod settings;
 mod strategic;
 mod values;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::thread;
+use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::thread::{self, ScopedJoinHandle};
 
 use serde_json::{Value, json};
 
@@ -99,11 +100,34 @@ const LARGEST_OBJECT: usize = 1536 * 1024;
 
 /// Renders every component of a CR. All errors are collected.
 pub fn render(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderError>> {
+    let components = merged.components.iter();
+    collect(components.map(|component| render_component(merged, component, charts)))
+}
+
+/// [`render`], with a thread for each component.
+///
+/// For a process that renders once and ends. One that lives on would pay with the memory that an allocator keeps for every
+/// thread.
+pub fn render_in_parallel(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderError>> {
+    thread::scope(|scope| {
+        let start = |component| scope.spawn(move || render_component(merged, component, charts));
+        let running: Vec<_> = merged.components.iter().map(start).collect();
+        let finish = |thread: ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+        };
+        collect(running.into_iter().map(finish))
+    })
+}
+
+/// A component with what its author should know.
+type Outcome = Result<(RenderedComponent, Vec<Mistake>), RenderError>;
+
+fn collect(outcomes: impl Iterator<Item = Outcome>) -> Result<Rendered, Vec<RenderError>> {
     let mut errors = Vec::new();
     let mut components = Vec::new();
     let mut warnings = Vec::new();
-    for component in &merged.components {
-        match render_component(merged, component, charts) {
+    for outcome in outcomes {
+        match outcome {
             Ok((rendered, told)) => {
                 components.push(rendered);
                 warnings.extend(told);
@@ -122,26 +146,7 @@ pub fn render(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderEr
     }
 }
 
-/// Compiles the charts that rendering `merged` needs, each in a thread of its own.
-///
-/// For a process that renders once and ends: compiling is most of its time. One that lives on would pay with the memory
-/// that an allocator keeps for every thread.
-pub fn compile_ahead(merged: &Merged, charts: &Charts) {
-    let kinds = merged.components.iter().map(|component| component.kind);
-    let needed: BTreeSet<_> = kinds.map(values::chart_of).collect();
-    thread::scope(|scope| {
-        for chart in needed {
-            // A chart that does not compile says so again when it is rendered.
-            scope.spawn(|| charts.compile(chart));
-        }
-    });
-}
-
-fn render_component(
-    merged: &Merged,
-    component: &Component,
-    charts: &Charts,
-) -> Result<(RenderedComponent, Vec<Mistake>), RenderError> {
+fn render_component(merged: &Merged, component: &Component, charts: &Charts) -> Outcome {
     let chart = values::chart_of(component.kind);
     let chart_values = values::chart_values(
         charts,
