@@ -165,7 +165,7 @@ pub fn gateways_install() -> Value {
 }
 
 /// Installs, creates the Gateways, and returns what istiod made of them by kind and name, without
-/// what differs from one cluster to the next.
+/// what differs from one cluster or moment to the next.
 pub async fn created(install: &[Value]) -> BTreeMap<String, Value> {
     let plane = ControlPlane::start().await.unwrap();
     plane.apply(&gateway_api()).unwrap();
@@ -192,9 +192,29 @@ pub async fn created(install: &[Value]) -> BTreeMap<String, Value> {
     .await
     .unwrap();
     let all = list(&plane, "serviceaccounts,deployments,services,hpa,pdb").unwrap();
-    all.into_iter()
+    let mut created: BTreeMap<String, Value> = all
+        .into_iter()
         .map(|object| (key(&object), portable(object)))
-        .collect()
+        .collect();
+    leave_replicas_to_autoscalers(&mut created);
+    created
+}
+
+/// Autoscalers write the replicas of what they scale as soon as the controller-manager gets to it,
+/// which may be before or after the objects are listed.
+fn leave_replicas_to_autoscalers(created: &mut BTreeMap<String, Value>) {
+    let autoscalers = created
+        .values()
+        .filter(|o| o["kind"] == "HorizontalPodAutoscaler");
+    let scaled: Vec<String> = autoscalers
+        .filter_map(|o| o["spec"]["scaleTargetRef"]["name"].as_str())
+        .map(|name| format!("Deployment {name}"))
+        .collect();
+    for key in scaled {
+        if let Some(deployment) = created.get_mut(&key) {
+            deployment["spec"]["replicas"] = Value::Null;
+        }
+    }
 }
 
 fn list(plane: &ControlPlane, kinds: &str) -> Result<Vec<Value>, Error> {
