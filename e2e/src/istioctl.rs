@@ -1,8 +1,39 @@
 //! The real istioctl.
 
-use std::{ffi::OsStr, process::Command};
+use std::{
+    ffi::OsStr,
+    io::Write,
+    process::{Command, Stdio},
+};
 
-use crate::{binaries::Bundle, control_plane::ControlPlane, error::Error};
+use serde_json::Value;
+
+use crate::{binaries::Bundle, control_plane::ControlPlane, error::Error, yaml::documents};
+
+/// What `istioctl manifest generate` prints for a CR without asking any cluster. Builds it if it is missing.
+///
+/// The inner error is what istioctl complains about.
+pub fn generate(cr: &Value) -> Result<Result<Vec<Value>, String>, Error> {
+    let mut command = Command::new(Bundle::Istio.dir()?.join("istioctl"));
+    command
+        .args(["manifest", "generate", "--filename", "-"])
+        // Whatever cluster the developer works with has no part in this.
+        .env("KUBECONFIG", "/nonexistent")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let failed = |error| Error::io("istioctl")(error);
+    let mut child = command.spawn().map_err(failed)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that ended without reading has a complaint, which says more.
+        let _ = stdin.write_all(cr.to_string().as_bytes());
+    }
+    let output = child.wait_with_output().map_err(failed)?;
+    if !output.status.success() {
+        return Ok(Err(String::from_utf8_lossy(&output.stderr).into_owned()));
+    }
+    documents("istioctl", &String::from_utf8_lossy(&output.stdout)).map(Ok)
+}
 
 /// Runs istioctl with full access to a control plane and returns what it prints. Builds it if it is missing.
 pub fn run<A: AsRef<OsStr>>(

@@ -22,17 +22,15 @@ mod random;
 
 use std::{
     collections::BTreeSet,
-    env, fs,
+    env,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
-    process::{self, Command},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
 use compare::differences;
 use dice::Dice;
-use e2e::{binaries::Bundle, yaml::documents};
+use e2e::istioctl;
 use istio_operator::{
     api::IstioOperator,
     charts::Charts,
@@ -65,7 +63,7 @@ fn crs_that_nobody_wrote_down_render_as_by_upstream() {
     };
     let (seed, count) = (number("RANDOM_CRS_SEED", SEED), number("RANDOM_CRS", COUNT));
     println!("RANDOM_CRS_SEED={seed} RANDOM_CRS={count}");
-    let comparison = Comparison::new("made-up");
+    let comparison = Comparison::new();
     let (next, equal) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let worker = || {
         let mut wrong = Vec::new();
@@ -75,7 +73,7 @@ fn crs_that_nobody_wrote_down_render_as_by_upstream() {
             assert!(index < 2 * count, "most CRs are refused");
             let cr = comparison.cr(seed, index);
             comparison.other_minors(&cr);
-            match comparison.judge(&cr, index) {
+            match comparison.judge(&cr) {
                 Verdict::Equal => _ = equal.fetch_add(1, Ordering::Relaxed),
                 Verdict::Refused => {}
                 Verdict::Different(why) => wrong.push(format!("CR {index}: {cr}\n{why}")),
@@ -99,14 +97,14 @@ fn crs_that_nobody_wrote_down_render_as_by_upstream() {
 /// of them rest, and that is all.
 #[test]
 fn the_injector_rests_where_the_default_tag_is_named() {
-    let comparison = Comparison::new("tagged");
+    let comparison = Comparison::new();
     let cr = json!({
         "apiVersion": "install.istio.io/v1alpha1",
         "kind": "IstioOperator",
         "metadata": {"name": "tagged"},
         "spec": {"values": {"revisionTags": ["prod", "default"]}},
     });
-    let mut expected = comparison.upstream(&cr, 0).unwrap();
+    let mut expected = upstream(&cr).unwrap();
     let is_injector = |object: &&mut Value| object["metadata"]["name"] == "istio-sidecar-injector";
     let injector = expected
         .iter_mut()
@@ -127,18 +125,12 @@ fn the_injector_rests_where_the_default_tag_is_named() {
 
 struct Comparison {
     charts: Charts,
-    istioctl: PathBuf,
-    dir: PathBuf,
 }
 
 impl Comparison {
-    fn new(name: &str) -> Self {
-        let dir = env::temp_dir().join(format!("random-crs-{name}-{}", process::id()));
-        fs::create_dir_all(&dir).unwrap();
+    fn new() -> Self {
         Self {
             charts: Charts::embedded().unwrap(),
-            istioctl: Bundle::Istio.dir().unwrap().join("istioctl"),
-            dir,
         }
     }
 
@@ -169,27 +161,8 @@ impl Comparison {
         render(&merged, &self.charts).map_err(|all| lines(&all))
     }
 
-    /// The objects that istioctl prints for a CR, or why it prints none.
-    fn upstream(&self, cr: &Value, index: usize) -> Result<Vec<Value>, String> {
-        let file = self.dir.join(format!("{index}.yaml"));
-        fs::write(&file, cr.to_string()).unwrap();
-        let mut command = Command::new(&self.istioctl);
-        command
-            .args(["manifest", "generate", "--filename"])
-            .arg(&file);
-        // Whatever cluster the developer works with has no part in this.
-        let output = command.env("KUBECONFIG", "/nonexistent").output().unwrap();
-        fs::remove_file(file).unwrap();
-        if !output.status.success() {
-            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
-        }
-        let mut objects = documents("istioctl", &String::from_utf8_lossy(&output.stdout)).unwrap();
-        objects.iter_mut().for_each(as_released);
-        Ok(objects)
-    }
-
-    fn judge(&self, cr: &Value, index: usize) -> Verdict {
-        let (theirs, ours) = match (self.upstream(cr, index), self.ours(cr, MINOR)) {
+    fn judge(&self, cr: &Value) -> Verdict {
+        let (theirs, ours) = match (upstream(cr), self.ours(cr, MINOR)) {
             (Ok(theirs), Ok(ours)) => (theirs, ours),
             (Err(_), Err(_)) => return Verdict::Refused,
             // Some overlays are more than it can take, and say nothing about us.
@@ -224,11 +197,11 @@ impl Comparison {
     }
 }
 
-impl Drop for Comparison {
-    fn drop(&mut self) {
-        // What cannot be removed lies in the system's own directory for such files.
-        let _ = fs::remove_dir_all(&self.dir);
-    }
+/// The objects that istioctl prints for a CR, or why it prints none.
+fn upstream(cr: &Value) -> Result<Vec<Value>, String> {
+    let mut objects = istioctl::generate(cr).unwrap()?;
+    objects.iter_mut().for_each(as_released);
+    Ok(objects)
 }
 
 fn lines<T: ToString>(all: &[T]) -> String {

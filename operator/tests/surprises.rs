@@ -13,6 +13,7 @@ use istio_operator::render::{RenderError, Rendered, render};
 use serde_json::{Map, Value, json};
 
 const TABLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/surprises");
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 /// The oldest and the newest minor.
 const MINORS: [&str; 2] = ["1.24", "1.31"];
 
@@ -133,6 +134,16 @@ fn settings_do_what_they_do_upstream() {
 #[test]
 fn overlays_do_what_they_do_upstream() {
     check("overlays");
+}
+
+#[test]
+fn differences_are_those_that_the_readme_tells_of() {
+    check("differences");
+    let readme = fs::read_to_string(README).unwrap();
+    for row in table("differences") {
+        let fact = row["fact"].as_str().unwrap();
+        assert!(readme.contains(fact), "{fact}");
+    }
 }
 
 /// Values that are odd for a field: nothing, empty, zero, and both booleans.

@@ -14,6 +14,7 @@ use std::{
 
 use e2e::{
     binaries::Bundle,
+    istioctl,
     yaml::{documents, stream},
 };
 use istio_operator::{
@@ -46,14 +47,7 @@ pub fn ours(charts: &Charts, cr: &Value, minor: &str) -> Vec<Value> {
 /// What the istioctl of the local control plane gives for a CR, with upstream's charts, or its
 /// complaint.
 pub fn upstream(cr: &Value) -> Result<Vec<Value>, String> {
-    let dir = fresh_dir();
-    let file = dir.join("cr.yaml");
-    fs::write(&file, cr.to_string()).unwrap();
-    let mut command = istioctl();
-    command.args(["manifest", "generate", "-f"]).arg(&file);
-    let printed = succeed(command.output().unwrap());
-    fs::remove_dir_all(dir).unwrap();
-    printed.map(|text| documents("istioctl", &text).unwrap())
+    istioctl::generate(cr).unwrap()
 }
 
 impl Injector {
@@ -84,7 +78,9 @@ impl Injector {
     /// The same, or what istioctl complains about.
     pub fn try_inject(&self, objects: &[Value]) -> Result<Vec<Value>, String> {
         fs::write(self.dir.join("pods.yaml"), stream(objects)).unwrap();
-        let mut command = istioctl();
+        let mut command = Command::new(Bundle::Istio.dir().unwrap().join("istioctl"));
+        // Whatever cluster the developer works with has no part in this.
+        command.env("KUBECONFIG", "/nonexistent");
         // "default" stands for no revision; without the flag, it would ask a cluster.
         command.args(["kube-inject", "--revision", "default"]);
         for (flag, file) in [
@@ -106,14 +102,6 @@ impl Drop for Injector {
         // What cannot be removed lies in the system's own directory for such files.
         let _ = fs::remove_dir_all(&self.dir);
     }
-}
-
-fn istioctl() -> Command {
-    let program = Bundle::Istio.dir().unwrap().join("istioctl");
-    let mut command = Command::new(program);
-    // Whatever cluster the developer works with has no part in this.
-    command.env("KUBECONFIG", "/nonexistent");
-    command
 }
 
 /// What a program printed, or its complaint.

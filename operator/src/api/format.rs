@@ -25,7 +25,7 @@ pub(crate) fn expected(format: &str) -> Option<&'static str> {
         "port-list" => "a list of ports such as 8080,9090, or *",
         "quantity" => "a quantity such as 100m or 2Gi",
         "revision" => "a name of at most 63 lower-case letters, digits and '-'",
-        "tag" => "an image tag of at most 128 letters, digits, '_', '-' and '.'",
+        "tag" => "an image tag of 1 to 128 letters, digits, '_', '-' and '.'",
         "text" => "a text that is not empty",
         "trust-domain" => "a domain such as cluster.local",
         "version" => "an Istio version in quotes, such as \"1.30\" or \"1.30.3\"",
@@ -202,7 +202,7 @@ fn is_hub(text: &str) -> bool {
 fn is_tag(value: &Value) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
     match value {
-        Value::String(text) => text.len() <= 128 && text.bytes().all(allowed),
+        Value::String(text) => (1..=128).contains(&text.len()) && text.bytes().all(allowed),
         other => !other.is_object() && !other.is_array(),
     }
 }
@@ -269,7 +269,7 @@ mod tests {
             &["a.[name:x.y].b", "a.[", "a.[]", "a]"]),
         ("port-list", &["", "*", "0", "80,443", "80,*"], &["x", "65536", "80, 443", "-1"]),
         ("revision", &["", "a", "1-26-8", "123"], &["-a", "a-", "A", "a.b", "a_b"]),
-        ("tag", &["", "1.26.0", "latest", "A_b-c.d"], &["bad/tag", "a b", "a:b", "a@b"]),
+        ("tag", &["1.26.0", "latest", "A_b-c.d"], &["", "bad/tag", "a b", "a:b", "a@b"]),
         ("trust-domain", &["cluster.local", "corp.", "a"], &["", ".", "a..b", "A.b", "a_b"]),
         ("version", &["1.30", "1.30.3"], &["1", "1.x", "1.2.3.4", "v1.30", ""]),
     ];

@@ -300,7 +300,10 @@ mod tests {
             ("spec.l.name", "name is not [key:value] or [index]"),
             ("spec.s.foo", "\"x\" has nothing below it, so no foo"),
             ("spec.n.[0]", "there is no list that [0] could select from"),
-            ("spec.ll.[0].[0]", "a list in a list cannot be changed"),
+            (
+                "spec.ll.[0].[0]",
+                "the elements of a list in a list cannot be changed",
+            ),
             ("", "the path is empty"),
         ];
         for (path, problem) in expected {

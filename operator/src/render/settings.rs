@@ -147,10 +147,8 @@ pub(super) fn apply(
         };
         let kind = match (target, workload(component.kind)) {
             (Target::Workload, Some((kind, _))) | (Target::Beside(kind), Some(_)) => kind,
-            (Target::Nothing, _) | (_, None) => {
-                warnings.push(mistake("has no effect".to_owned()));
-                continue;
-            }
+            // What never has an effect, `merge` has told of.
+            (Target::Nothing, _) | (_, None) => continue,
         };
         let container = workload(component.kind).map_or("", |(_, container)| container);
         let change = patch(place, container, value);
@@ -342,11 +340,8 @@ mod tests {
         );
         assert_eq!(
             warnings,
-            [
-                "spec.components.pilot.k8s.hpaSpec: has no effect: \
-                 no HorizontalPodAutoscaler istiod is rendered",
-                "spec.components.pilot.k8s.volumes: has no effect",
-            ]
+            ["spec.components.pilot.k8s.hpaSpec: has no effect: \
+                 no HorizontalPodAutoscaler istiod is rendered",]
         );
     }
 
@@ -354,11 +349,9 @@ mod tests {
     fn base_has_no_workload() {
         let mut warnings = Vec::new();
         let base = component(ComponentKind::Base, "", json!({"replicaCount": 2}));
-        apply(&merged(""), &base, &mut [], &mut warnings).unwrap();
-        assert_eq!(
-            warnings[0].to_string(),
-            "spec.components.base.k8s.replicaCount: has no effect"
-        );
+        let mut objects = istiod();
+        apply(&merged(""), &base, &mut objects, &mut warnings).unwrap();
+        assert_eq!((objects, warnings), (istiod(), Vec::new()));
     }
 
     #[test]

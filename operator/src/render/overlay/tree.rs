@@ -140,7 +140,7 @@ fn patch_list(
     };
     match (&mut list[index], value) {
         (child, _) if !rest.is_empty() => match child {
-            Node::List(_) => Err("a list in a list cannot be changed".to_owned()),
+            Node::List(inner) => patch_inner_list(inner, rest, value),
             child => child.patch(rest, value),
         },
         (_, Value::Null) => {
@@ -151,6 +151,24 @@ fn patch_list(
             *child = Node::of(value, Origin::Patch);
             Ok(())
         }
+    }
+}
+
+/// Of a list in a list, upstream changes what is inside of its maps, but neither its elements nor how many they are.
+fn patch_inner_list(list: &mut [Node], elements: &[String], value: &Value) -> Result<(), String> {
+    let fixed = || Err("the elements of a list in a list cannot be changed".to_owned());
+    let Some((element, rest @ [_, ..])) = elements.split_first() else {
+        return fixed();
+    };
+    let index = match list_index(element) {
+        Some(ListIndex::At(index)) if index < list.len() => index,
+        Some(_) => return fixed(),
+        None => find(list, element)?,
+    };
+    match &mut list[index] {
+        Node::List(inner) => patch_inner_list(inner, rest, value),
+        Node::Scalar(Value::Null) => fixed(),
+        child => child.patch(rest, value),
     }
 }
 

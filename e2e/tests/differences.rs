@@ -1,0 +1,75 @@
+//! What upstream does where we chose to differ: the other half of the table that `operator/tests/surprises.rs` reads.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on may stop anywhere"
+)]
+
+use std::fs;
+
+use e2e::{istioctl, yaml::documents};
+use serde_json::{Value, json};
+
+const TABLE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../operator/tests/surprises/differences.yaml"
+);
+
+#[test]
+fn upstream_does_what_the_table_of_differences_says() {
+    let mut wrong = Vec::new();
+    for row in documents(TABLE, &fs::read_to_string(TABLE).unwrap()).unwrap()[0]
+        .as_array()
+        .unwrap()
+    {
+        let expected = &row["upstream"];
+        if expected.is_null() {
+            continue;
+        }
+        let cr = json!({
+            "apiVersion": "install.istio.io/v1alpha1",
+            "kind": "IstioOperator",
+            "metadata": {"name": "different"},
+            "spec": row["spec"],
+        });
+        let problems = match (expected.as_str(), istioctl::generate(&cr).unwrap()) {
+            (Some(complaint), Err(said)) if said.contains(complaint) => Vec::new(),
+            (None, Ok(objects)) => unlike(&expected["expect"], &objects),
+            (_, Err(said)) => vec![format!("is refused: {said}")],
+            (_, Ok(_)) => vec!["is accepted".to_owned()],
+        };
+        wrong.extend(
+            problems
+                .into_iter()
+                .map(|p| format!("{}: {p}", row["fact"])),
+        );
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// In what objects are not as expected, which names them by kind and name and their fields by JSON pointer.
+fn unlike(expected: &Value, objects: &[Value]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (name, fields) in expected.as_object().unwrap() {
+        let object = objects.iter().find(|object| title(object) == *name);
+        for (pointer, expected) in fields.as_object().unwrap() {
+            let expected = Some(expected).filter(|value| **value != "ABSENT");
+            let found = object.and_then(|object| object.pointer(pointer));
+            if found != expected {
+                wrong.push(format!(
+                    "{name} {pointer}: expected {expected:?}, found {found:?}"
+                ));
+            }
+        }
+    }
+    wrong
+}
+
+/// Kind and name, which upstream may render as no text at all.
+fn title(object: &Value) -> String {
+    let name = &object["metadata"]["name"];
+    let name = name
+        .as_str()
+        .map_or_else(|| name.to_string(), str::to_owned);
+    format!("{} {name}", object["kind"].as_str().unwrap_or_default())
+}
