@@ -74,7 +74,7 @@ fn parse(text: &str) -> Option<Quantity> {
     // they matter for are far beyond what anyone requests.
     let fraction: String = fraction.chars().take(18).collect();
     let mantissa: i128 = format!("0{whole}{fraction}").parse().ok()?;
-    let places = exponent + 9 - i32::try_from(fraction.len()).ok()?;
+    let places = exponent.saturating_add(9 - i32::try_from(fraction.len()).ok()?);
     let nano = shifted(mantissa.checked_mul(factor)?, places);
     let nano = if text.starts_with('-') { -nano } else { nano };
     Some(Quantity { nano, format })
@@ -101,7 +101,7 @@ fn shifted(number: i128, places: i32) -> i128 {
         return product.map_or(CAP, |product| product.min(CAP));
     }
     match power {
-        Some(power) => (number + power - 1).div_euclid(power).min(CAP),
+        Some(power) => (number / power + i128::from(number % power > 0)).min(CAP),
         None => i128::from(number > 0),
     }
 }
@@ -153,6 +153,7 @@ mod tests {
             (json!("100u"), "100u"),
             (json!(".5"), "500m"),
             (json!("5."), "5"),
+            (json!("1.5n"), "2n"),
         ] {
             assert_eq!(
                 canonical(&written).as_deref(),
@@ -174,6 +175,9 @@ mod tests {
             json!("1e400"),
             json!("9999999999999999999999E"),
             json!("1e-400"),
+            json!("1e2147483647"),
+            json!("1.5e-2147483648"),
+            json!("170141183460469231731687303715884105727e-11"),
         ] {
             assert!(parse_value(&huge).is_some(), "{huge}");
         }

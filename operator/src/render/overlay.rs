@@ -12,12 +12,12 @@ mod tree;
 
 use super::{Object, RenderError};
 use crate::api::Mistake;
-use crate::charts::yaml::Document;
+use crate::charts::yaml::{DEEPEST, Document, depth};
 use crate::merge::{Component, Overlay};
 use tree::{Node, Origin};
 
 /// Applies the overlays of a component to its objects, in order. An error is an object that lost
-/// its identity.
+/// its identity, or a place deeper than objects may be.
 pub(super) fn apply(
     component: &Component,
     objects: &mut [Object],
@@ -50,7 +50,14 @@ fn changed(
 ) -> Result<Object, RenderError> {
     let mut root = Node::of(&object.body.value(), Origin::Object);
     for patch in &overlay.patches {
-        if let Err(problem) = root.patch(&path::elements(&patch.target), &patch.value) {
+        let elements = path::elements(&patch.target);
+        let levels = elements.len() + depth(&patch.value);
+        if levels > DEEPEST {
+            let problem = format!("expected at most {DEEPEST} levels, found {levels}");
+            let path = patch.path.clone();
+            return Err(RenderError::Setting(Mistake { path, problem }));
+        }
+        if let Err(problem) = root.patch(&elements, &patch.value) {
             let problem = format!("{:?} changes nothing: {problem}", patch.target);
             warnings.push(Mistake {
                 path: patch.path.clone(),
@@ -367,5 +374,21 @@ mod tests {
         )
         .unwrap_err();
         assert_eq!(error.to_string(), "overlays: leaves an object without kind");
+    }
+
+    #[test]
+    fn a_place_that_is_too_deep_is_refused() {
+        let refusal = |target: &str, value: Value| {
+            let overlays: [Written<'_>; 1] = [("Deployment", "a", &[(target, value)])];
+            let objects = &mut [deployment(json!({}))];
+            let result = apply(&component(&overlays), objects, &mut Vec::new());
+            result.err().map(|error| error.to_string())
+        };
+        let path = format!("spec{}", ".a".repeat(98));
+        assert_eq!(refusal(&path, json!([])), None);
+        let error = "overlays.patches[0]: expected at most 100 levels, found 101";
+        assert_eq!(refusal(&path, json!([[]])).as_deref(), Some(error));
+        let path = format!("spec{}", ".a".repeat(500_000));
+        assert!(refusal(&path, json!(1)).is_some());
     }
 }

@@ -8,6 +8,8 @@
 //! Of the directives of such patches only `$patch` can get here, and only in maps of strings, such as
 //! labels: Kubernetes' types let no others through.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 /// How a field differs from the default (maps merge, lists replace).
@@ -135,11 +137,14 @@ fn merge_lists<'p>(
             "entry {index} has no {key}, by which entries are told apart"
         ));
     }
-    let same = |a: &Value, b: &Value| a.get(key) == b.get(key);
+    let in_object = Positions::of(object, key);
+    let in_patch = Positions::of(patch, key);
     let mut merged = object.to_vec();
+    let mut below = Positions::of(object, key);
     place.push("[]");
     for entry in patch {
-        match (merged.iter_mut().find(|below| same(below, entry)), entry) {
+        let position = below.get_or_insert(entry, merged.len());
+        match (merged.get_mut(position), entry) {
             (Some(Value::Object(below)), Value::Object(above)) => {
                 merge_maps(kind, place, below, above)?;
             }
@@ -147,16 +152,44 @@ fn merge_lists<'p>(
         }
     }
     place.pop();
-    let position = |list: &[Value], entry: &Value| list.iter().position(|other| same(other, entry));
     let (mut patched, mut untouched): (Vec<Value>, Vec<Value>) = merged
         .into_iter()
-        .partition(|entry| position(patch, entry).is_some());
-    patched.sort_by_key(|entry| position(patch, entry));
+        .partition(|entry| in_patch.get(entry).is_some());
+    patched.sort_by_cached_key(|entry| in_patch.get(entry));
     // Two entries of one name come to stand together.
-    untouched.sort_by_key(|entry| position(object, entry));
-    Ok(interleave(untouched, patched, |entry| {
-        position(object, entry)
-    }))
+    untouched.sort_by_cached_key(|entry| in_object.get(entry));
+    Ok(interleave(untouched, patched, |entry| in_object.get(entry)))
+}
+
+/// The position of the first entry of a list with each value of the merge key. Lists are the user's, and may be long.
+struct Positions<'k> {
+    key: &'k str,
+    found: HashMap<Option<String>, usize>,
+}
+
+impl<'k> Positions<'k> {
+    fn of(list: &[Value], key: &'k str) -> Self {
+        let mut positions = Self {
+            key,
+            found: HashMap::new(),
+        };
+        for (position, entry) in list.iter().enumerate() {
+            positions.get_or_insert(entry, position);
+        }
+        positions
+    }
+
+    fn get(&self, entry: &Value) -> Option<usize> {
+        self.found.get(&self.name(entry)).copied()
+    }
+
+    fn get_or_insert(&mut self, entry: &Value, position: usize) -> usize {
+        *self.found.entry(self.name(entry)).or_insert(position)
+    }
+
+    fn name(&self, entry: &Value) -> Option<String> {
+        entry.get(self.key).map(Value::to_string)
+    }
 }
 
 /// Joins the untouched entries with the patched ones: an untouched entry goes first only while both

@@ -7,6 +7,20 @@ use serde_json::{Map, Value};
 
 use super::{YamlError, read};
 
+/// How many lists and maps may stand inside each other. JSON is read back to 128 levels and no further, and what holds a
+/// document takes a few of them.
+pub const DEEPEST: usize = 100;
+
+/// How many lists and maps stand inside each other, 0 for a scalar.
+#[must_use]
+pub fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    }
+}
+
 /// A map as it is written in YAML, of which every field is kept as JSON text with sorted keys.
 ///
 /// Hardly anybody asks what stands in a CRD, and as values the CRDs take twenty times the memory. So copies share their

@@ -6,7 +6,7 @@ mod write;
 
 use serde::de::DeserializeOwned;
 
-pub use document::Document;
+pub use document::{DEEPEST, Document, depth};
 pub use read::read;
 pub use write::write;
 

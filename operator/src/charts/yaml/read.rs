@@ -10,7 +10,7 @@ use std::ops::Range;
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
 use serde_json::{Number, Value};
 
-use super::YamlError;
+use super::{DEEPEST, YamlError};
 
 /// Reads one YAML document. A plain scalar is null, a boolean or a number exactly where JSON would
 /// read it so, and where nothing stands at all it is null; everything else is a string (YAML 1.2,
@@ -99,6 +99,8 @@ enum Content {
 /// One entry of a map.
 struct Entry {
     key: String,
+    /// Where the key stands in the YAML.
+    span: Span,
     /// Where `"key":value` begins; it ends with the value.
     start: usize,
     value: Range<usize>,
@@ -111,10 +113,7 @@ impl Transcript {
                 return self.key(&text, span);
             }
             Event::SequenceEnd | Event::MappingEnd => {
-                if let Some(ended) = self.open.pop() {
-                    self.end(ended);
-                }
-                return Ok(());
+                return self.open.pop().map_or(Ok(()), |ended| self.end(ended));
             }
             _ if self.wants_key() => return Err(wrong(span, "a key must be a string".into())),
             _ => {}
@@ -128,6 +127,10 @@ impl Transcript {
                     None => self.string(&text).map_err(|error| unplaced(&error))?,
                 }
                 self.finish(start, anchor);
+            }
+            Event::SequenceStart(..) | Event::MappingStart(..) if self.open.len() == DEEPEST => {
+                let message = format!("more than {DEEPEST} lists and maps inside each other");
+                return Err(wrong(span, message));
             }
             Event::SequenceStart(_, anchor, _) => self.open(anchor, b'[', Content::List),
             Event::MappingStart(_, anchor, _) => {
@@ -157,9 +160,6 @@ impl Transcript {
         else {
             return Ok(());
         };
-        if entries.iter().any(|entry| entry.key == key) {
-            return Err(wrong(span, format!("the key {key:?} stands here twice")));
-        }
         if !entries.is_empty() {
             self.json.push(b',');
         }
@@ -167,6 +167,7 @@ impl Transcript {
         *has_key = true;
         entries.push(Entry {
             key: key.to_owned(),
+            span,
             start,
             value: start..start,
         });
@@ -203,7 +204,7 @@ impl Transcript {
         self.json.len()
     }
 
-    fn end(&mut self, ended: Collection) {
+    fn end(&mut self, ended: Collection) -> Result<(), YamlError> {
         let Collection {
             start,
             anchor,
@@ -213,21 +214,26 @@ impl Transcript {
             Content::List => self.json.push(b']'),
             Content::Map(mut entries, _) => {
                 self.json.push(b'}');
-                self.sort(start, &mut entries);
+                self.sort(start, &mut entries)?;
                 if self.open.is_empty() {
                     self.fields = entries;
                 }
             }
         }
         self.finish(start, anchor);
+        Ok(())
     }
 
-    /// Puts the entries of the map that begins at `map` and ends here in the order of their keys.
-    fn sort(&mut self, map: usize, entries: &mut [Entry]) {
+    /// Puts the entries of the map that begins at `map` and ends here in the order of their keys; no two are the same.
+    fn sort(&mut self, map: usize, entries: &mut [Entry]) -> Result<(), YamlError> {
         if entries.is_sorted_by(|a, b| a.key < b.key) {
-            return;
+            return Ok(());
         }
         entries.sort_by(|a, b| a.key.cmp(&b.key));
+        if let Some(pair) = entries.windows(2).find(|pair| pair[0].key == pair[1].key) {
+            let message = format!("the key {:?} stands here twice", pair[1].key);
+            return Err(wrong(pair[1].span, message));
+        }
         let mut sorted = Vec::with_capacity(self.json.len() - map);
         for entry in entries {
             sorted.push(if sorted.is_empty() { b'{' } else { b',' });
@@ -236,6 +242,7 @@ impl Transcript {
             let key = entry.value.start - entry.start;
             *entry = Entry {
                 key: std::mem::take(&mut entry.key),
+                span: entry.span,
                 start: moved,
                 value: moved + key..map + sorted.len(),
             };
@@ -243,6 +250,7 @@ impl Transcript {
         sorted.push(b'}');
         self.json.truncate(map);
         self.json.append(&mut sorted);
+        Ok(())
     }
 
     /// Ends the value that begins at `start`.
@@ -277,6 +285,7 @@ fn plain(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::charts::yaml::depth;
     use serde_json::json;
 
     #[test]
@@ -320,5 +329,14 @@ mod tests {
         assert_eq!(place("a: 1\n[b]: 2\n"), (Some(2), Some(1)));
         assert_eq!(place("a: *nothing\n").0, Some(1));
         assert_eq!(place("a: [1\nb: 2\n").0, Some(2));
+    }
+
+    #[test]
+    fn what_is_read_can_be_read_back() {
+        let nested =
+            |levels: usize| read(&format!("{}1{}", "[".repeat(levels), "]".repeat(levels)));
+        assert_eq!(nested(DEEPEST).map(|value| depth(&value)), Ok(DEEPEST));
+        let error = nested(DEEPEST + 1).unwrap_err();
+        assert_eq!((error.line, error.column), (Some(1), Some(101)));
     }
 }

@@ -253,9 +253,15 @@ fn unknown(key: &str, node: &Value, known: Option<&Map<String, Value>>, path: Pa
 
 /// The name that `key` was most likely meant to be.
 fn nearest<'n>(key: &str, names: &[&'n str]) -> Option<&'n str> {
-    let distance = |name: &&&str| edits(&key.to_lowercase(), &name.to_lowercase());
-    let near = names.iter().min_by_key(distance)?;
-    (distance(&near) <= 1.max(key.chars().count() / 3)).then_some(*near)
+    let length = key.chars().count();
+    let most = 1.max(length / 3);
+    let key = key.to_lowercase();
+    // Words differ by at least as many letters as one is longer.
+    let alike = |name: &&&str| name.chars().count().abs_diff(length) <= most;
+    let compared = |name: &&'n str| (edits(&key, &name.to_lowercase()), *name);
+    let nearest = names.iter().filter(alike).map(compared);
+    let (edits, name) = nearest.min_by_key(|(edits, _)| *edits)?;
+    (edits <= most).then_some(name)
 }
 
 /// How many letters have to be added, removed or changed to make one word of another.

@@ -1,8 +1,5 @@
 //! Regular expressions as Go reads them, for the scalars of a list.
 
-use std::iter::Peekable;
-use std::str::Chars;
-
 use regex::Regex;
 
 /// What a pattern in Go's syntax means; none for one that Go refuses.
@@ -12,33 +9,33 @@ use regex::Regex;
 /// brace that begins no repetition stands for itself, and a class holds no other class or operator.
 pub(super) fn compile(pattern: &str) -> Option<Regex> {
     let mut translation = Translation {
-        rest: pattern.chars().peekable(),
+        rest: pattern,
         text: String::new(),
     };
     translation.run()?;
     Regex::new(&translation.text).ok()
 }
 
+/// The translation of a pattern, in one pass: the pattern is the user's, and may be long.
 struct Translation<'p> {
-    rest: Peekable<Chars<'p>>,
+    rest: &'p str,
     text: String,
 }
 
 impl Translation<'_> {
     fn run(&mut self) -> Option<()> {
         let mut repeated = false;
-        while let Some(c) = self.rest.next() {
-            let repeats = matches!(c, '*' | '+' | '?') || (c == '{' && self.begins_count());
+        while let Some(c) = self.next() {
+            let count = if c == '{' { self.count() } else { 0 };
+            let repeats = matches!(c, '*' | '+' | '?') || count > 0;
             if repeats {
                 if repeated {
                     return None;
                 }
                 self.text.push(c);
-                if c == '{' {
-                    self.copy_to('}');
-                }
+                self.copy(count);
                 // Makes it lazy.
-                self.text.extend(self.rest.next_if_eq(&'?'));
+                self.copy_if('?');
             } else {
                 match c {
                     '\\' => self.escape(false)?,
@@ -52,26 +49,45 @@ impl Translation<'_> {
         Some(())
     }
 
-    /// Whether `2}`, `2,}` or `2,3}` comes next.
-    fn begins_count(&self) -> bool {
-        let rest: String = self.rest.clone().take_while(|c| *c != '}').collect();
-        let (low, high) = rest.split_once(',').unwrap_or((&rest, ""));
-        let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-        self.rest.clone().any(|c| c == '}') && !low.is_empty() && is_number(low) && is_number(high)
+    fn next(&mut self) -> Option<char> {
+        let c = self.rest.chars().next()?;
+        self.rest = &self.rest[c.len_utf8()..];
+        Some(c)
     }
 
-    fn copy_to(&mut self, end: char) {
-        for c in self.rest.by_ref() {
+    /// Passes this character if it comes next; gives whether it does.
+    fn passes(&mut self, c: char) -> bool {
+        let after = self.rest.strip_prefix(c);
+        self.rest = after.unwrap_or(self.rest);
+        after.is_some()
+    }
+
+    /// Copies so many bytes.
+    fn copy(&mut self, length: usize) {
+        let (copied, rest) = self.rest.split_at(length);
+        self.text.push_str(copied);
+        self.rest = rest;
+    }
+
+    fn copy_if(&mut self, c: char) {
+        if self.passes(c) {
             self.text.push(c);
-            if c == end {
-                break;
-            }
         }
+    }
+
+    /// The length of `2}`, `2,}` or `2,3}` if that comes next, otherwise 0.
+    fn count(&self) -> usize {
+        let is_other = |c: char| !c.is_ascii_digit() && c != ',';
+        let end = self.rest.find(is_other).unwrap_or(self.rest.len());
+        let (count, after) = self.rest.split_at(end);
+        let (low, high) = count.split_once(',').unwrap_or((count, ""));
+        let is_count = !low.is_empty() && !high.contains(',') && after.starts_with('}');
+        if is_count { end + 1 } else { 0 }
     }
 
     /// What follows a backslash.
     fn escape(&mut self, in_class: bool) -> Option<()> {
-        let c = self.rest.next()?;
+        let c = self.next()?;
         let ascii = match c.to_ascii_lowercase() {
             'd' => "0-9",
             's' => "\\t\\n\\f\\r ",
@@ -87,7 +103,11 @@ impl Translation<'_> {
                 };
                 self.text.push_str(&text);
             }
-            'Q' if !in_class => self.quoted(),
+            'Q' if !in_class => {
+                let (quoted, rest) = self.rest.split_once("\\E").unwrap_or((self.rest, ""));
+                self.text.push_str(&regex::escape(quoted));
+                self.rest = rest;
+            }
             'b' if !in_class => self.text.push_str("(?-u:\\b)"),
             '<' | '>' => self.text.push(c),
             '0'..='7' => self.octal(c)?,
@@ -96,32 +116,17 @@ impl Translation<'_> {
         Some(())
     }
 
-    fn quoted(&mut self) {
-        let rest: String = self.rest.by_ref().collect();
-        let (quoted, tail) = rest.split_once("\\E").unwrap_or((&rest, ""));
-        self.text.push_str(&regex::escape(quoted));
-        let mut tail = Translation {
-            rest: tail.chars().peekable(),
-            text: String::new(),
-        };
-        // What cannot be read after the quote cannot be compiled either.
-        match tail.run() {
-            Some(()) => self.text.push_str(&tail.text),
-            None => self.text.push('('),
-        }
-    }
-
     /// `\0`, or up to three octal digits; one other digit would refer back, which Go cannot.
     fn octal(&mut self, first: char) -> Option<()> {
         let mut number = first.to_digit(8)?;
         let mut digits = 1;
-        while let Some(digit) = self.rest.peek().and_then(|c| c.to_digit(8)) {
+        while let Some(digit) = self.rest.chars().next().and_then(|c| c.to_digit(8)) {
             if digits == 3 {
                 break;
             }
             number = number * 8 + digit;
             digits += 1;
-            self.rest.next();
+            self.next();
         }
         if digits == 1 && first != '0' {
             return None;
@@ -133,17 +138,17 @@ impl Translation<'_> {
 
     fn class(&mut self) -> Option<()> {
         self.text.push('[');
-        self.text.extend(self.rest.next_if_eq(&'^'));
-        if self.rest.next_if_eq(&']').is_some() {
+        self.copy_if('^');
+        if self.passes(']') {
             self.text.push_str("\\]");
         }
         loop {
-            match self.rest.next()? {
+            match self.next()? {
                 ']' => break,
                 '\\' => self.escape(true)?,
-                '[' if self.rest.peek() == Some(&':') => {
+                '[' if self.rest.starts_with(':') => {
                     self.text.push('[');
-                    self.copy_to(']');
+                    self.copy(self.rest.find(']')? + 1);
                 }
                 c @ ('[' | '&' | '~') => self.text.extend(['\\', c]),
                 c => self.text.push(c),
@@ -188,5 +193,11 @@ mod tests {
             let found = compile(pattern).is_some_and(|regex| regex.is_match(text));
             assert_eq!(found, expected, "{pattern} in {text}");
         }
+    }
+
+    #[test]
+    fn many_quotes_are_read_without_recursion() {
+        let quotes = r"\Q\E".repeat(100_000);
+        assert!(compile(&quotes).is_some_and(|regex| regex.is_match("")));
     }
 }

@@ -1,5 +1,6 @@
 //! An object under the patches of one overlay.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -187,6 +188,7 @@ fn append(list: &mut Vec<Node>, rest: &[String], value: &Value) -> Result<(), St
 
 /// The index of the first element that a selector means.
 fn find(list: &[Node], element: &str) -> Result<usize, String> {
+    let expression = LazyCell::new(|| scalar_pattern(element).map(pattern::compile));
     for (index, node) in list.iter().enumerate() {
         let matches = match node {
             Node::Map(map, _) => {
@@ -199,12 +201,12 @@ fn find(list: &[Node], element: &str) -> Result<usize, String> {
                 found.is_some_and(|text| text == value)
             }
             scalar => {
-                let written = scalar_pattern(element)
+                let expression = expression
+                    .as_ref()
                     .ok_or_else(|| format!("{element} is not a [selector] of a list"))?;
-                let text = scalar.printed();
                 // An expression that does not compile matches nothing.
-                pattern::compile(written)
-                    .is_some_and(|regex| text.is_some_and(|text| regex.is_match(&text)))
+                let matches = |text: String| expression.as_ref().is_some_and(|e| e.is_match(&text));
+                scalar.printed().is_some_and(matches)
             }
         };
         if matches {
