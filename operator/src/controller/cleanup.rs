@@ -5,9 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ctx::Ctx;
+use super::finalizer;
 use super::retry::Next;
 use super::state::{State, is_paused};
-use super::{Ctx, finalizer};
 use crate::api::condition::{self, reason};
 use crate::api::{DeletionPolicy, IstioOperator};
 use crate::apply::{ApplyError, remove};

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 
+use super::ctx::Ctx;
 use super::retry::{Next, resync};
 use super::state::{is_paused, key_of};
-use super::{Ctx, cleanup, finalizer};
+use super::{cleanup, finalizer};
 use crate::api::condition::reason;
 use crate::api::{IstioOperator, Mistake, Path};
 use crate::apply::{ApplyError, Class, apply};

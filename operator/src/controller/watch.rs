@@ -15,7 +15,7 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, Event, watcher};
 use serde::de::DeserializeOwned;
 
-use super::Ctx;
+use super::ctx::Ctx;
 use super::retry::jitter;
 use super::state::{Concerned, Listing, State, key_of};
 use crate::api::IstioOperator;
@@ -45,7 +45,7 @@ pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                ctx.watch_failed(CRS, &error);
+                failed(&ctx, CRS, &error);
                 continue;
             }
         };
@@ -139,7 +139,7 @@ async fn follow(ctx: &Ctx, kind: &Kind, events: impl Stream<Item = watcher::Resu
         match event {
             Ok(event) => ctx.note(|state| take(state, kind, &mut listed, event)),
             Err(error) => {
-                if ctx.watch_failed(kind.kind, &error) == Listing::Absent {
+                if failed(ctx, kind.kind, &error) == Listing::Absent {
                     return;
                 }
             }
@@ -173,8 +173,24 @@ fn take(
     }
 }
 
+/// Notes that a watch broke; gives what that says of the kind.
+fn failed(ctx: &Ctx, kind: &'static str, error: &watcher::Error) -> Listing {
+    ctx.health.metrics.watch_errors.inc();
+    let listing = listing(error);
+    if listing == Listing::Absent {
+        tracing::info!(kind, "the cluster does not serve this kind");
+    } else {
+        tracing::warn!(kind, %error, "a watch broke");
+    }
+    // A watch that breaks later on leaves what it listed.
+    if let watcher::Error::InitialListFailed(_) = error {
+        ctx.state().listings.insert(kind, listing.clone());
+    }
+    listing
+}
+
 /// What an error of a watch says of the kind.
-pub fn listing(error: &watcher::Error) -> Listing {
+fn listing(error: &watcher::Error) -> Listing {
     let (watcher::Error::InitialListFailed(source)
     | watcher::Error::WatchStartFailed(source)
     | watcher::Error::WatchFailed(source)) = error

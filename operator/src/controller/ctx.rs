@@ -1,0 +1,149 @@
+//! What every part of the controller works with: the shared state, and what may be sent and told.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::queue::Queue;
+use super::retry::Next;
+use super::state::{self, Concerned, State};
+use super::watch;
+use crate::api::IstioOperator;
+use crate::apply::{Applied, ApplyError, Sender};
+use crate::charts::Charts;
+use crate::merge::{Cluster, out_of_support};
+use crate::plan::{CrKey, KINDS};
+use crate::serve::Health;
+use crate::settings::Settings;
+use crate::status::{self, Outcome, Publisher, Subject};
+use crate::telemetry::RefusalLabels;
+
+/// What every part of the controller works with.
+pub(super) struct Ctx {
+    pub(super) charts: Charts,
+    pub(super) cluster: Cluster,
+    pub(super) sender: Sender,
+    pub(super) publisher: Publisher,
+    pub(super) queue: Queue,
+    pub(super) health: Arc<Health>,
+    pub(super) state: Mutex<State>,
+}
+
+impl Ctx {
+    /// Knows nothing of the cluster yet.
+    pub(super) fn new(
+        settings: &Settings,
+        charts: Charts,
+        cluster: Cluster,
+        sender: Sender,
+        health: Arc<Health>,
+    ) -> Self {
+        let publisher = Publisher::new(sender.clone(), settings.instance.clone());
+        let watched = KINDS.iter().map(|kind| kind.kind).chain([watch::CRS]);
+        let state = Mutex::new(State::new(settings.namespaces(), watched));
+        Self {
+            charts,
+            cluster,
+            sender,
+            publisher,
+            queue: Queue::default(),
+            health,
+            state,
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is known, and wakes the CRs that this concerns.
+    pub(super) fn note(&self, change: impl FnOnce(&mut State) -> Concerned) {
+        let concerned = change(&mut self.state());
+        for cr in &concerned {
+            self.queue.wake(cr);
+        }
+    }
+
+    /// Takes in a CR as a write of ours left it; the answer may already hold what somebody else changed meanwhile.
+    pub(super) fn put(&self, cr: IstioOperator) {
+        self.note(|state| state.put_cr(cr, false));
+    }
+
+    /// The newest known state of `cr`, if its spec is still the same.
+    pub(super) fn same(&self, cr: &IstioOperator) -> Option<Arc<IstioOperator>> {
+        let newest = self.state().cr(&state::key_of(cr))?;
+        let is_same = newest.metadata.uid == cr.metadata.uid
+            && newest.metadata.generation == cr.metadata.generation;
+        is_same.then_some(newest)
+    }
+
+    /// Publishes what follows from `outcome`; gives when it counts as stalled.
+    pub(super) async fn publish(
+        &self,
+        cr: &IstioOperator,
+        outcome: &Outcome,
+    ) -> Result<Option<Duration>, ApplyError> {
+        let now = Timestamp::now();
+        let before = cr.status.clone().unwrap_or_default();
+        let generation = cr.metadata.generation.unwrap_or_default();
+        let outdated = outcome
+            .version()
+            .map(|version| out_of_support(version, self.cluster, now, self.charts.catalogue()));
+        let wanted = {
+            let subject = Subject {
+                generation,
+                before: &before,
+                now,
+                outdated: &outdated.unwrap_or_default(),
+            };
+            status::of(subject, outcome, &self.state().live)
+        };
+        if let Some(written) = self.publisher.publish(cr, &wanted).await? {
+            self.put(written);
+        }
+        Ok(status::deadline(&wanted, now))
+    }
+
+    /// Turns the wish of a pass into a delay; `None` waits for an event.
+    pub(super) fn delay(&self, key: &CrKey, next: Next) -> Option<Duration> {
+        let mut state = self.state();
+        if next == Next::Retry {
+            let generation = state.cr(key).and_then(|cr| cr.metadata.generation);
+            return Some(state.retries.failed(key, generation.unwrap_or_default()));
+        }
+        state.retries.clear(key);
+        match next {
+            Next::Now => Some(Duration::ZERO),
+            Next::After(delay) => Some(delay),
+            Next::Event | Next::Retry => None,
+        }
+    }
+
+    /// The main loop is alive.
+    pub(super) fn beat(&self) {
+        self.health.beat();
+        let (crs, healthy) = self.state().count();
+        let metrics = &self.health.metrics;
+        metrics.crs.set(i64::try_from(crs).unwrap_or(i64::MAX));
+        metrics
+            .healthy
+            .set(i64::try_from(healthy).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn count(&self, applied: &Applied) {
+        let metrics = &self.health.metrics;
+        metrics
+            .writes
+            .inc_by(u64::try_from(applied.writes).unwrap_or_default());
+        for (key, error) in applied.refusals() {
+            tracing::warn!(object = %key, %error, "a write was refused");
+            metrics
+                .refusals
+                .get_or_create(&RefusalLabels {
+                    reason: error.reason(),
+                })
+                .inc();
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The main loop: hands CRs that are due to passes, and beats.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use super::ctx::Ctx;
+use super::reconcile::{panicked, reconcile};
+use super::retry::Next;
+use crate::plan::CrKey;
+use crate::telemetry::PassLabels;
+
+/// How long the first passes wait for lists that do not come.
+const LISTS: Duration = Duration::from_secs(30);
+/// How often the main loop beats when nothing happens.
+const BEAT: Duration = Duration::from_secs(5);
+
+/// Runs passes until `drain` is opened, then lets those under way end.
+pub(super) async fn work(ctx: Arc<Ctx>, concurrency: u8, drain: Arc<Semaphore>) {
+    tokio::select! {
+        _ = drain.acquire() => return,
+        () = listed(&ctx) => {}
+    }
+    let slots = Arc::new(Semaphore::new(usize::from(concurrency)));
+    let mut passes = JoinSet::new();
+    let mut beat = tokio::time::interval(BEAT);
+    loop {
+        tokio::select! {
+            _ = drain.acquire() => break,
+            _ = beat.tick() => ctx.beat(),
+            Some(_) = passes.join_next() => {}
+            (slot, key) = next(&ctx, &slots) => {
+                let ctx = Arc::clone(&ctx);
+                passes.spawn(async move {
+                    let span = tracing::info_span!("pass", cr = %key);
+                    pass(&ctx, &key).instrument(span).await;
+                    drop(slot);
+                });
+            }
+        }
+    }
+    while passes.join_next().await.is_some() {}
+}
+
+/// Waits for the first lists: before them, everything would look as if it were missing. One that does not come in time
+/// is gone without.
+async fn listed(ctx: &Ctx) {
+    let listed = async {
+        while !ctx.state().is_listed() {
+            ctx.health.beat();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if timeout(LISTS, listed).await.is_err() {
+        let unlisted = ctx.state().unlisted().join("; ");
+        tracing::warn!(unlisted, "starting without some lists");
+    }
+    ctx.health.set_ready();
+}
+
+/// The next CR that is due, once there is room for its pass.
+async fn next(ctx: &Ctx, slots: &Arc<Semaphore>) -> (Option<OwnedSemaphorePermit>, CrKey) {
+    // The semaphore is never closed.
+    let slot = Arc::clone(slots).acquire_owned().await.ok();
+    (slot, ctx.queue.next().await)
+}
+
+/// One pass, and when the next one is due. Whatever happens in it stays in it.
+async fn pass(ctx: &Ctx, key: &CrKey) {
+    let start = Instant::now();
+    let ended = AssertUnwindSafe(reconcile(ctx, key)).catch_unwind().await;
+    let (result, next) = match ended {
+        Ok(Ok(Next::Retry)) => ("refused", Next::Retry),
+        Ok(Ok(next @ Next::Now)) => ("wrote", next),
+        Ok(Ok(next)) => ("done", next),
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "a pass failed");
+            ("failed", Next::Retry)
+        }
+        Err(panic) => {
+            tracing::error!(panic = panicked(panic.as_ref()), "a pass panicked");
+            ("failed", Next::Retry)
+        }
+    };
+    let delay = ctx.delay(key, next);
+    let elapsed = start.elapsed();
+    tracing::debug!(result, ?elapsed, ?delay, "pass");
+    let metrics = &ctx.health.metrics;
+    metrics.passes.get_or_create(&PassLabels { result }).inc();
+    metrics.pass_seconds.observe(elapsed.as_secs_f64());
+    ctx.queue.done(key, delay);
+}
