@@ -48,11 +48,18 @@ impl Leadership {
     /// Whether the lease was renewed recently enough to write.
     #[must_use]
     pub fn is_held(&self) -> bool {
+        self.left() > Duration::ZERO
+    }
+
+    /// How long writing goes on unless the lease is renewed.
+    fn left(&self) -> Duration {
         let Some(renewed) = &self.renewed else {
-            return true;
+            return Duration::MAX;
         };
         let renewed = *renewed.lock().unwrap_or_else(PoisonError::into_inner);
-        renewed.is_some_and(|renewed| renewed.elapsed() < DEADLINE)
+        renewed.map_or(Duration::ZERO, |renewed| {
+            DEADLINE.saturating_sub(renewed.elapsed())
+        })
     }
 
     fn set(&self, renewed: Option<Instant>) {
@@ -135,20 +142,30 @@ impl<L: Leases> Candidate<L> {
     }
 
     /// Renews the lease until that fails for too long; then this process must end.
+    ///
+    /// It ends on time even while a renewal hangs: a write that was let through before may still be repeated by the client.
     pub async fn keep(&mut self) {
         while self.leadership.is_held() {
-            tokio::time::sleep(PERIOD).await;
-            self.renew().await;
+            let left = self.leadership.left();
+            let renewal = async {
+                tokio::time::sleep(PERIOD).await;
+                self.renew().await;
+            };
+            // Cut off, it counts as failed.
+            let _ = tokio::time::timeout(left, renewal).await;
         }
     }
 
-    /// Gives the lease up, so that another candidate need not wait.
+    /// Gives the lease up, so that another candidate need not wait. It is read once more, because a renewal may have been
+    /// cut off before its answer came.
     pub async fn release(&mut self) {
         self.leadership.set(None);
-        let Some((lease, _)) = self.seen.take() else {
+        let Some(Some(mut lease)) = self.call(self.leases.read()).await else {
             return;
         };
-        let mut lease = lease;
+        if holder(&lease) != Some(&self.identity) {
+            return;
+        }
         let spec = lease.spec.get_or_insert_default();
         spec.holder_identity = None;
         spec.lease_duration_seconds = Some(1);
@@ -330,6 +347,21 @@ mod tests {
         assert!(first.leadership().is_held());
         first.renew().await;
         assert!(first.leadership().is_held());
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_released_even_after_a_renewal_whose_answer_was_lost() {
+        let server = Server::default();
+        let mut first = Candidate::over(server.clone(), "first".into());
+        assert!(first.try_acquire().await);
+        let lease = server.read().await.unwrap().unwrap();
+        server.write(&lease).await.unwrap();
+        first.release().await;
+        let mut second = Candidate::over(server.clone(), "second".into());
+        assert!(second.try_acquire().await);
+        first.release().await;
+        let lease = server.read().await.unwrap().unwrap();
+        assert_eq!(holder(&lease).map(String::as_str), Some("second"));
     }
 
     #[test]
