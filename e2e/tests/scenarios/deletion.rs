@@ -74,6 +74,27 @@ async fn a_cr_that_never_was_valid_can_be_deleted() {
     assert_eq!(snapshot(&inventory.owned().await.unwrap()).len(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_orphaning_cr_leaves_everything() {
+    let plane = ControlPlane::start().await.unwrap();
+    let _operator = Operator::start(&plane).await.unwrap();
+    let inventory = Inventory::discover(plane.client().await.unwrap())
+        .await
+        .unwrap();
+    // Misspelled, it is an error, and nothing is deleted that was not meant to be.
+    for (policy, state) in [("Orphan", "HEALTHY"), ("orphan", "ERROR")] {
+        let cr = Cr::apply(&plane, &sample("minimal.yaml")).await.unwrap();
+        cr.wait_for("HEALTHY", SOON).await.unwrap();
+        let installed = snapshot(&inventory.owned().await.unwrap());
+        let orphaning = json!({"spec": {"deletionPolicy": policy}});
+        cr.patch(&orphaning).await.unwrap();
+        cr.wait_for(state, SOON).await.unwrap();
+        cr.delete(SOON).await.unwrap();
+        let left = snapshot(&inventory.owned().await.unwrap());
+        assert_eq!(installed, left, "{policy}");
+    }
+}
+
 pub async fn only_crds_are_left(inventory: &Inventory) {
     let left = inventory.owned().await.unwrap();
     let others: Vec<_> = left

@@ -81,13 +81,14 @@ impl JsonSchema for RawSpec {
 
 impl IstioOperator {
     /// What to do with the installed objects when this CR is deleted; readable even where the rest
-    /// of the spec is not.
+    /// of the spec is not. Whoever wrote something else than a policy did not ask for what cannot be
+    /// taken back.
     #[must_use]
     pub fn deletion_policy(&self) -> DeletionPolicy {
-        let policy = self.spec.0.get("deletionPolicy");
-        policy
-            .and_then(|policy| DeletionPolicy::deserialize(policy).ok())
-            .unwrap_or_default()
+        match self.spec.0.get("deletionPolicy") {
+            None | Some(Value::Null) => DeletionPolicy::default(),
+            Some(policy) => DeletionPolicy::deserialize(policy).unwrap_or(DeletionPolicy::Orphan),
+        }
     }
 }
 
@@ -264,10 +265,12 @@ mod tests {
             IstioOperator::new("a", RawSpec(spec)).deletion_policy(),
             DeletionPolicy::Orphan
         );
-        let spec = json!({"deletionPolicy": 5});
-        assert_eq!(
-            IstioOperator::new("a", RawSpec(spec)).deletion_policy(),
-            DeletionPolicy::Delete
-        );
+        let policy = |policy: Value| {
+            let spec = RawSpec(json!({"deletionPolicy": policy}));
+            IstioOperator::new("a", spec).deletion_policy()
+        };
+        assert_eq!(policy(json!("orphan")), DeletionPolicy::Orphan);
+        assert_eq!(policy(json!(5)), DeletionPolicy::Orphan);
+        assert_eq!(policy(Value::Null), DeletionPolicy::Delete);
     }
 }
