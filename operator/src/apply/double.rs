@@ -104,14 +104,14 @@ pub fn refusals() -> [(Answer, &'static str, Class); 5] {
             "Conflict",
             Class::Retry,
         ),
-        // Also what a `test` operation gets that finds something else.
+        // What a `test` operation gets that finds something else.
         (
             Answer::Failure(
                 422,
                 "the server rejected our request due to an error in our request",
             ),
-            "Invalid",
-            Class::Permanent,
+            "Conflict",
+            Class::Retry,
         ),
         (
             Answer::Failure(403, "istiooperators.install.istio.io \"cr\" is forbidden"),

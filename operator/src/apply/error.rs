@@ -5,6 +5,9 @@ use kube::core::Status;
 /// The longest text of the API server that is passed on; a refusal may quote whole values.
 const MAX_TEXT: usize = 512;
 
+/// What the API server says of a field that cannot be changed in place.
+const IMMUTABLE: [&str; 4] = ["immutable", "updates to", "cannot change", "may not change"];
+
 /// Why one write did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
@@ -40,7 +43,7 @@ pub enum ApplyError {
     /// 401: the operator's credentials are not accepted.
     #[error("the API server does not accept the operator's credentials: {0}")]
     Unauthorized(String),
-    /// 409: the object is another one than the one that was judged.
+    /// 409, or 422 for a patch that tests what it changes: the object is not as it was judged any more.
     #[error("it changed meanwhile: {0}")]
     Conflict(String),
     /// 429 and 5xx: the API server, or a webhook that it has to ask, is not able to answer now.
@@ -143,7 +146,8 @@ impl ApplyError {
             404 => Self::NotServed,
             409 => Self::Conflict(text),
             413 => Self::TooLarge(text),
-            422 if says("immutable") || says("updates to") => Self::Immutable(text),
+            422 if is_overtaken(status) => Self::Conflict(text),
+            422 if IMMUTABLE.iter().any(|words| says(words)) => Self::Immutable(text),
             400 | 422 => Self::Invalid(text),
             500 if says("failed to create typed patch object") || says("unknown field") => {
                 Self::Malformed(text)
@@ -161,6 +165,14 @@ impl From<kube::Error> for ApplyError {
             other => Self::Unreachable(shorten(&other.to_string())),
         }
     }
+}
+
+/// Whether a 422 is about the state of the object and not about what was sent: a `test` of a JSON patch that found
+/// something else, or a finalizer for an object that is on its way out.
+fn is_overtaken(status: &Status) -> bool {
+    let says = |words: &str| status.message.contains(words);
+    says("the server rejected our request due to an error in our request")
+        || says("no new finalizers can be added if the object is being deleted")
 }
 
 fn is_about_namespace(status: &Status) -> bool {
@@ -186,77 +198,96 @@ fn shorten(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// Answers as kube-apiserver 1.36 gives them to applies.
+    /// Answers as kube-apiserver 1.36 gives them to writes: code, message, what they are taken for.
+    const ANSWERS: [(u16, &str, &str, Class); 18] = [
+        (404, "404 page not found", "NotServed", Class::Permanent),
+        (
+            404,
+            r#"namespaces "mesh" not found"#,
+            "NamespaceMissing",
+            Class::Wait,
+        ),
+        (
+            404,
+            r#"clusterroles.rbac.authorization.k8s.io "istiod" not found"#,
+            "ReferenceMissing",
+            Class::Wait,
+        ),
+        (
+            403,
+            r#"configmaps "istio" is forbidden: unable to create new content in namespace mesh because it is being terminated"#,
+            "NamespaceTerminating",
+            Class::Wait,
+        ),
+        (
+            403,
+            r#"roles.rbac.authorization.k8s.io "istiod" is forbidden: user cannot patch resource"#,
+            "Forbidden",
+            Class::Permanent,
+        ),
+        (
+            422,
+            r#"Deployment.apps "istiod" is invalid: spec.selector: Invalid value: {}: field is immutable"#,
+            "Immutable",
+            Class::Permanent,
+        ),
+        (
+            422,
+            r#"Service "x" is invalid: spec.ports: Required value"#,
+            "Invalid",
+            Class::Permanent,
+        ),
+        (
+            422,
+            r#"ClusterRoleBinding.rbac.authorization.k8s.io "x" is invalid: roleRef: Invalid value: {}: cannot change roleRef"#,
+            "Immutable",
+            Class::Permanent,
+        ),
+        (
+            422,
+            "the server rejected our request due to an error in our request",
+            "Conflict",
+            Class::Retry,
+        ),
+        (
+            422,
+            r#"IstioOperator.install.istio.io "x" is invalid: metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{"a"}"#,
+            "Conflict",
+            Class::Retry,
+        ),
+        (
+            500,
+            "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec.x: field not declared in schema",
+            "Malformed",
+            Class::Permanent,
+        ),
+        (
+            500,
+            "etcdserver: request timed out",
+            "Unavailable",
+            Class::Retry,
+        ),
+        (
+            503,
+            "the server is currently unable to handle the request",
+            "Unavailable",
+            Class::Retry,
+        ),
+        (429, "too many requests", "Unavailable", Class::Retry),
+        (
+            409,
+            "the UID in the precondition does not match",
+            "Conflict",
+            Class::Retry,
+        ),
+        (413, "limit is 3145728", "TooLarge", Class::Permanent),
+        (401, "Unauthorized", "Unauthorized", Class::Retry),
+        (400, "cannot be handled", "Invalid", Class::Permanent),
+    ];
+
     #[test]
     fn answers_are_classified() {
-        let cases = [
-            (404, "404 page not found", "NotServed", Class::Permanent),
-            (
-                404,
-                r#"namespaces "mesh" not found"#,
-                "NamespaceMissing",
-                Class::Wait,
-            ),
-            (
-                404,
-                r#"clusterroles.rbac.authorization.k8s.io "istiod" not found"#,
-                "ReferenceMissing",
-                Class::Wait,
-            ),
-            (
-                403,
-                r#"configmaps "istio" is forbidden: unable to create new content in namespace mesh because it is being terminated"#,
-                "NamespaceTerminating",
-                Class::Wait,
-            ),
-            (
-                403,
-                r#"roles.rbac.authorization.k8s.io "istiod" is forbidden: user cannot patch resource"#,
-                "Forbidden",
-                Class::Permanent,
-            ),
-            (
-                422,
-                r#"Deployment.apps "istiod" is invalid: spec.selector: Invalid value: {}: field is immutable"#,
-                "Immutable",
-                Class::Permanent,
-            ),
-            (
-                422,
-                r#"Service "x" is invalid: spec.ports: Required value"#,
-                "Invalid",
-                Class::Permanent,
-            ),
-            (
-                500,
-                "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec.x: field not declared in schema",
-                "Malformed",
-                Class::Permanent,
-            ),
-            (
-                500,
-                "etcdserver: request timed out",
-                "Unavailable",
-                Class::Retry,
-            ),
-            (
-                503,
-                "the server is currently unable to handle the request",
-                "Unavailable",
-                Class::Retry,
-            ),
-            (429, "too many requests", "Unavailable", Class::Retry),
-            (
-                409,
-                "the UID in the precondition does not match",
-                "Conflict",
-                Class::Retry,
-            ),
-            (413, "limit is 3145728", "TooLarge", Class::Permanent),
-            (401, "Unauthorized", "Unauthorized", Class::Retry),
-            (400, "cannot be handled", "Invalid", Class::Permanent),
-        ];
-        for (code, message, reason, class) in cases {
+        for (code, message, reason, class) in ANSWERS {
             let status = Status::failure(message, "").with_code(code);
             let error = ApplyError::from(kube::Error::Api(status.boxed()));
             assert_eq!(
