@@ -29,7 +29,7 @@ pub fn log(filter: &str, format: LogFormat) {
 /// How a pass ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PassLabels {
-    /// `done`, `waiting`, `refused`, `failed` or `removing`.
+    /// `wrote`, `done`, `waiting`, `refused` or `failed`.
     pub result: &'static str,
 }
 

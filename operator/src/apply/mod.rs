@@ -38,7 +38,7 @@ pub struct Applied {
     /// Whether everything was as it should be, so that the pass had nothing to do.
     pub is_settled: bool,
     answers: Vec<Answer>,
-    deleted: Vec<(ObjectKey, bool)>,
+    deleted: Vec<Deleted>,
 }
 
 /// What became of one component.
@@ -82,6 +82,14 @@ struct Answer {
     sent: Sent,
     need: Need,
     live: LiveObject,
+}
+
+/// What the answer to a delete said.
+#[derive(Clone, Debug)]
+struct Deleted {
+    key: ObjectKey,
+    uid: String,
+    is_gone: bool,
 }
 
 /// Sends what `plan` says, wave by wave, then deletes what it says.
@@ -129,7 +137,7 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
 pub struct Removed {
     /// Objects that could not be deleted.
     pub refused: Vec<(ObjectKey, ApplyError)>,
-    deleted: Vec<(ObjectKey, bool)>,
+    deleted: Vec<Deleted>,
 }
 
 /// Deletes what can be deleted now.
@@ -272,7 +280,7 @@ async fn send_wave(
 async fn delete(
     sender: &Sender,
     doomed: &[Doomed],
-    deleted: &mut Vec<(ObjectKey, bool)>,
+    deleted: &mut Vec<Deleted>,
 ) -> Vec<(ObjectKey, ApplyError)> {
     let ranks: BTreeSet<_> = doomed
         .iter()
@@ -286,12 +294,12 @@ async fn delete(
         // Gathered first: the compiler cannot tell that a stream of borrowing calls may move between threads.
         let mut calls = Vec::new();
         for doomed in of_rank {
-            calls.push(async { (doomed.key.clone(), sender.delete(doomed).await) });
+            calls.push(async { (doomed.clone(), sender.delete(doomed).await) });
         }
         let mut results = stream::iter(calls).buffer_unordered(PARALLEL);
-        while let Some((key, result)) = results.next().await {
+        while let Some((Doomed { key, uid, .. }, result)) = results.next().await {
             match result {
-                Ok(is_gone) => deleted.push((key, is_gone)),
+                Ok(is_gone) => deleted.push(Deleted { key, uid, is_gone }),
                 Err(error) => refused.push((key, error)),
             }
         }
@@ -300,13 +308,9 @@ async fn delete(
 }
 
 /// Takes in which objects are gone, or going.
-fn forget(deleted: Vec<(ObjectKey, bool)>, live: &mut Live, ledger: &mut Ledger) {
-    for (key, is_gone) in deleted {
+fn forget(deleted: Vec<Deleted>, live: &mut Live, ledger: &mut Ledger) {
+    for Deleted { key, uid, is_gone } in deleted {
         ledger.forget(&key);
-        if is_gone {
-            live.remove(&key);
-        } else {
-            live.mark_terminating(&key);
-        }
+        live.put_deleted(&key, &uid, is_gone);
     }
 }

@@ -8,7 +8,6 @@ use k8s_openapi::jiff::Timestamp;
 use super::queue::Queue;
 use super::retry::Next;
 use super::state::{self, Concerned, State};
-use super::watch;
 use crate::api::IstioOperator;
 use crate::apply::{Applied, ApplyError, Sender};
 use crate::charts::Charts;
@@ -40,7 +39,7 @@ impl Ctx {
         health: Arc<Health>,
     ) -> Self {
         let publisher = Publisher::new(sender.clone(), settings.instance.clone());
-        let watched = KINDS.iter().map(|kind| kind.kind).chain([watch::CRS]);
+        let watched = KINDS.iter().map(|kind| kind.kind);
         let state = Mutex::new(State::new(settings.namespaces(), watched));
         Self {
             charts,
@@ -67,7 +66,7 @@ impl Ctx {
 
     /// Takes in a CR as a write of ours left it; the answer may already hold what somebody else changed meanwhile.
     pub(super) fn put(&self, cr: IstioOperator) {
-        self.note(|state| state.put_cr(cr, false));
+        self.note(|state| state.put_answered_cr(cr));
     }
 
     /// The newest known state of `cr`, if its spec is still the same.
@@ -108,16 +107,17 @@ impl Ctx {
     /// Turns the wish of a pass into a delay; `None` waits for an event.
     pub(super) fn delay(&self, key: &CrKey, next: Next) -> Option<Duration> {
         let mut state = self.state();
-        if next == Next::Retry {
-            let generation = state.cr(key).and_then(|cr| cr.metadata.generation);
-            return Some(state.retries.failed(key, generation.unwrap_or_default()));
-        }
-        state.retries.clear(key);
-        match next {
+        let generation = state.cr(key).and_then(|cr| cr.metadata.generation);
+        let generation = generation.unwrap_or_default();
+        let delay = match next {
+            Next::Retry => return Some(state.retries.failed(key, generation)),
+            Next::Wait => return Some(state.retries.waited(key, generation)),
             Next::Now => Some(Duration::ZERO),
             Next::After(delay) => Some(delay),
-            Next::Event | Next::Retry => None,
-        }
+            Next::Event => None,
+        };
+        state.retries.clear(key);
+        delay
     }
 
     /// The main loop is alive.

@@ -10,6 +10,9 @@ mod state;
 mod watch;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +33,7 @@ use crate::serve::{Health, serve};
 use crate::settings::Settings;
 use crate::telemetry;
 use ctx::Ctx;
+use state::scopes;
 use work::work;
 
 /// How long a start waits for the API server to answer at all.
@@ -192,10 +196,7 @@ fn spawn_watches(ctx: &Arc<Ctx>, settings: &Settings, tasks: &mut JoinSet<Error>
         let watch = watch::objects(Arc::clone(ctx), kind);
         tasks.spawn(watch.map(|()| Error::TaskEnded(format!("watch of {}", kind.kind))));
     }
-    let namespaces = settings
-        .namespaces()
-        .map_or_else(|| vec![None], |all| all.into_iter().map(Some).collect());
-    for namespace in namespaces {
+    for namespace in scopes(settings.namespaces().as_deref()) {
         let watch = watch::crs(Arc::clone(ctx), namespace);
         tasks.spawn(watch.map(|()| Error::TaskEnded("watch of IstioOperators".to_owned())));
     }

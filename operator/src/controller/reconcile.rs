@@ -49,7 +49,9 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Next, ApplyError> {
         ctx.note(|state| state.refuse(key));
         return report(ctx, &cr, &Outcome::Paused).await;
     }
-    let cr = hold(ctx, cr).await?;
+    let Some(cr) = hold(ctx, cr).await? else {
+        return Ok(Next::Event);
+    };
     let settled = ctx.state().settled(key, &cr);
     if let Some(advance) = settled {
         return report(ctx, &cr, &Outcome::Advanced(advance)).await;
@@ -75,13 +77,16 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Next, ApplyError> {
     report(ctx, &cr, &Outcome::Advanced(advance)).await
 }
 
-/// Makes sure that the CR cannot go before its objects.
-async fn hold(ctx: &Ctx, cr: Arc<IstioOperator>) -> Result<Arc<IstioOperator>, ApplyError> {
-    let Some(held) = finalizer::hold(&ctx.sender, &cr).await? else {
-        return Ok(cr);
-    };
-    ctx.put(held.clone());
-    Ok(Arc::new(held))
+/// Makes sure that the CR cannot go before its objects; `None` if it is gone already, and nothing may be installed for it.
+async fn hold(ctx: &Ctx, cr: Arc<IstioOperator>) -> Result<Option<Arc<IstioOperator>>, ApplyError> {
+    if finalizer::is_held(&cr) {
+        return Ok(Some(cr));
+    }
+    let held = finalizer::hold(&ctx.sender, &cr).await?;
+    Ok(held.map(|held| {
+        ctx.put(held.clone());
+        Arc::new(held)
+    }))
 }
 
 /// CR → merged. Pure.
@@ -191,14 +196,15 @@ async fn report(ctx: &Ctx, cr: &IstioOperator, outcome: &Outcome) -> Result<Next
 }
 
 fn next(advance: &Advance, deadline: Option<Duration>) -> Next {
-    let mut classes = advance.applied.refusals().map(|(_, error)| error.class());
-    if classes.any(|class| class >= Class::Wait) {
-        Next::Retry
-    } else if advance.applied.writes > 0 {
-        Next::Now
-    } else {
-        let resync = resync();
-        Next::After(deadline.map_or(resync, |deadline| resync.min(deadline)))
+    let classes = advance.applied.refusals().map(|(_, error)| error.class());
+    match classes.max() {
+        Some(Class::Wait) => Next::Wait,
+        Some(Class::Retry | Class::Permanent) => Next::Retry,
+        None if advance.applied.writes > 0 => Next::Now,
+        None => {
+            let resync = resync();
+            Next::After(deadline.map_or(resync, |deadline| resync.min(deadline)))
+        }
     }
 }
 

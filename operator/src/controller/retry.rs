@@ -10,6 +10,9 @@ use crate::plan::CrKey;
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest delay: what a person repaired is noticed within five minutes.
 const LONGEST: Duration = Duration::from_mins(5);
+/// The longest delay where nobody has to repair anything: what is waited for comes or goes without telling us, such as
+/// the end of a namespace.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// How often a CR is looked at although nothing happened.
 const RESYNC: Duration = Duration::from_mins(10);
 
@@ -20,6 +23,8 @@ pub enum Next {
     Now,
     /// After the time that grows with each failure in a row.
     Retry,
+    /// As [`Next::Retry`], but soon: it will pass by itself.
+    Wait,
     /// After this time, unless something happens before.
     After(Duration),
     /// When something happens.
@@ -35,15 +40,22 @@ pub struct Retries {
 impl Retries {
     /// The delay after one more failure of `cr` at `generation`.
     pub fn failed(&mut self, cr: &CrKey, generation: i64) -> Duration {
+        jitter(self.grown(cr, generation).min(LONGEST))
+    }
+
+    /// The delay after `cr` had to wait once more at `generation`.
+    pub fn waited(&mut self, cr: &CrKey, generation: i64) -> Duration {
+        jitter(self.grown(cr, generation).min(LONGEST_WAIT))
+    }
+
+    fn grown(&mut self, cr: &CrKey, generation: i64) -> Duration {
         let (of, count) = self.failures.entry(cr.clone()).or_default();
         if *of != generation {
             (*of, *count) = (generation, 0);
         }
-        let delay = FIRST
-            .saturating_mul(2_u32.saturating_pow(*count))
-            .min(LONGEST);
+        let delay = FIRST.saturating_mul(2_u32.saturating_pow(*count));
         *count = count.saturating_add(1);
-        jitter(delay)
+        delay
     }
 
     /// A pass of `cr` succeeded, or the CR is gone.
@@ -93,5 +105,6 @@ mod tests {
         for _ in 0..100 {
             retries.failed(&cr, 2);
         }
+        assert!(close(retries.waited(&cr, 2), 15.0));
     }
 }

@@ -26,8 +26,10 @@ const PAUSE: &str = "install.istio.io/ignoreReconcile";
 pub struct State {
     crs: HashMap<CrKey, Arc<IstioOperator>>,
     settled: HashMap<CrKey, Settled>,
-    /// The first list of each watch.
-    pub listings: BTreeMap<&'static str, Listing>,
+    /// How listing each kind went.
+    listings: BTreeMap<&'static str, Listing>,
+    /// How listing the CRs of each namespace went; of all of them where the name is absent.
+    cr_listings: BTreeMap<Option<String>, Listing>,
     /// What the cluster holds.
     pub live: Live,
     /// What was sent.
@@ -67,12 +69,14 @@ type End = fn(&mut Claims, &CrKey) -> bool;
 pub type Concerned = HashSet<CrKey>;
 
 impl State {
-    /// Knows nothing yet of the CRs in `namespaces` (`None` means all) and of `kinds`.
+    /// Knows nothing yet of the CRs in `namespaces` (`None` means all) and of the objects of `kinds`.
     pub fn new(namespaces: Option<Vec<String>>, kinds: impl Iterator<Item = &'static str>) -> Self {
+        let scopes = scopes(namespaces.as_deref());
         Self {
             crs: HashMap::new(),
             settled: HashMap::new(),
             listings: kinds.map(|kind| (kind, Listing::Pending)).collect(),
+            cr_listings: scopes.map(|scope| (scope, Listing::Pending)).collect(),
             live: Live::default(),
             ledger: Ledger::default(),
             claims: Claims::new(namespaces),
@@ -113,6 +117,17 @@ impl State {
         concerned
     }
 
+    /// Takes in a CR as the answer to a write has it. Where it is gone by now, or another one has its name, the watch was
+    /// quicker than the answer, and nobody would tell of its end once more.
+    pub fn put_answered_cr(&mut self, cr: IstioOperator) -> Concerned {
+        let known = self.crs.get(&key_of(&cr));
+        if known.is_some_and(|known| known.metadata.uid == cr.metadata.uid) {
+            self.put_cr(cr, false)
+        } else {
+            Concerned::new()
+        }
+    }
+
     /// Takes in that a CR is gone.
     pub fn remove_cr(&mut self, key: &CrKey) -> Concerned {
         self.crs.remove(key);
@@ -133,7 +148,7 @@ impl State {
     /// A CR is not living any more: those that need what it holds may take it over.
     fn bury(&mut self, key: &CrKey, end: End) -> Concerned {
         let mut concerned = Concerned::new();
-        let was_living = self.watching_the_tag(&mut concerned, |state| end(&mut state.claims, key));
+        let was_living = self.telling_all(&mut concerned, |state| end(&mut state.claims, key));
         if !was_living {
             return concerned;
         }
@@ -149,17 +164,19 @@ impl State {
     /// Takes in what a CR has to do with the default tag.
     pub fn stake(&mut self, key: &CrKey, stake: Stake) -> Concerned {
         let mut concerned = Concerned::new();
-        self.watching_the_tag(&mut concerned, |state| state.claims.set_stake(key, stake));
+        self.telling_all(&mut concerned, |state| state.claims.set_stake(key, stake));
         concerned.remove(key);
         concerned
     }
 
-    /// Makes a change; who gets or loses the default tag by it is concerned.
-    fn watching_the_tag<T>(
+    /// Makes a change that may concern CRs which it is not about: who gets or loses the default tag by it, and all of them
+    /// if none is unknown any more, because prune waits for that.
+    fn telling_all<T>(
         &mut self,
         concerned: &mut Concerned,
         change: impl FnOnce(&mut Self) -> T,
     ) -> T {
+        let some_unknown = !self.claims.are_all_known();
         let holder = |state: &Self| match holder(&state.live, &state.claims) {
             Holder::Revision(revision) => Some(revision.to_owned()),
             Holder::Unknown => None,
@@ -172,6 +189,9 @@ impl State {
             has_tag(&before) != has_tag(&after)
         });
         concerned.extend(stakes.map(|(cr, _)| cr.clone()));
+        if some_unknown && self.claims.are_all_known() {
+            concerned.extend(self.crs.keys().cloned());
+        }
         outcome
     }
 
@@ -181,15 +201,12 @@ impl State {
         key: &CrKey,
         objects: impl Iterator<Item = &'a ObjectKey>,
     ) -> Concerned {
-        let unknown = !self.claims.are_all_known();
-        let news = self.claims.render(key, objects);
-        let mut concerned: Concerned = news
+        let mut concerned = Concerned::new();
+        let news = self.telling_all(&mut concerned, |state| state.claims.render(key, objects));
+        let renderers = news
             .iter()
-            .flat_map(|object| self.concerned_by(object, None))
-            .collect();
-        if unknown && self.claims.are_all_known() {
-            concerned.extend(self.crs.keys().cloned());
-        }
+            .flat_map(|object| self.concerned_by(object, None));
+        concerned.extend(renderers);
         concerned.remove(key);
         concerned
     }
@@ -197,15 +214,10 @@ impl State {
     /// Takes in that the spec of a CR cannot be rendered.
     pub fn refuse(&mut self, key: &CrKey) -> Concerned {
         self.settled.remove(key);
-        if self.claims.refuse(key) && self.claims.are_all_known() {
-            self.crs
-                .keys()
-                .filter(|other| *other != key)
-                .cloned()
-                .collect()
-        } else {
-            Concerned::new()
-        }
+        let mut concerned = Concerned::new();
+        self.telling_all(&mut concerned, |state| state.claims.refuse(key));
+        concerned.remove(key);
+        concerned
     }
 
     /// Takes in a live object, unless a newer state of it is known.
@@ -239,7 +251,7 @@ impl State {
     ) -> Concerned {
         let mut concerned = Concerned::new();
         let before = if Injector::is_injector(key) {
-            self.watching_the_tag(&mut concerned, change)
+            self.telling_all(&mut concerned, change)
         } else {
             change(self)
         };
@@ -300,23 +312,55 @@ impl State {
         self.settled.insert(key_of(cr), settled);
     }
 
-    /// Whether every watch has had its first answer.
-    pub fn is_listed(&self) -> bool {
-        self.listings
-            .values()
-            .all(|listing| *listing != Listing::Pending)
+    /// Takes in how listing the objects of a kind went.
+    pub fn put_listing(&mut self, kind: &'static str, listing: Listing) {
+        self.listings.insert(kind, listing);
     }
 
-    /// The kinds whose objects are not known, and why.
+    /// Takes in how listing the CRs of a namespace (`None` means all) went. What was listed once is followed from then on.
+    pub fn put_cr_listing(&mut self, namespace: Option<&str>, listing: Listing) {
+        let namespace = namespace.map(str::to_owned);
+        let before = self
+            .cr_listings
+            .entry(namespace)
+            .or_insert(Listing::Pending);
+        if *before != Listing::Listed {
+            *before = listing;
+        }
+    }
+
+    /// Whether all CRs were listed. Before that, what one of them needs might look as if nobody needed it.
+    pub fn has_crs(&self) -> bool {
+        let mut listings = self.cr_listings.values();
+        listings.all(|listing| *listing == Listing::Listed)
+    }
+
+    /// Whether listing the objects of every kind was answered.
+    pub fn has_objects(&self) -> bool {
+        let mut listings = self.listings.values();
+        listings.all(|listing| *listing != Listing::Pending)
+    }
+
+    /// What is not known although it should be, and why.
     pub fn unlisted(&self) -> Vec<String> {
-        let unlisted = self
-            .listings
-            .iter()
-            .filter_map(|(kind, listing)| match listing {
-                Listing::Listed | Listing::Absent => None,
-                Listing::Pending => Some(format!("{kind}: not listed yet")),
-                Listing::Failed(why) => Some(format!("{kind}: {why}")),
-            });
+        let of_namespace = |namespace: &Option<String>| match namespace {
+            Some(namespace) => format!("IstioOperators in {namespace}"),
+            None => "IstioOperators".to_owned(),
+        };
+        let crs = self.cr_listings.iter();
+        let crs = crs.map(|(namespace, listing)| (of_namespace(namespace), listing, true));
+        let kinds = self.listings.iter();
+        let kinds = kinds.map(|(kind, listing)| ((*kind).to_owned(), listing, false));
+        let unlisted = crs.chain(kinds).filter_map(|(what, listing, must_be)| {
+            let why = match listing {
+                Listing::Listed => return None,
+                Listing::Absent if !must_be => return None,
+                Listing::Absent => "the cluster does not serve this kind",
+                Listing::Pending => "not listed yet",
+                Listing::Failed(why) => why,
+            };
+            Some(format!("{what}: {why}"))
+        });
         unlisted.collect()
     }
 
@@ -329,6 +373,13 @@ impl State {
         };
         (self.crs.len(), self.crs.values().filter(is_healthy).count())
     }
+}
+
+/// The namespaces to watch for CRs, one watch each; one without a name stands for all.
+pub fn scopes(namespaces: Option<&[String]>) -> impl Iterator<Item = Option<String>> {
+    let named = namespaces.unwrap_or_default().iter().cloned().map(Some);
+    let all = namespaces.is_none().then_some(None);
+    named.chain(all)
 }
 
 /// The name of a CR.

@@ -29,9 +29,6 @@ const ABSENT: Duration = Duration::from_mins(10);
 /// Objects per page of a list; CRDs have up to a megabyte together.
 const PAGE: u32 = 50;
 
-/// The name under which the watch of the CRs is noted.
-pub const CRS: &str = "IstioOperator";
-
 /// Watches CRs, in one namespace or in all.
 pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
     let client = ctx.sender.client().clone();
@@ -45,7 +42,8 @@ pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
         let event = match event {
             Ok(event) => event,
             Err(error) => {
-                failed(&ctx, CRS, &error);
+                let listing = failed(&ctx, "IstioOperator", &error);
+                ctx.state().put_cr_listing(namespace.as_deref(), listing);
                 continue;
             }
         };
@@ -59,7 +57,7 @@ pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
                 state.put_cr(cr, true)
             }
             Event::InitDone => {
-                state.listings.insert(CRS, Listing::Listed);
+                state.put_cr_listing(namespace.as_deref(), Listing::Listed);
                 state.retain_crs(namespace.as_deref(), &listed)
             }
             Event::Apply(cr) => state.put_cr(cr, false),
@@ -132,14 +130,26 @@ fn map<K>(event: Event<K>, reduce: impl Fn(K) -> Seen) -> Event<Seen> {
 }
 
 /// Follows one watch; ends when the cluster turns out not to serve the kind.
-async fn follow(ctx: &Ctx, kind: &Kind, events: impl Stream<Item = watcher::Result<Event<Seen>>>) {
+async fn follow(
+    ctx: &Ctx,
+    kind: &'static Kind,
+    events: impl Stream<Item = watcher::Result<Event<Seen>>>,
+) {
     let mut listed = HashSet::new();
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => ctx.note(|state| take(state, kind, &mut listed, event)),
             Err(error) => {
-                if failed(ctx, kind.kind, &error) == Listing::Absent {
+                let listing = failed(ctx, kind.kind, &error);
+                let is_absent = listing == Listing::Absent;
+                // A watch that breaks later on leaves what it listed.
+                if let watcher::Error::InitialListFailed(_) = error {
+                    ctx.state().put_listing(kind.kind, listing);
+                }
+                if is_absent {
+                    let none = HashSet::new();
+                    ctx.note(|state| state.retain_objects(kind.group, kind.kind, &none));
                     return;
                 }
             }
@@ -149,13 +159,14 @@ async fn follow(ctx: &Ctx, kind: &Kind, events: impl Stream<Item = watcher::Resu
 
 fn take(
     state: &mut State,
-    kind: &Kind,
+    kind: &'static Kind,
     listed: &mut HashSet<ObjectKey>,
     event: Event<Seen>,
 ) -> Concerned {
     match event {
         Event::Init => {
             listed.clear();
+            state.live.note_told(kind.kind, None);
             Concerned::new()
         }
         Event::InitApply((key, object)) => {
@@ -164,27 +175,29 @@ fn take(
             concerned
         }
         Event::InitDone => {
-            state.listings.insert(kind.kind, Listing::Listed);
+            state.put_listing(kind.kind, Listing::Listed);
             let listed = std::mem::take(listed);
             state.retain_objects(kind.group, kind.kind, &listed)
         }
-        Event::Apply((key, object)) => state.put_object(&key, object, false),
-        Event::Delete((key, _)) => state.remove_object(&key),
+        Event::Apply((key, object)) => {
+            state.live.note_told(kind.kind, Some(object.version));
+            state.put_object(&key, object, false)
+        }
+        Event::Delete((key, object)) => {
+            state.live.note_told(kind.kind, Some(object.version));
+            state.remove_object(&key)
+        }
     }
 }
 
-/// Notes that a watch broke; gives what that says of the kind.
-fn failed(ctx: &Ctx, kind: &'static str, error: &watcher::Error) -> Listing {
+/// Tells that a watch broke; gives what that says of the kind.
+fn failed(ctx: &Ctx, kind: &str, error: &watcher::Error) -> Listing {
     ctx.health.metrics.watch_errors.inc();
     let listing = listing(error);
     if listing == Listing::Absent {
         tracing::info!(kind, "the cluster does not serve this kind");
     } else {
         tracing::warn!(kind, %error, "a watch broke");
-    }
-    // A watch that breaks later on leaves what it listed.
-    if let watcher::Error::InitialListFailed(_) = error {
-        ctx.state().listings.insert(kind, listing.clone());
     }
     listing
 }

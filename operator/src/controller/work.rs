@@ -13,11 +13,14 @@ use tracing::Instrument;
 use super::ctx::Ctx;
 use super::reconcile::{panicked, reconcile};
 use super::retry::Next;
+use super::state::State;
 use crate::plan::CrKey;
 use crate::telemetry::PassLabels;
 
 /// How long the first passes wait for lists that do not come.
 const LISTS: Duration = Duration::from_secs(30);
+/// How often is looked whether they have come.
+const LOOK: Duration = Duration::from_millis(10);
 /// How often the main loop beats when nothing happens.
 const BEAT: Duration = Duration::from_secs(5);
 
@@ -48,20 +51,23 @@ pub(super) async fn work(ctx: Arc<Ctx>, concurrency: u8, drain: Arc<Semaphore>) 
     while passes.join_next().await.is_some() {}
 }
 
-/// Waits for the first lists: before them, everything would look as if it were missing. One that does not come in time
-/// is gone without.
+/// Waits for the first lists: before them, everything would look as if it were missing. Without a list of objects that
+/// does not come in time is gone on; without one of CRs, what one of them needs might be taken for a leftover.
 async fn listed(ctx: &Ctx) {
-    let listed = async {
-        while !ctx.state().is_listed() {
-            ctx.health.beat();
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    if timeout(LISTS, listed).await.is_err() {
+    let objects = until(ctx, State::has_objects);
+    if timeout(LISTS, objects).await.is_err() {
         let unlisted = ctx.state().unlisted().join("; ");
         tracing::warn!(unlisted, "starting without some lists");
     }
+    until(ctx, State::has_crs).await;
     ctx.health.set_ready();
+}
+
+async fn until(ctx: &Ctx, is_so: fn(&State) -> bool) {
+    while !is_so(&ctx.state()) {
+        ctx.health.beat();
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// The next CR that is due, once there is room for its pass.
@@ -77,6 +83,7 @@ async fn pass(ctx: &Ctx, key: &CrKey) {
     let ended = AssertUnwindSafe(reconcile(ctx, key)).catch_unwind().await;
     let (result, next) = match ended {
         Ok(Ok(Next::Retry)) => ("refused", Next::Retry),
+        Ok(Ok(Next::Wait)) => ("waiting", Next::Wait),
         Ok(Ok(next @ Next::Now)) => ("wrote", next),
         Ok(Ok(next)) => ("done", next),
         Ok(Err(error)) => {

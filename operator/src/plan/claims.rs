@@ -104,14 +104,9 @@ impl Claims {
     }
 
     /// The spec of a CR cannot be rendered; what it claimed before still stands, because nothing of it was touched.
-    /// Gives whether this is news.
-    pub fn refuse(&mut self, cr: &CrKey) -> bool {
-        match self.living.get_mut(cr) {
-            Some(claim @ Claim::Unknown) => {
-                *claim = Claim::Unreadable;
-                true
-            }
-            _ => false,
+    pub fn refuse(&mut self, cr: &CrKey) {
+        if let Some(claim @ Claim::Unknown) = self.living.get_mut(cr) {
+            *claim = Claim::Unreadable;
         }
     }
 
@@ -254,7 +249,7 @@ mod tests {
         claims.live(&good);
         claims.live(&broken);
         assert!(!claims.are_known(&good));
-        assert!(claims.refuse(&broken));
+        claims.refuse(&broken);
         assert!(claims.are_known(&good));
         assert!(claims.is_needed(&good, &key("reader"), &owned(&good, ComponentKind::Base)));
         assert!(!claims.is_needed(&good, &key("istiod"), &owned(&good, ComponentKind::Pilot)));

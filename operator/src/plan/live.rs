@@ -19,6 +19,8 @@ use crate::render::ObjectKey;
 #[derive(Clone, Debug, Default)]
 pub struct Live {
     objects: HashMap<ObjectKey, LiveObject>,
+    /// The version of the last event of each kind: the watch has told of everything up to it.
+    told: HashMap<&'static str, u64>,
 }
 
 /// What is kept of one live object.
@@ -156,29 +158,39 @@ impl Live {
         }
     }
 
-    /// Takes in an object as a list has it; gives what was known before.
+    /// Notes that a watch of `kind` has told of everything up to `version`, or begins anew if there is none.
+    pub fn note_told(&mut self, kind: &'static str, version: Option<u64>) {
+        let told = self.told.entry(kind).or_default();
+        *told = version.map_or(0, |version| version.max(*told));
+    }
+
+    /// Takes in an object as a list or an event has it; gives what was known before.
     pub fn put(&mut self, key: ObjectKey, object: LiveObject) -> Option<LiveObject> {
         self.objects.insert(key, object)
     }
 
-    /// Whether a newer state of the same object is known than `object`, which then is an event that was overtaken by
-    /// the answer to a write. Lists are never asked: after a restore from a backup, versions start again lower.
+    /// Whether a newer state is known than `object`, which then is an event that was overtaken by the answer to a write.
+    /// Lists are never asked: after a restore from a backup, versions start again lower.
     #[must_use]
     pub fn is_overtaken(&self, key: &ObjectKey, object: &LiveObject) -> bool {
-        let known = self.get(key).filter(|known| known.uid == object.uid);
-        known.is_some_and(|known| known.version > object.version)
+        self.get(key)
+            .is_some_and(|known| known.version > object.version)
     }
 
     /// Takes in what the answer to an apply said. Answers carry metadata only, so what is known of the status of the
     /// same object stays.
+    ///
+    /// A pass takes its answers in at its end, and much may have happened by then. An object that is not known although
+    /// the watch has told of everything up to the answer is gone again.
     pub fn put_answer(&mut self, key: ObjectKey, mut object: LiveObject) {
-        if self.is_overtaken(&key, &object) {
-            return;
-        }
-        if let Some(before) = self.get(&key).filter(|before| before.uid == object.uid) {
-            object.progress.clone_from(&before.progress);
-        } else {
-            object.progress = Progress::unseen(&key.kind);
+        let told = self.told.get(key.kind.as_str()).copied();
+        match self.get(&key) {
+            Some(_) if self.is_overtaken(&key, &object) => return,
+            Some(before) if before.uid == object.uid => {
+                object.progress.clone_from(&before.progress);
+            }
+            None if told.is_some_and(|told| told >= object.version) => return,
+            _ => object.progress = Progress::unseen(&key.kind),
         }
         self.objects.insert(key, object);
     }
@@ -188,10 +200,13 @@ impl Live {
         self.objects.remove(key)
     }
 
-    /// Takes in that an object is on its way out.
-    pub fn mark_terminating(&mut self, key: &ObjectKey) {
-        if let Some(object) = self.objects.get_mut(key) {
-            object.terminating = true;
+    /// Takes in what the answer to a delete of the object with this UID said; another one may have its name by now.
+    pub fn put_deleted(&mut self, key: &ObjectKey, uid: &str, is_gone: bool) {
+        let known = self.objects.get_mut(key).filter(|known| known.uid == uid);
+        match known {
+            Some(_) if is_gone => drop(self.objects.remove(key)),
+            Some(object) => object.terminating = true,
+            None => {}
         }
     }
 
@@ -276,5 +291,57 @@ mod tests {
         assert_eq!(live.gap(&key), None);
         live.put_answer(key.clone(), seen("2", None));
         assert!(live.gap(&key).is_some());
+    }
+
+    fn account() -> ObjectKey {
+        ObjectKey {
+            group: String::new(),
+            kind: "ServiceAccount".into(),
+            namespace: Some("a".into()),
+            name: "b".into(),
+        }
+    }
+
+    fn at(uid: &str, version: u64) -> LiveObject {
+        LiveObject {
+            uid: uid.into(),
+            version,
+            ..LiveObject::default()
+        }
+    }
+
+    #[test]
+    fn an_answer_about_what_is_gone_by_now_changes_nothing() {
+        let mut live = Live::default();
+        live.put_answer(account(), at("1", 7));
+        assert!(live.get(&account()).is_some(), "the watch is behind");
+        live.remove(&account());
+        live.note_told("ServiceAccount", Some(9));
+        live.put_answer(account(), at("1", 7));
+        assert_eq!(live.get(&account()), None);
+        live.put(account(), at("2", 8));
+        live.put_answer(account(), at("1", 7));
+        assert_eq!(live.get(&account()), Some(&at("2", 8)));
+        live.remove(&account());
+        live.put_answer(account(), at("3", 12));
+        assert!(live.get(&account()).is_some(), "it was made after that");
+        // Of what happened before a list, versions may be any.
+        live.remove(&account());
+        live.note_told("ServiceAccount", None);
+        live.put_answer(account(), at("1", 7));
+        assert!(live.get(&account()).is_some());
+    }
+
+    #[test]
+    fn a_delete_concerns_the_very_object_only() {
+        let mut live = Live::default();
+        live.put(account(), at("2", 8));
+        live.put_deleted(&account(), "1", true);
+        live.put_deleted(&account(), "1", false);
+        assert_eq!(live.get(&account()), Some(&at("2", 8)));
+        live.put_deleted(&account(), "2", false);
+        assert!(live.get(&account()).unwrap().terminating);
+        live.put_deleted(&account(), "2", true);
+        assert_eq!(live.get(&account()), None);
     }
 }

@@ -152,6 +152,7 @@ fn what_a_list_no_longer_has_is_gone() {
 fn the_end_of_a_cr_concerns_those_that_need_what_it_holds() {
     let mut state = state(&["one", "two", "three"]);
     state.put_object(&object("a"), owned("one", 1), true);
+    state.claim(&name("one"), [object("a")].iter());
     state.claim(&name("two"), [object("a")].iter());
     state.claim(&name("three"), [object("b")].iter());
     let deleting = cr(
@@ -170,6 +171,13 @@ fn the_last_cr_that_becomes_known_lets_all_others_prune() {
         sorted(state.claim(&name("three"), [].iter())),
         ["one", "two"]
     );
+}
+
+#[test]
+fn the_end_of_the_last_unknown_cr_lets_all_others_prune() {
+    let mut state = state(&["one", "two"]);
+    state.claim(&name("one"), [].iter());
+    assert_eq!(sorted(state.remove_cr(&name("two"))), ["one"]);
 }
 
 #[test]
@@ -202,15 +210,47 @@ fn a_settled_pass_holds_while_spec_and_cluster_stay() {
 #[test]
 fn kinds_that_are_not_served_are_known_to_have_no_objects() {
     let mut state = state(&[]);
-    assert!(!state.is_listed());
+    assert!(!state.has_objects());
+    state.put_cr_listing(None, Listing::Listed);
     assert_eq!(state.unlisted(), ["ServiceAccount: not listed yet"]);
-    state.listings.insert("ServiceAccount", Listing::Absent);
-    assert!(state.is_listed() && state.unlisted().is_empty());
-    state
-        .listings
-        .insert("ServiceAccount", Listing::Failed("forbidden".into()));
-    assert!(state.is_listed());
+    state.put_listing("ServiceAccount", Listing::Absent);
+    assert!(state.has_objects() && state.unlisted().is_empty());
+    state.put_listing("ServiceAccount", Listing::Failed("forbidden".into()));
+    assert!(state.has_objects());
     assert_eq!(state.unlisted(), ["ServiceAccount: forbidden"]);
+}
+
+#[test]
+fn crs_are_known_once_those_of_every_watched_namespace_were_listed() {
+    let watched = ["a", "b"].map(str::to_owned).to_vec();
+    let mut state = State::new(Some(watched), [].into_iter());
+    state.put_cr_listing(Some("b"), Listing::Failed("forbidden".into()));
+    state.put_cr_listing(Some("a"), Listing::Listed);
+    assert!(!state.has_crs());
+    assert_eq!(state.unlisted(), ["IstioOperators in b: forbidden"]);
+    state.put_cr_listing(Some("b"), Listing::Absent);
+    assert!(!state.has_crs(), "the CRD may be on its way");
+    state.put_cr_listing(Some("b"), Listing::Listed);
+    assert!(state.has_crs() && state.unlisted().is_empty());
+    state.put_cr_listing(Some("a"), Listing::Failed("cut off".into()));
+    assert!(state.has_crs(), "they are followed from the first list on");
+}
+
+#[test]
+fn the_answer_to_a_write_does_not_bring_a_cr_back() {
+    let mut state = state(&["one"]);
+    let answer = |uid: &str| cr("one", json!({"uid": uid, "resourceVersion": "11"}));
+    state.put_answered_cr(answer("one"));
+    let version = |state: &State| {
+        let one = state.cr(&name("one"))?;
+        one.metadata.resource_version.clone()
+    };
+    assert_eq!(version(&state).as_deref(), Some("11"));
+    state.put_answered_cr(answer("another"));
+    assert_eq!(version(&state).as_deref(), Some("11"));
+    state.remove_cr(&name("one"));
+    assert_eq!(sorted(state.put_answered_cr(answer("one"))), [""; 0]);
+    assert_eq!(version(&state), None);
 }
 
 #[test]

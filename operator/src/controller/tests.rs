@@ -1,0 +1,61 @@
+//! Whole passes against a double of the API server.
+
+use clap::Parser;
+use serde_json::{Value, json};
+
+use super::ctx::Ctx;
+use super::reconcile::reconcile;
+use super::retry::Next;
+use super::state::key_of;
+use crate::api::IstioOperator;
+use crate::apply::double::{Answer, Double};
+use crate::charts::Charts;
+use crate::merge::Cluster;
+use crate::serve::Health;
+use crate::settings::Settings;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// A controller that knows one CR, in front of an API server that answers so.
+fn controller(cr: &IstioOperator, answers: impl IntoIterator<Item = Answer>) -> (Ctx, Double) {
+    let double = Double::answering(answers);
+    let settings = Cli::parse_from(["run"]).settings;
+    let charts = Charts::embedded().unwrap();
+    let cluster = Cluster::default();
+    let ctx = Ctx::new(
+        &settings,
+        charts,
+        cluster,
+        double.sender(),
+        Health::default().into(),
+    );
+    ctx.note(|state| state.put_cr(cr.clone(), true));
+    (ctx, double)
+}
+
+fn cr(metadata: Value) -> IstioOperator {
+    let mut cr = json!({
+        "apiVersion": "install.istio.io/v1alpha1",
+        "kind": "IstioOperator",
+        "metadata": {"name": "cr", "namespace": "a", "uid": "1", "generation": 1},
+        "spec": {"profile": "minimal"},
+    });
+    if let (Some(to), Value::Object(from)) = (cr["metadata"].as_object_mut(), metadata) {
+        to.extend(from);
+    }
+    serde_json::from_value(cr).unwrap()
+}
+
+#[tokio::test]
+async fn nothing_is_installed_for_a_cr_that_is_gone_before_it_can_be_held() {
+    let cr = cr(json!({}));
+    let gone = Answer::Failure(404, "istiooperators.install.istio.io \"cr\" not found");
+    let (ctx, double) = controller(&cr, [gone]);
+    let next = reconcile(&ctx, &key_of(&cr)).await.unwrap();
+    assert_eq!(next, Next::Event);
+    assert_eq!(double.calls().len(), 1, "{:?}", double.calls());
+}
