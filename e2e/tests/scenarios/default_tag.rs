@@ -170,8 +170,9 @@ async fn istioctl_moves_the_tag_to_the_cr_of_another_revision() {
     has_tag(&plane, "canary", "canary").await;
     quiet(&plane, &operator, QUIET).await;
     has_tag(&plane, "canary", "canary").await;
-    for cr in [&stable, &canary] {
-        cr.wait_for("HEALTHY", SOON).await.unwrap();
+    for (cr, has_tag) in [(&stable, false), (&canary, true)] {
+        let cr = cr.wait_for("HEALTHY", SOON).await.unwrap();
+        assert_eq!(cr.data["status"]["defaultTag"], has_tag);
     }
 
     // What its author writes is stronger than what somebody set, and holds while it is written.

@@ -12,8 +12,14 @@ use e2e::{
     operator::Operator,
     wait::wait_until,
 };
+use k8s_openapi::jiff::Timestamp;
+use kube::api::ResourceExt;
 
-use crate::{SOON, sample};
+use crate::{
+    SOON,
+    bystander::{object_writes, quiet},
+    sample,
+};
 
 /// A leader that ends says so; the other one looks every two seconds.
 const HANDED_OVER: Duration = Duration::from_secs(5);
@@ -31,9 +37,14 @@ async fn a_second_operator_takes_over() {
     cr.wait_for("HEALTHY", SOON).await.unwrap();
     assert_eq!(metric(&second, "writes_total").unwrap(), "0");
 
+    let before = cr.get().await.unwrap();
+    let since = Timestamp::now();
     let status = first.process().stop(Duration::from_secs(25)).unwrap();
     assert!(status.success(), "{status}");
     leads(&second, HANDED_OVER).await;
+    applies_everything_once(&plane, &second, since).await;
+    let after = cr.get().await.unwrap();
+    assert_eq!(after.resource_version(), before.resource_version());
     repairs(&plane).await;
 
     let first = replica(&plane, "third").await;
@@ -58,6 +69,19 @@ async fn leads(operator: &Operator, deadline: Duration) {
     })
     .await
     .unwrap();
+}
+
+/// A new leader does not know what was applied before it.
+async fn applies_everything_once(plane: &ControlPlane, operator: &Operator, since: Timestamp) {
+    wait_until("the new leader to apply everything", SOON, || async {
+        match object_writes(plane, operator, since).len() {
+            many if many > 20 => Ok(()),
+            few => Err(format!("{few} writes")),
+        }
+    })
+    .await
+    .unwrap();
+    quiet(plane, operator, Duration::from_secs(2)).await;
 }
 
 async fn repairs(plane: &ControlPlane) {

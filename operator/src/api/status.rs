@@ -31,6 +31,9 @@ pub struct IstioOperatorStatus {
     /// Revision that is installed, "default" if the spec names none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// Whether the default tag points to the revision, so that it serves namespaces labeled istio-injection=enabled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_tag: Option<bool>,
     /// State of each component, by its name such as Pilot or IngressGateways.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub component_status: BTreeMap<String, ComponentStatus>,
@@ -107,6 +110,7 @@ impl<'de> Deserialize<'de> for IstioOperatorStatus {
             message: readable(&fields, "message"),
             version: readable(&fields, "version"),
             revision: readable(&fields, "revision"),
+            default_tag: readable(&fields, "defaultTag"),
             component_status: readable(&fields, "componentStatus").unwrap_or_default(),
             gateways: readable(&fields, "gateways").unwrap_or_default(),
             conditions: readable(&fields, "conditions").unwrap_or_default(),

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kube::ResourceExt;
 
@@ -47,14 +47,15 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Next, ApplyError> {
     if is_paused(&cr) {
         // What it renders is not looked at, and nobody can wait for that.
         ctx.note(|state| state.refuse(key));
-        return report(ctx, &cr, &Outcome::Paused).await;
+        ctx.publish(&cr, &Outcome::Paused).await?;
+        return Ok(Next::Event);
     }
     let Some(cr) = hold(ctx, cr).await? else {
         return Ok(Next::Event);
     };
     let settled = ctx.state().settled(key, &cr);
     if let Some(advance) = settled {
-        return report(ctx, &cr, &Outcome::Advanced(advance)).await;
+        return report(ctx, &cr, advance).await;
     }
     let merged = match guarded(|| understand(ctx, &cr)) {
         Ok(merged) => merged,
@@ -74,7 +75,7 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Next, ApplyError> {
     if advance.applied.is_settled {
         ctx.state().settle(&cr, view, &advance);
     }
-    report(ctx, &cr, &Outcome::Advanced(advance)).await
+    report(ctx, &cr, advance).await
 }
 
 /// Makes sure that the CR cannot go before its objects; `None` if it is gone already, and nothing may be installed for it.
@@ -182,29 +183,34 @@ async fn carry_out(ctx: &Ctx, draft: Draft) -> Advance {
 async fn refuse(ctx: &Ctx, cr: &IstioOperator, refusal: Refusal) -> Result<Next, ApplyError> {
     let Refusal { reason, mistakes } = refusal;
     ctx.note(|state| state.refuse(&key_of(cr)));
-    report(ctx, cr, &Outcome::Refused { reason, mistakes }).await
+    ctx.publish(cr, &Outcome::Refused { reason, mistakes })
+        .await?;
+    Ok(Next::Event)
 }
 
-/// Publishes the status and says when to look again.
-async fn report(ctx: &Ctx, cr: &IstioOperator, outcome: &Outcome) -> Result<Next, ApplyError> {
-    let deadline = ctx.publish(cr, outcome).await?;
-    Ok(match outcome {
-        Outcome::Advanced(advance) => next(advance, deadline),
-        Outcome::Refused { .. } | Outcome::Paused => Next::Event,
-        Outcome::Begun { .. } | Outcome::Leaving(_) => Next::Now,
+/// Publishes how far the CR is and says when to look again.
+///
+/// What a pass wrote is judged by the next one, which follows at once. Half of an installation is nothing to tell, and
+/// after a restart of the operator, which applies everything once, it would look like trouble.
+async fn report(ctx: &Ctx, cr: &IstioOperator, advance: Advance) -> Result<Next, ApplyError> {
+    let next = next(&advance);
+    if next == Next::Now {
+        return Ok(next);
+    }
+    let deadline = ctx.publish(cr, &Outcome::Advanced(advance)).await?;
+    Ok(match (next, deadline) {
+        (Next::After(delay), Some(deadline)) => Next::After(delay.min(deadline)),
+        _ => next,
     })
 }
 
-fn next(advance: &Advance, deadline: Option<Duration>) -> Next {
+fn next(advance: &Advance) -> Next {
     let classes = advance.applied.refusals().map(|(_, error)| error.class());
     match classes.max() {
         Some(Class::Wait) => Next::Wait,
         Some(Class::Retry | Class::Permanent) => Next::Retry,
         None if advance.applied.writes > 0 => Next::Now,
-        None => {
-            let resync = resync();
-            Next::After(deadline.map_or(resync, |deadline| resync.min(deadline)))
-        }
+        None => Next::After(resync()),
     }
 }
 

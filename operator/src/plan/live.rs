@@ -149,6 +149,16 @@ impl Live {
         }
     }
 
+    /// Whether the default tag points to this revision, which labels call `default` if it has no name.
+    #[must_use]
+    pub fn has_default_tag(&self, revision: &str) -> bool {
+        let is_tag = |object: &LiveObject| match &object.injector {
+            Some(Injector::DefaultTag(named)) => named == revision && !object.terminating,
+            _ => false,
+        };
+        self.objects.values().any(is_tag)
+    }
+
     /// The addresses at which the object is reached from outside the cluster, if it is a `Service`.
     #[must_use]
     pub fn addresses(&self, key: &ObjectKey) -> &[String] {

@@ -172,21 +172,34 @@ impl Workload {
             updated,
             available,
         } = *self;
+        let told = |count| told(count, desired);
         if observed_generation < generation {
             Some("its newest generation is not being rolled out yet".to_owned())
         } else if updated < desired {
-            Some(format!("{updated} of {desired} replicas are updated"))
-        } else if current > updated {
             Some(format!(
-                "{} old replicas are still there",
-                current - updated
+                "{} of {desired} replicas are updated",
+                told(updated)
             ))
+        } else if current > updated {
+            let old = told(current - updated);
+            Some(format!("{old} old replicas are still there"))
         } else if available < desired {
+            let available = told(available);
             Some(format!("{available} of {desired} replicas are available"))
         } else {
             None
         }
     }
+}
+
+/// A count of pods, of about `all` that there should be, in words: exact where there are few, and up to the next tenth of
+/// all where there are many. Each change of the words is a write of the status, and a node agent runs on thousands of nodes.
+fn told(count: i64, all: i64) -> String {
+    let step = all / 10;
+    if step <= 1 {
+        return count.to_string();
+    }
+    format!("fewer than {}", (count / step + 1) * step)
 }
 
 #[cfg(test)]
@@ -229,6 +242,26 @@ mod tests {
             gap(status(3, 2, 2, 1)).unwrap(),
             "1 of 2 replicas are available"
         );
+    }
+
+    #[test]
+    fn a_rollout_over_many_nodes_is_told_in_tenths() {
+        let gap = |updated: i64, available: i64| {
+            let status = json!({"observedGeneration": 1, "desiredNumberScheduled": 1000,
+                "updatedNumberScheduled": updated, "numberAvailable": available});
+            let progress = read("DaemonSet", &json!({}), &status);
+            progress.unwrap().gap(1)
+        };
+        let steps = (0..=1000).map(|updated| gap(updated, 0));
+        let steps = steps.chain((0..=1000).map(|available| gap(1000, available)));
+        let mut told: Vec<_> = steps.collect();
+        told.dedup();
+        assert_eq!(told.len(), 10 + 10 + 1, "{told:#?}");
+        let first = "fewer than 100 of 1000 replicas are updated";
+        assert_eq!(told[0].as_deref(), Some(first));
+        let last = "fewer than 1000 of 1000 replicas are available";
+        assert_eq!(told[19].as_deref(), Some(last));
+        assert_eq!(told[20], None);
     }
 
     #[test]

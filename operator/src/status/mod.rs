@@ -124,7 +124,12 @@ pub fn of(subject: Subject<'_>, outcome: &Outcome, live: &Live) -> IstioOperator
             status.message = Some(message);
         }
         Outcome::Paused => {
-            for kind in [condition::READY, condition::RECONCILING, condition::STALLED] {
+            for kind in [
+                condition::READY,
+                condition::RECONCILING,
+                condition::STALLED,
+                condition::WARNINGS,
+            ] {
                 conditions.keep(kind);
             }
             let message = "the annotation install.istio.io/ignoreReconcile is true";
@@ -132,6 +137,7 @@ pub fn of(subject: Subject<'_>, outcome: &Outcome, live: &Live) -> IstioOperator
         }
         Outcome::Advanced(advance) => {
             let health = Health::of(&advance.applied, live);
+            status.default_tag = Some(live.has_default_tag(&advance.revision));
             advanced(&mut status, &mut conditions, subject, advance, &health);
         }
         Outcome::Leaving(leaving) => leave(&mut status, &mut conditions, leaving),
@@ -158,7 +164,8 @@ pub fn deadline(status: &IstioOperatorStatus, now: Timestamp) -> Option<Duration
     Some(PROGRESS_DEADLINE.saturating_sub(spent))
 }
 
-/// The first write for a new generation: what was said of the old one does not hold any more, errors least of all.
+/// The first write for a new generation: what was said of the old one does not hold any more, errors least of all. Its
+/// warnings stay until the new ones are known, or each edit of a CR would have them told again.
 fn begin(status: &mut IstioOperatorStatus, conditions: &mut Conditions<'_>, version: Version) {
     let state = under_way(status, version);
     let message = format!("installing Istio {version}");
@@ -175,6 +182,7 @@ fn begin(status: &mut IstioOperatorStatus, conditions: &mut Conditions<'_>, vers
         reason::PROGRESSING,
         &message,
     );
+    conditions.keep(condition::WARNINGS);
     status.message = Some(message);
 }
 

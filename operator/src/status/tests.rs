@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::*;
 use crate::api::ComponentKind;
 use crate::apply::{AppliedComponent, Verdict};
-use crate::plan::{LiveObject, Progress, Workload};
+use crate::plan::{Injector, LiveObject, Progress, Workload};
 
 /// What Argo CD 3.x makes of a live IstioOperator: it reads `status.status` and nothing else.
 fn argo(status: &IstioOperatorStatus) -> &'static str {
@@ -407,15 +407,57 @@ fn a_deletion_says_what_is_left_and_what_blocks_it() {
 #[test]
 fn warnings_are_a_condition_of_their_own() {
     let mut story = Story::new();
-    story.begin();
-    let outcome = Outcome::Advanced(Advance {
-        version: INSTALLED,
-        revision: "default".into(),
-        warnings: vec!["spec.components.pilot.k8s.overlays[0]: matches no object".into()],
-        applied: Applied::default(),
-    });
-    assert_eq!(story.step(&outcome), DONE);
-    assert!(conditions::holds(&story.status.conditions, condition::WARNINGS).is_some());
+    let warned = |text: &str| {
+        Outcome::Advanced(Advance {
+            version: INSTALLED,
+            revision: "default".into(),
+            warnings: vec![text.to_owned()],
+            applied: Applied::default(),
+        })
+    };
+    let mut told = Vec::new();
+    let mut step = |outcome: &Outcome| {
+        let before = story.status.clone();
+        assert_eq!(
+            story.step(&Outcome::Begun { version: INSTALLED }),
+            PROGRESSING
+        );
+        told.extend(notices(&before, &story.status));
+        let before = story.status.clone();
+        assert_eq!(story.step(outcome), DONE);
+        told.extend(notices(&before, &story.status));
+        story.generation += 1;
+        story.status.conditions.clone()
+    };
+    for _ in 0..2 {
+        let conditions = step(&warned("one"));
+        assert!(conditions::holds(&conditions, condition::WARNINGS).is_some());
+    }
+    step(&warned("two"));
+    assert!(find(&step(&advance(Applied::default())), condition::WARNINGS).is_none());
+    told.retain(|notice| notice.is_warning);
+    let told: Vec<_> = told.iter().map(|notice| notice.note.as_str()).collect();
+    assert_eq!(told, ["one", "two"]);
+}
+
+#[test]
+fn a_status_says_whether_its_revision_has_the_default_tag() {
+    let mut story = Story::new();
+    story.advance(Vec::new());
+    assert_eq!(story.status.default_tag, Some(false));
+    let mut tag = |revision: &str| {
+        let object = LiveObject {
+            injector: Some(Injector::DefaultTag(revision.into())),
+            ..LiveObject::default()
+        };
+        story
+            .live
+            .put(key("MutatingWebhookConfiguration", "tag"), object);
+        story.advance(Vec::new());
+        story.status.default_tag
+    };
+    assert_eq!(tag("canary"), Some(false));
+    assert_eq!(tag("default"), Some(true));
 }
 
 #[test]
