@@ -1,0 +1,173 @@
+//! A CR whose status is taken through transitions, judged as Argo CD and kstatus do.
+
+use super::super::*;
+use crate::api::ComponentKind;
+use crate::apply::{AppliedComponent, Verdict};
+use crate::plan::{LiveObject, Progress, Workload};
+
+/// What Argo CD 3.x makes of a live IstioOperator: it reads `status.status` and nothing else.
+pub(super) fn argo(status: &IstioOperatorStatus) -> &'static str {
+    match status.status {
+        Some(InstallState::None) => "Unknown",
+        Some(InstallState::Healthy) => "Healthy",
+        Some(InstallState::Error) => "Degraded",
+        _ => "Progressing",
+    }
+}
+
+/// What kstatus makes of a live object of a kind that it does not know.
+pub(super) fn kstatus(generation: i64, status: &IstioOperatorStatus) -> &'static str {
+    if status
+        .observed_generation
+        .is_some_and(|observed| observed != generation)
+    {
+        return "InProgress";
+    }
+    for condition in status
+        .conditions
+        .iter()
+        .filter(|condition| condition.status == "True")
+    {
+        match condition.type_.as_str() {
+            "Reconciling" => return "InProgress",
+            "Stalled" => return "Failed",
+            _ => {}
+        }
+    }
+    match find(&status.conditions, "Ready") {
+        Some(ready) if ready.status != "True" => "InProgress",
+        _ => "Current",
+    }
+}
+
+pub(super) fn key(kind: &str, name: &str) -> ObjectKey {
+    let kind = crate::plan::KINDS
+        .iter()
+        .find(|entry| entry.kind == kind)
+        .unwrap();
+    kind.key(
+        kind.namespaced.then(|| "istio-system".to_owned()),
+        name.to_owned(),
+    )
+}
+
+pub(super) const INSTALLED: Version = Version {
+    minor: 31,
+    patch: 1,
+};
+
+/// A CR whose status is taken through transitions; every one is checked for what must always hold.
+pub(super) struct Story {
+    pub(super) generation: i64,
+    pub(super) status: IstioOperatorStatus,
+    pub(super) live: Live,
+    pub(super) minute: i64,
+    pub(super) outdated: Vec<Mistake>,
+}
+
+impl Story {
+    pub(super) fn new() -> Self {
+        let status = IstioOperatorStatus {
+            observed_generation: Some(-1),
+            ..Default::default()
+        };
+        Self {
+            generation: 1,
+            status,
+            live: Live::default(),
+            minute: 0,
+            outdated: Vec::new(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + self.minute * 60).unwrap()
+    }
+
+    pub(super) fn step(&mut self, outcome: &Outcome) -> (&'static str, &'static str) {
+        let subject = Subject {
+            generation: self.generation,
+            before: &self.status,
+            now: self.now(),
+            outdated: &self.outdated,
+        };
+        let after = of(subject, outcome, &self.live);
+        assert_eq!(after.observed_generation, Some(self.generation));
+        let both = ["Reconciling", "Stalled"];
+        assert!(
+            both.iter()
+                .any(|kind| find(&after.conditions, kind).is_none()),
+            "never both"
+        );
+        for condition in &after.conditions {
+            assert!(!condition.reason.is_empty());
+        }
+        let again = of(
+            Subject {
+                before: &after,
+                now: Timestamp::MAX,
+                ..subject
+            },
+            outcome,
+            &self.live,
+        );
+        if deadline(&after, self.now()).is_none() {
+            assert_eq!(patch(&after, &again), None, "time alone changes nothing");
+        }
+        self.status = after;
+        (argo(&self.status), kstatus(self.generation, &self.status))
+    }
+
+    pub(super) fn begin(&mut self) -> (&'static str, &'static str) {
+        self.step(&Outcome::Begun { version: INSTALLED })
+    }
+
+    pub(super) fn advance(
+        &mut self,
+        verdicts: Vec<(ObjectKey, Verdict)>,
+    ) -> (&'static str, &'static str) {
+        let component = AppliedComponent {
+            kind: ComponentKind::Pilot,
+            name: "istiod".into(),
+            objects: verdicts,
+        };
+        let mut applied = Applied::default();
+        applied.components.push(component);
+        self.step(&advance(applied))
+    }
+
+    pub(super) fn istiod(&mut self, available: i64) {
+        let workload = Workload {
+            desired: 2,
+            current: 2,
+            updated: 2,
+            available,
+            ..Workload::default()
+        };
+        let object = LiveObject {
+            progress: Some(Progress::Workload(workload)),
+            ..LiveObject::default()
+        };
+        self.live.put(key("Deployment", "istiod"), object);
+    }
+}
+
+pub(super) fn advance(applied: Applied) -> Outcome {
+    Outcome::Advanced(Advance {
+        version: INSTALLED,
+        revision: "default".into(),
+        warnings: Vec::new(),
+        applied,
+    })
+}
+
+pub(super) fn istiod(verdict: Verdict) -> Vec<(ObjectKey, Verdict)> {
+    vec![(key("Deployment", "istiod"), verdict)]
+}
+
+/// What Argo CD and kstatus say.
+pub(super) type Judged = (&'static str, &'static str);
+
+pub(super) const PROGRESSING: (&str, &str) = ("Progressing", "InProgress");
+pub(super) const FAILED: (&str, &str) = ("Degraded", "Failed");
+pub(super) const DONE: (&str, &str) = ("Healthy", "Current");
