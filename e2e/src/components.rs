@@ -171,7 +171,8 @@ impl Site {
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local".into(),
             format!("--service-account-key-file={key}"),
             format!("--service-account-signing-key-file={key}"),
-            "--service-cluster-ip-range=10.96.0.0/16".into(),
+            // Of both families, so that Services may be dual-stack; those that ask for nothing are IPv4.
+            "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112".into(),
             "--allow-privileged=true".into(),
             format!("--audit-policy-file={}", self.path("audit-policy.json")),
             format!("--audit-log-path={}", self.audit_log().display()),
