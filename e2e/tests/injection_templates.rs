@@ -24,7 +24,7 @@ use injection::{
     compare::{as_stored, differences},
     engine::{REFUSALS, as_engine_of},
     files,
-    gateways::{created, gateways_install},
+    gateways::{Mesh, created, meshes},
     ours,
     pods::{installs, pod},
     stem, upstream,
@@ -158,17 +158,29 @@ fn annotated(annotations: &Value) -> Value {
 /// Gateways and waypoints become Deployments, Services and accounts in the hands of the real istiod.
 #[tokio::test]
 async fn gateways_become_what_upstream_makes_of_them() {
-    let cr = gateways_install();
-    let mut install = upstream(&cr).unwrap();
-    let expected = created(&install).await;
-    // Only the templates are in question here; the rest of the install stays upstream's.
-    let is_injector = |object: &Value| {
-        object["kind"] == "ConfigMap" && object["metadata"]["name"] == "istio-sidecar-injector"
-    };
-    install.retain(|object| !is_injector(object));
-    let ours = ours(&Charts::embedded().unwrap(), &cr, "1.31");
-    install.extend(ours.into_iter().filter(is_injector));
-    let found = created(&install).await;
+    let charts = Charts::embedded().unwrap();
+    let crs = meshes();
+    let theirs = crs.iter().map(|cr| Mesh {
+        cr: cr.clone(),
+        objects: upstream(cr).unwrap(),
+    });
+    let theirs: Vec<Mesh> = theirs.collect();
+    let expected = created(&theirs).await;
+    // Only what istiod reads is in question here; the rest of the install stays upstream's.
+    let is_read = |object: &Value| object["kind"] == "ConfigMap";
+    let with_ours = theirs.into_iter().map(|mut mesh| {
+        mesh.objects.retain(|object| !is_read(object));
+        let ours = ours(&charts, &mesh.cr, "1.31").into_iter();
+        mesh.objects.extend(ours.filter(is_read));
+        mesh
+    });
+    let found = created(&with_ours.collect::<Vec<_>>()).await;
+    let families = &expected["edge-plain Service plain-istio"]["spec"]["ipFamilies"];
+    assert_eq!(
+        *families,
+        json!(["IPv4", "IPv6"]),
+        "nothing is dual-stack here"
+    );
     let keys: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
     let nothing = Value::Null;
     let wrong: Vec<String> = keys

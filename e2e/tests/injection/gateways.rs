@@ -1,193 +1,145 @@
 //! What the real istiod creates for Gateways of the Gateway API.
 
-use std::{collections::BTreeMap, fs, process::Command, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    process::Command,
+    time::Duration,
+};
 
 use e2e::{
-    control_plane::ControlPlane, error::Error, istiod::Istiod, wait::wait_until, workspace,
-    yaml::stream,
+    control_plane::ControlPlane,
+    error::Error,
+    istiod::Istiod,
+    wait::wait_until,
+    workspace,
+    yaml::{documents, stream},
 };
 use serde_json::{Value, json};
 
-/// Gateways of every class, in namespace `edge`. Those of class istio differ in all that a Gateway
-/// can ask for; one has its Service and scaling changed through parameters, and waypoints have
-/// theirs changed for the whole class.
-const GATEWAYS: &str = r#"
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: plain, namespace: edge}
-spec:
-  gatewayClassName: istio
-  listeners: [{name: http, port: 80, protocol: HTTP}]
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: parameters, namespace: edge}
-data:
-  service: "spec: {externalTrafficPolicy: Local}"
-  horizontalPodAutoscaler: "spec: {minReplicas: 2, maxReplicas: 4}"
-  podDisruptionBudget: "spec: {minAvailable: 1}"
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata:
-  name: rich
-  namespace: edge
-  annotations: {sidecar.istio.io/logLevel: debug, gateway.istio.io/service-account: own}
-spec:
-  gatewayClassName: istio
-  addresses: [{type: IPAddress, value: 192.0.2.7}]
-  infrastructure:
-    labels: {topology.istio.io/network: net2, team: edge}
-    annotations: {note: kept}
-    parametersRef: {group: "", kind: ConfigMap, name: parameters}
-  listeners:
-  - {name: http, port: 80, protocol: HTTP}
-  - {name: tcp, port: 9000, protocol: TCP}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata:
-  name: internal
-  namespace: edge
-  labels: {topology.istio.io/network: net3, istio.io/dataplane-mode: ambient}
-  annotations:
-    networking.istio.io/service-type: ClusterIP
-    gateway.istio.io/name-override: inside
-    sidecar.istio.io/proxyImage: example.com/proxy:9
-spec:
-  gatewayClassName: istio
-  addresses: [{type: IPAddress, value: 192.0.2.8}]
-  listeners:
-  - {name: dns.udp, port: 53, protocol: UDP}
-  - {name: passed, port: 443, protocol: TLS, hostname: a.example, tls: {mode: Passthrough}}
-  - {name: passed-too, port: 443, protocol: TLS, hostname: b.example, tls: {mode: Passthrough}}
----
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: waypoints
-  namespace: istio-system
-  labels: {gateway.istio.io/defaults-for-class: istio-waypoint}
-data:
-  deployment: |
-    spec:
-      template:
-        spec:
-          containers: [{name: istio-proxy, resources: {requests: {cpu: 50m}}}]
-          volumes: [{name: workload-socket, emptyDir: null, csi: {driver: csi.spiffe.io, readOnly: true}}]
-  horizontalPodAutoscaler: "spec: {minReplicas: 2, maxReplicas: 3}"
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata:
-  name: far
-  namespace: edge
-  labels: {istio.io/waypoint-for: all}
-  annotations: {networking.istio.io/traffic-distribution: Any}
-spec:
-  gatewayClassName: istio-waypoint
-  listeners: [{name: mesh, port: 15008, protocol: HBONE}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: waypoint, namespace: edge}
-spec:
-  gatewayClassName: istio-waypoint
-  listeners: [{name: mesh, port: 15008, protocol: HBONE}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: between, namespace: edge, labels: {topology.istio.io/network: net1}}
-spec:
-  gatewayClassName: istio-east-west
-  listeners:
-  - name: mesh
-    port: 15008
-    protocol: HBONE
-    tls: {mode: Terminate, options: {gateway.istio.io/tls-terminate-mode: ISTIO_MUTUAL}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: agent, namespace: edge}
-spec:
-  gatewayClassName: istio-agentgateway
-  listeners: [{name: http, port: 8080, protocol: HTTP}]
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: agent-waypoint, namespace: edge}
-spec:
-  gatewayClassName: istio-agentgateway-waypoint
-  listeners: [{name: mesh, port: 15008, protocol: HBONE}]
-"#;
+/// Gateways of every class, and what they refer to.
+const GATEWAYS: &str = include_str!("gateways.yaml");
 
-/// The Services that istiod creates for them; each is the last object of its Gateway but for
-/// scaling.
-const SERVICES: [&str; 8] = [
-    "agent",
-    "agent-waypoint",
-    "between",
-    "far",
-    "inside",
-    "plain-istio",
-    "rich-istio",
-    "waypoint",
-];
+/// Installs whose istiods serve them, and other objects that these read.
+const MESHES: &str = include_str!("meshes.yaml");
 
-/// The autoscalers and disruption budgets that parameters ask for.
-const SCALING: usize = 4;
+/// istiod starts to create them when it leads, a lease after its start; a busy machine gets more.
+const SOON: Duration = Duration::from_mins(10);
 
-/// istiod starts to create them when it leads, a lease after its start.
-const SOON: Duration = Duration::from_mins(1);
-
-/// An install whose istiod serves all these classes.
-pub fn gateways_install() -> Value {
-    json!({
-        "apiVersion": "install.istio.io/v1alpha1",
-        "kind": "IstioOperator",
-        "metadata": {"name": "install", "namespace": "istio-system"},
-        "spec": {
-            "components": {"ingressGateways": [{"name": "istio-ingressgateway", "enabled": false}]},
-            "values": {
-                "pilot": {"env": {
-                    "AMBIENT_ENABLE_MULTI_NETWORK": "true",
-                    "PILOT_ENABLE_AGENTGATEWAY": "true",
-                    "PILOT_ENABLE_AMBIENT": "true",
-                }},
-                "global": {
-                    "imagePullSecrets": ["mirror"],
-                    "network": "net1",
-                    "waypoint": {"resources": {"limits": {"cpu": "1"}, "requests": {"cpu": null}}},
-                },
-            },
-        },
-    })
+/// A mesh: its CR, and the objects that it is installed with.
+pub struct Mesh {
+    pub cr: Value,
+    pub objects: Vec<Value>,
 }
 
-/// Installs, creates the Gateways, and returns what istiod made of them by kind and name, without
-/// what differs from one cluster or moment to the next.
-pub async fn created(install: &[Value]) -> BTreeMap<String, Value> {
+/// The CRs of the meshes.
+pub fn meshes() -> Vec<Value> {
+    let mut all = documents("meshes.yaml", MESHES).unwrap();
+    all.retain(is_cr);
+    all
+}
+
+fn is_cr(document: &Value) -> bool {
+    document["kind"] == "IstioOperator"
+}
+
+impl Mesh {
+    fn text(&self, path: &str) -> Option<&str> {
+        self.cr.pointer(path)?.as_str()
+    }
+
+    fn name(&self) -> &str {
+        self.text("/metadata/name").unwrap()
+    }
+
+    /// The namespace that istiod runs in.
+    fn namespace(&self) -> &str {
+        let own = self.text("/spec/values/global/istioNamespace");
+        own.unwrap_or("istio-system")
+    }
+
+    /// The namespace whose Gateways it serves.
+    fn edge(&self) -> String {
+        format!("edge-{}", self.name())
+    }
+
+    fn namespaces(&self) -> [Value; 2] {
+        let revision = self.text("/spec/revision").unwrap_or("default");
+        let platform = self.text("/spec/values/global/platform");
+        // OpenShift tells each namespace which users its pods may be.
+        let users = json!({"openshift.io/sa.scc.uid-range": "1000620000/10000"});
+        let mesh = self.name();
+        [self.namespace(), &self.edge()].map(|name| {
+            json!({
+                "apiVersion": "v1",
+                "kind": "Namespace",
+                "metadata": {
+                    "name": name,
+                    "labels": {"mesh": mesh, "istio.io/rev": revision},
+                    "annotations": platform.map(|_| &users),
+                },
+            })
+        })
+    }
+
+    /// Whether istiod creates something for a Gateway.
+    fn serves(&self, gateway: &Value) -> bool {
+        let class = gateway["spec"]["gatewayClassName"].as_str();
+        let is_agents = class.is_some_and(|class| class.contains("agentgateway"));
+        let has_agents = self.text("/spec/values/pilot/env/PILOT_ENABLE_AGENTGATEWAY");
+        let tag = &gateway["metadata"]["labels"]["istio.io/rev"];
+        let tags = &self.cr["spec"]["values"]["revisionTags"];
+        (!is_agents || has_agents.is_some())
+            && (tag.is_null() || items(tags).any(|own| own == tag))
+            && gateway["spec"]["addresses"][0]["type"] != "Hostname"
+    }
+
+    async fn start(&self, plane: &ControlPlane) -> Istiod {
+        let revision = self.text("/spec/revision");
+        let deployment = revision.map_or_else(|| "istiod".into(), |name| format!("istiod-{name}"));
+        Istiod::start(plane, self.namespace(), &deployment)
+            .await
+            .unwrap()
+    }
+}
+
+/// Installs the meshes side by side, with the Gateways in a namespace for each, and returns what
+/// istiod made of them by namespace, kind and name, without what differs from one cluster or moment
+/// to the next.
+pub async fn created(meshes: &[Mesh]) -> BTreeMap<String, Value> {
     let plane = ControlPlane::start().await.unwrap();
     plane.apply(&gateway_api()).unwrap();
-    for namespace in ["istio-system", "edge"] {
-        plane.kubectl(["create", "namespace", namespace]).unwrap();
+    for mesh in meshes {
+        plane.apply(&stream(&mesh.namespaces())).unwrap();
+        plane.apply(&stream(&mesh.objects)).unwrap();
     }
-    plane.apply(&stream(install)).unwrap();
-    let _istiod = Istiod::start(&plane, "istio-system", "istiod")
-        .await
+    let mut others = documents("meshes.yaml", MESHES).unwrap();
+    others.retain(|document| !is_cr(document));
+    plane.apply(&stream(&others)).unwrap();
+    plane
+        .kubectl(["wait", "--for=condition=Established", "crd", "--all"])
         .unwrap();
-    plane.apply(GATEWAYS).unwrap();
-    wait_until("istiod to create the gateways", SOON, || async {
-        let found = list(&plane, "services,hpa,pdb")?;
-        let names: Vec<&str> = found
-            .iter()
-            .filter_map(|o| o["metadata"]["name"].as_str())
-            .collect();
-        let services = SERVICES.iter().filter(|name| names.contains(name)).count();
-        if services == SERVICES.len() && found.len() == SERVICES.len() + SCALING {
-            return Ok(());
-        }
-        Err(Error::Unexpected(format!("there are only {names:?}")))
+    // Before istiod starts, which therefore never sees a Gateway without what it refers to.
+    for mesh in meshes {
+        let args = ["apply", "--server-side", "-f", "-", "-n", &mesh.edge()];
+        plane.kubectl_with_input(args, GATEWAYS).unwrap();
+    }
+    let mut istiods = Vec::new();
+    for mesh in meshes {
+        istiods.push(mesh.start(&plane).await);
+    }
+    wait_until("istiod to create the gateways", SOON, || {
+        let logs = istiods.iter_mut().map(|istiod| {
+            let log = istiod.process().log();
+            fs::read_to_string(log).unwrap_or_default()
+        });
+        let missing = not_created(meshes, &logs.collect::<String>());
+        async move { nothing(&missing) }
+    })
+    .await
+    .unwrap();
+    wait_until("istiod to add the listener sets", SOON, || async {
+        nothing(&not_added(meshes, &list(&plane, "services")?))
     })
     .await
     .unwrap();
@@ -200,6 +152,69 @@ pub async fn created(install: &[Value]) -> BTreeMap<String, Value> {
     created
 }
 
+fn nothing(missing: &[String]) -> Result<(), Error> {
+    match missing {
+        [] => Ok(()),
+        missing => Err(Error::Unexpected(format!("{missing:?} are missing"))),
+    }
+}
+
+/// The Gateways that istiod, in its log, does not say it has created.
+fn not_created(meshes: &[Mesh], log: &str) -> Vec<String> {
+    // As JSON or as text.
+    let log = log.replace(r#"","Name":""#, "/");
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '/';
+    let lines = log.lines().filter(|line| line.contains("gateway updated"));
+    let words = lines.flat_map(|line| line.split(|c| !is_part(c)));
+    let created: BTreeSet<&str> = words.collect();
+    let gateways = of_kind("Gateway");
+    let wanted = meshes.iter().flat_map(|mesh| {
+        let served = gateways.iter().filter(|gateway| mesh.serves(gateway));
+        served.map(|gateway| format!("{}/{}", mesh.edge(), name(gateway)))
+    });
+    wanted.filter(|name| !created.contains(&**name)).collect()
+}
+
+/// The listener sets that have a port which the Service of their Gateway has not.
+fn not_added(meshes: &[Mesh], services: &[Value]) -> Vec<String> {
+    let (sets, gateways) = (of_kind("ListenerSet"), of_kind("Gateway"));
+    let lacks = |mesh: &Mesh, set: &Value| {
+        let parent = &set["spec"]["parentRef"]["name"];
+        let gateway = gateways.iter().find(|gateway| name(gateway) == *parent);
+        let is_parents = |service: &&Value| {
+            let metadata = &service["metadata"];
+            metadata["namespace"] == *mesh.edge() && metadata["labels"][GATEWAY] == *parent
+        };
+        let service = services.iter().find(is_parents).unwrap_or(&Value::Null);
+        let ports: Vec<&Value> = items(&service["spec"]["ports"])
+            .map(|p| &p["port"])
+            .collect();
+        let mut listeners = items(&set["spec"]["listeners"]);
+        gateway.is_some_and(|gateway| mesh.serves(gateway))
+            && listeners.any(|listener| !ports.contains(&&listener["port"]))
+    };
+    let all = meshes
+        .iter()
+        .flat_map(|mesh| sets.iter().map(move |set| (mesh, set)));
+    let lacking = all.filter(|(mesh, set)| lacks(mesh, set));
+    lacking
+        .map(|(mesh, set)| format!("{}/{}", mesh.edge(), name(set)))
+        .collect()
+}
+
+fn of_kind(kind: &str) -> Vec<Value> {
+    let mut documents = documents("gateways.yaml", GATEWAYS).unwrap();
+    documents.retain(|document| document["kind"] == kind);
+    documents
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap()
+}
+
+/// Names the Gateway that an object was created for.
+const GATEWAY: &str = "gateway.networking.k8s.io/gateway-name";
+
 /// Autoscalers write the replicas of what they scale as soon as the controller-manager gets to it,
 /// which may be before or after the objects are listed.
 fn leave_replicas_to_autoscalers(created: &mut BTreeMap<String, Value>) {
@@ -207,8 +222,7 @@ fn leave_replicas_to_autoscalers(created: &mut BTreeMap<String, Value>) {
         .values()
         .filter(|o| o["kind"] == "HorizontalPodAutoscaler");
     let scaled: Vec<String> = autoscalers
-        .filter_map(|o| o["spec"]["scaleTargetRef"]["name"].as_str())
-        .map(|name| format!("Deployment {name}"))
+        .map(|o| named(o, &o["spec"]["scaleTargetRef"]))
         .collect();
     for key in scaled {
         if let Some(deployment) = created.get_mut(&key) {
@@ -218,17 +232,22 @@ fn leave_replicas_to_autoscalers(created: &mut BTreeMap<String, Value>) {
 }
 
 fn list(plane: &ControlPlane, kinds: &str) -> Result<Vec<Value>, Error> {
-    let label = "gateway.networking.k8s.io/gateway-name";
-    let text = plane.kubectl(["get", kinds, "-n", "edge", "-l", label, "-o", "json"])?;
+    let text = plane.kubectl(["get", kinds, "-A", "-l", GATEWAY, "-o", "json"])?;
     let list: Value = serde_json::from_str(&text).unwrap();
     Ok(list["items"].as_array().cloned().unwrap_or_default())
 }
 
 fn key(object: &Value) -> String {
     let name = &object["metadata"]["name"];
-    [&object["kind"], name]
-        .map(|part| part.as_str().unwrap_or_default())
-        .join(" ")
+    named(object, &json!({"kind": object["kind"], "name": name}))
+}
+
+/// What to call an object that `of` refers to, which is in the same namespace.
+fn named(of: &Value, reference: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let namespace = text(&of["metadata"]["namespace"]);
+    let [kind, name] = ["kind", "name"].map(|field| text(&reference[field]));
+    format!("{namespace} {kind} {name}")
 }
 
 /// The object without addresses, times, counters and identities.
@@ -244,21 +263,25 @@ fn portable(mut object: Value) -> Value {
         object["metadata"][field] = Value::Null;
     }
     object["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = Value::Null;
-    for owner in items(&mut object["metadata"]["ownerReferences"]) {
+    for owner in items_mut(&mut object["metadata"]["ownerReferences"]) {
         owner["uid"] = Value::Null;
     }
     if object["kind"] == "Service" {
         for field in ["clusterIP", "clusterIPs", "healthCheckNodePort"] {
             object["spec"][field] = Value::Null;
         }
-        for port in items(&mut object["spec"]["ports"]) {
+        for port in items_mut(&mut object["spec"]["ports"]) {
             port["nodePort"] = Value::Null;
         }
     }
     object
 }
 
-fn items(list: &mut Value) -> impl Iterator<Item = &mut Value> {
+fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+fn items_mut(list: &mut Value) -> impl Iterator<Item = &mut Value> {
     list.as_array_mut().into_iter().flatten()
 }
 
