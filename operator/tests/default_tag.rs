@@ -204,3 +204,18 @@ fn outside_the_usual_namespace_the_tag_has_its_own_name() {
     let service = &after[VALIDATOR]["webhooks"][0]["clientConfig"]["service"];
     assert_eq!(service["namespace"], "mesh");
 }
+
+/// The difference from `istioctl install`, which until 1.25 forgets what the user wrote.
+#[test]
+fn the_tag_calls_again_as_the_injector_does() {
+    for minor in minors() {
+        let webhook = json!({"reinvocationPolicy": "IfNeeded"});
+        let spec = json!({"values": {"sidecarInjectorWebhook": webhook}});
+        let after = installed(&spec, &minor);
+        for key in [INJECTOR, TAG] {
+            for webhook in after[key]["webhooks"].as_array().unwrap() {
+                assert_eq!(webhook["reinvocationPolicy"], "IfNeeded", "{minor} {key}");
+            }
+        }
+    }
+}
