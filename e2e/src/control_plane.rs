@@ -10,7 +10,6 @@ use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
-    time::Duration,
 };
 
 use k8s_openapi::api::{
@@ -21,7 +20,7 @@ use kube::{
     Api, Client,
     api::{ListParams, PostParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     audit::AuditLog,
@@ -32,7 +31,7 @@ use crate::{
     error::Error,
     kubectl, ports,
     process::Process,
-    wait::wait_until,
+    wait::{SOON, wait_until},
     watchdog,
     workspace::{create_dir, state_dir, write},
 };
@@ -64,9 +63,6 @@ pub struct ControlPlane {
     egress: Egress,
     site: Site,
 }
-
-/// A start takes 4 to 7 s on two free cores, far longer on busy ones.
-const START: Duration = Duration::from_mins(2);
 
 /// How often a start is tried again because somebody took a port in between.
 const PORT_RACES: usize = 3;
@@ -169,6 +165,26 @@ impl ControlPlane {
         )
     }
 
+    /// A pod as it would be created, once the API server takes it and `is_expected` holds: service accounts, webhooks,
+    /// their certificates and their endpoints become known to the API server a moment after they are there.
+    pub async fn admitted(
+        &self,
+        pod: &Value,
+        is_expected: impl Fn(&Value) -> bool,
+    ) -> Result<Value, Error> {
+        let trial = ["create", "--dry-run=server", "-o=json", "-f=-"];
+        wait_until("the pod to be admitted", SOON, || async {
+            let created = self.kubectl_with_input(trial, &pod.to_string())?;
+            let created: Value = serde_json::from_str(&created).unwrap_or_default();
+            if is_expected(&created) {
+                Ok(created)
+            } else {
+                Err(Error::Unexpected(created.to_string()))
+            }
+        })
+        .await
+    }
+
     /// The API server's record of all requests.
     #[must_use]
     pub fn audit(&self) -> AuditLog {
@@ -212,7 +228,7 @@ impl ControlPlane {
     pub async fn wait_for_api_server(&mut self) -> Result<(), Error> {
         let kubeconfig = self.kubeconfig();
         let certificate = self.site.certificate();
-        let ready = wait_until("the API server to be ready", START, || {
+        let ready = wait_until("the API server to be ready", SOON, || {
             let alive = self.check();
             let (kubeconfig, certificate) = (&kubeconfig, &certificate);
             async move {
@@ -234,6 +250,16 @@ impl ControlPlane {
         ready.await?
     }
 
+    /// Waits until kubectl finds a kind (its plural name) and the API server answers for it, which is some time after its
+    /// CRD was applied.
+    pub async fn wait_until_served(&self, plural: &str) -> Result<(), Error> {
+        let what = format!("{plural} to be served");
+        wait_until(&what, SOON, || async {
+            self.kubectl(["get", plural, "--all-namespaces"]).map(drop)
+        })
+        .await
+    }
+
     /// Connections of the API server to these pods and port go to a process.
     pub(crate) fn route(&self, route: Route) {
         self.egress.route(route);
@@ -252,7 +278,7 @@ impl ControlPlane {
 
     async fn wait_for_etcd(&mut self) -> Result<(), Error> {
         let port = self.site.etcd_port();
-        let listening = wait_until("etcd to listen", START, || {
+        let listening = wait_until("etcd to listen", SOON, || {
             let alive = self.check();
             let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
             async move {
@@ -270,7 +296,7 @@ impl ControlPlane {
         for number in 0..count {
             nodes.create(&PostParams::default(), &node(number)?).await?;
         }
-        wait_until("the nodes to be ready", START, || async {
+        wait_until("the nodes to be ready", SOON, || async {
             let all = nodes.list(&ListParams::default()).await?.items;
             let waiting = all.iter().find(|node| !is_ready(node));
             match waiting {
@@ -288,10 +314,7 @@ impl ControlPlane {
     async fn wait_for_service_account(&self, namespace: &str, name: &str) -> Result<(), Error> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
         let what = format!("the service account {namespace}/{name}");
-        wait_until(&what, START, || async {
-            accounts.get(name).await.map(drop)
-        })
-        .await
+        wait_until(&what, SOON, || async { accounts.get(name).await.map(drop) }).await
     }
 
     /// Copies the logs to where they outlive this process.

@@ -4,7 +4,7 @@
 //! environment, the Deployment's service account, and the configuration in the cluster. Calls of the
 //! API server to its webhooks reach it through the Service, as in a real cluster.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use k8s_openapi::{
     ByteString,
@@ -25,7 +25,7 @@ use crate::{
     loopback, ports,
     process::{Process, Program},
     stand_in::StandIn,
-    wait::wait_until,
+    wait::{SOON, wait_until},
     workspace::create_dir,
 };
 
@@ -38,9 +38,6 @@ pub struct Istiod {
     webhook_port: u16,
     admin_kubeconfig: PathBuf,
 }
-
-/// istiod is ready within a few seconds; a busy machine gets more.
-const READY: Duration = Duration::from_mins(1);
 
 /// The port of its pods that the webhooks' Service leads to.
 const WEBHOOK_PORT: u16 = 15017;
@@ -138,7 +135,7 @@ impl Istiod {
             Api::all(client::from_kubeconfig(&self.admin_kubeconfig).await?);
         wait_until(
             "istiod's CA bundle in its injection webhook",
-            READY,
+            SOON,
             || async {
                 let all = configurations.list(&ListParams::default()).await?;
                 let webhooks = all
@@ -193,7 +190,7 @@ fn addresses(http_port: u16, webhook_port: u16) -> Result<Vec<String>, Error> {
 }
 
 async fn wait_until_ready(process: &mut Process, port: u16) -> Result<(), Error> {
-    let ready = wait_until("istiod to be ready", READY, || {
+    let ready = wait_until("istiod to be ready", SOON, || {
         let alive = process.check();
         async move {
             match alive {

@@ -7,7 +7,6 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
     thread,
-    time::Duration,
 };
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -22,7 +21,7 @@ use crate::{
     process::{Process, Program},
     progress::Progress,
     stand_in::StandIn,
-    wait::wait_until,
+    wait::{SOON, wait_until},
     watchdog,
     workspace::{create_dir, lock, read, root, state_dir},
     yaml,
@@ -35,9 +34,6 @@ pub struct Operator {
     user: String,
     port: u16,
 }
-
-/// It is ready as soon as it watches; a busy machine gets more.
-const READY: Duration = Duration::from_secs(30);
 
 /// What its pod is called where there is only one.
 const POD: &str = "istio-operator-0";
@@ -78,6 +74,7 @@ impl Operator {
         let path = binary()?;
         let (objects, deployment) = split(&manifests()?)?;
         plane.apply(&objects)?;
+        plane.wait_until_served("istiooperators").await?;
         let StandIn {
             namespace,
             service_account,
@@ -132,7 +129,7 @@ impl Operator {
     /// Waits until it says that it is ready, which it is again some time after a restart.
     pub async fn wait_until_ready(&mut self) -> Result<(), Error> {
         let port = self.port;
-        let ready = wait_until("the operator to be ready", READY, || {
+        let ready = wait_until("the operator to be ready", SOON, || {
             let alive = self.process.check();
             async move {
                 match alive {

@@ -9,6 +9,10 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::Error;
 
+/// What happens at all happens sooner, on the slowest machine and beside whatever else it does. It only ends waiting for
+/// what never happens, so nothing is gained by a smaller one.
+pub const SOON: Duration = Duration::from_mins(5);
+
 /// Short enough not to distort a measured second, long enough not to load the API server.
 const PAUSE: Duration = Duration::from_millis(50);
 

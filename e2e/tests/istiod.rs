@@ -6,14 +6,16 @@
     reason = "a test that cannot go on may stop anywhere"
 )]
 
-use std::{process::Command, time::Duration};
+use std::process::Command;
 
 use e2e::{
-    binaries::Bundle, control_plane::ControlPlane, error::Error, istiod::Istiod, wait::wait_until,
+    binaries::Bundle,
+    control_plane::ControlPlane,
+    error::Error,
+    istiod::Istiod,
+    wait::{SOON, wait_until},
 };
 use serde_json::{Value, json};
-
-const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn serves_the_webhooks_of_the_api_server() {
@@ -41,12 +43,8 @@ async fn serves_the_webhooks_of_the_api_server() {
         "metadata": {"name": "mesh", "labels": {"istio-injection": "enabled"}},
     });
     plane.apply(&namespace.to_string()).unwrap();
-    plane.apply(&pod.to_string()).unwrap();
-    let created = plane
-        .kubectl(["get", "pod", "web", "-n", "mesh", "-o", "json"])
-        .unwrap();
-    let created: Value = serde_json::from_str(&created).unwrap();
-    assert!(has_proxy(&created["spec"]), "{created:#}");
+    let is_injected = |created: &Value| has_proxy(&created["spec"]);
+    plane.admitted(&pod, is_injected).await.unwrap();
 
     // It does so only after the API server's call to its own validation webhook came through.
     wait_until(
@@ -67,12 +65,14 @@ async fn serves_the_webhooks_of_the_api_server() {
     .unwrap();
 
     istiod.process().kill().unwrap();
-    let refused = plane.kubectl(["run", "late", "-n", "mesh", "--image=example.com/late"]);
-    let refused = refused.unwrap_err().to_string();
-    assert!(
-        refused.contains("the process that stands for pod istio-system/istiod"),
-        "{refused}"
-    );
+    // A connection that was still open fails in a way of its own.
+    wait_until("pods to be refused for want of istiod", SOON, || async {
+        let refused = plane.apply(&pod.to_string()).unwrap_err().to_string();
+        let is_known = refused.contains("the process that stands for pod istio-system/istiod");
+        is_known.then_some(()).ok_or(refused)
+    })
+    .await
+    .unwrap();
 }
 
 fn upstream_install() -> String {

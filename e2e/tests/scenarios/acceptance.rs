@@ -1,6 +1,6 @@
 //! The samples, each applied with kubectl, become HEALTHY; the acceptance sample in detail.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use e2e::{
     control_plane::ControlPlane,
@@ -21,12 +21,15 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{SOON, sample, truthful_status};
+use crate::{SOON, bystander::quiet, sample, truthful_status};
+
+/// For how long nothing is written where nothing is left to write.
+const QUIET: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_sample_becomes_healthy_and_goes_away() {
     let plane = ControlPlane::start().await.unwrap();
-    let _operator = Operator::start(&plane).await.unwrap();
+    let operator = Operator::start(&plane).await.unwrap();
     let client = plane.client().await.unwrap();
     let kinds = [resource(), ApiResource::erase::<Deployment>(&())];
     let history = History::record(&client, &kinds).await.unwrap();
@@ -39,7 +42,10 @@ async fn every_sample_becomes_healthy_and_goes_away() {
         (ArgoHealth::Healthy, Kstatus::Current)
     );
     looks_as_the_acceptance_sample_says(&plane).await;
+    // What is being written while the spec changes tells of the spec before.
+    quiet(&plane, &operator, QUIET).await;
     a_change_is_rolled_out(&cr).await;
+    quiet(&plane, &operator, QUIET).await;
     cr.delete(SOON).await.unwrap();
 
     for entry in fs::read_dir(root().join("samples")).unwrap() {
@@ -53,6 +59,7 @@ async fn every_sample_becomes_healthy_and_goes_away() {
             if name == "gateways-in-other-namespaces.yaml" {
                 addresses_follow_the_services(&plane, &cr).await;
             }
+            quiet(&plane, &operator, QUIET).await;
             cr.delete(SOON)
                 .await
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -115,15 +122,16 @@ async fn looks_as_the_acceptance_sample_says(plane: &ControlPlane) {
     assert_eq!(mesh[0]["accessLogFile"], "/dev/stdout");
     assert_eq!(mesh[0]["accessLogEncoding"], "JSON");
 
-    let table = plane.kubectl(["get", "iop", "-n", namespace]).unwrap();
-    let row = table
-        .lines()
-        .find(|line| line.starts_with("example-istio"))
-        .unwrap_or_default();
-    assert!(
-        row.split_whitespace().any(|word| word == "HEALTHY"),
-        "{table}"
-    );
+    // The autoscalers' second pods may still be on their way into the status.
+    wait_until("the table to say HEALTHY", SOON, || async {
+        let table = plane.kubectl(["get", "iop", "-n", namespace])?;
+        let row = table.lines().find(|line| line.starts_with("example-istio"));
+        let mut words = row.unwrap_or_default().split_whitespace();
+        let is_healthy = words.any(|word| word == "HEALTHY");
+        is_healthy.then_some(()).ok_or(Error::Unexpected(table))
+    })
+    .await
+    .unwrap();
 }
 
 async fn two_pods_run(plane: &ControlPlane, selector: &str) {

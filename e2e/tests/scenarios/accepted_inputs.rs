@@ -28,6 +28,7 @@ async fn any_spec_is_stored_as_it_was_written() {
     }
     let plane = ControlPlane::start().await.unwrap();
     plane.apply(&crd()).unwrap();
+    plane.wait_until_served("istiooperators").await.unwrap();
     plane
         .kubectl(["create", "namespace", "istio-system"])
         .unwrap();

@@ -51,6 +51,10 @@ async fn every_rendered_object_is_accepted() {
     }
     let plane = ControlPlane::start().await.unwrap();
     plane.apply(FOREIGN).unwrap();
+    plane
+        .wait_until_served("network-attachment-definitions")
+        .await
+        .unwrap();
     let objects = rendered();
     let namespaces: BTreeSet<_> = objects
         .values()

@@ -79,9 +79,7 @@ async fn a_broken_cr_does_not_disturb_a_good_one() {
 
     for item in items.iter().filter(|item| is_of_istiod(item)) {
         for kind in [Damage::Change, Damage::Delete] {
-            damage(&client, item, kind, Duration::from_secs(5))
-                .await
-                .unwrap();
+            damage(&client, item, kind, SOON).await.unwrap();
         }
     }
     let healthy = good.wait_for("HEALTHY", SOON).await.unwrap();
@@ -139,11 +137,14 @@ async fn what_the_api_server_refuses_is_tried_again_with_growing_delay() {
         .windows(2)
         .map(|pair| pair[1].duration_since(pair[0]).as_secs_f64())
         .collect();
-    // Twice as long each time, and up to a fifth more or less.
-    assert!(
-        delays.windows(2).all(|pair| pair[1] > pair[0] * 1.2),
-        "{delays:?}"
-    );
+    // Twice as long each time, less up to a fifth; a busy machine only adds to it. The first may be shorter, because
+    // what was written beside the refused object brings the next pass.
+    let shortest = [0.0, 1.6, 3.2];
+    let are_long = delays
+        .iter()
+        .zip(shortest)
+        .all(|(delay, least)| *delay >= least);
+    assert!(are_long, "{delays:?}");
 
     let without = json!({"spec": {"components": {"pilot": {"k8s": null}}}});
     refused.patch(&without).await.unwrap();

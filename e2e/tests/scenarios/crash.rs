@@ -83,8 +83,9 @@ impl Site {
         self.operator.process().kill().unwrap();
         self.gate.open();
         // What the next one waits for would be 15 s of doing nothing.
-        let lease = ["delete", "lease", "istio-operator", "-n", "istio-operator"];
-        self.plane.kubectl(lease).unwrap();
+        let lease = ["lease", "istio-operator", "-n=istio-operator"];
+        let delete = ["delete", "--ignore-not-found"];
+        self.plane.kubectl(delete.into_iter().chain(lease)).unwrap();
         self.operator.process().restart().unwrap();
         cr.wait_for("HEALTHY", SOON).await.unwrap_or_else(|error| {
             panic!("killed after write {write}: {error}");

@@ -24,12 +24,9 @@ mod prune;
 mod replicas;
 mod truthful_status;
 
-use std::{fs, time::Duration};
+use std::fs;
 
-use e2e::workspace::root;
-
-/// Enough for an installation on a busy machine; a failing expectation waits this long.
-const SOON: Duration = Duration::from_mins(1);
+use e2e::{wait::SOON, workspace::root};
 
 /// The text of a sample.
 fn sample(name: &str) -> String {
