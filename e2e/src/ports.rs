@@ -57,8 +57,8 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_named() {
-        let port = free().unwrap();
-        let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
         let sentence = exactly(port).unwrap_err().to_string();
         assert!(
             sentence.starts_with(&format!("port {port} on 127.0.0.1 is taken")),

@@ -30,7 +30,11 @@ while read -r verb pid; do
     esac
 done
 kill -9 $pids
-rm -rf "$1" || { sleep 1; rm -rf "$1"; }
+# Those that were killed may need a moment to stop writing into it.
+for second in 1 2 3 4 5 6 7 8 9 10; do
+    rm -rf "$1" && break
+    sleep 1
+done
 "#;
 
 /// The shell's standard input, once it runs. Never dropped: the end of the process closes it.

@@ -2,14 +2,16 @@
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a test that cannot go on may stop anywhere"
+    clippy::print_stdout,
+    reason = "a test that cannot go on may stop anywhere, and says what it measured"
 )]
 
 use std::{
-    env, fs,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::{Duration, Instant},
+    env,
+    io::{self, BufRead, BufReader, Read},
+    path::PathBuf,
+    process::{ChildStdout, Command, Stdio},
+    time::Instant,
 };
 
 use e2e::{
@@ -18,12 +20,10 @@ use e2e::{
     control_plane::{ControlPlane, Options},
     error::Error,
     process::is_alive,
-    wait::wait_until,
+    wait::{SOON, wait_until},
 };
 use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
 use kube::Api;
-
-const SOON: Duration = Duration::from_secs(30);
 
 const WORKLOAD: &str = "
 apiVersion: apps/v1
@@ -140,29 +140,24 @@ async fn a_taken_port_gives_one_clear_sentence() {
     );
 }
 
-/// Where the child of the next test says what it started.
-const OWNER: &str = "CONTROL_PLANE_OWNER_SAYS";
+/// Set for the child of the next test.
+const OWNER: &str = "CONTROL_PLANE_OWNER";
 
 /// The test binary runs this very test again as a child, which starts a control plane and waits to
 /// be killed.
 #[tokio::test]
 async fn nothing_outlives_a_killed_owner() {
-    if let Some(path) = env::var_os(OWNER) {
-        own_until_killed(Path::new(&path)).await;
+    if env::var_os(OWNER).is_some() {
+        return own_until_killed().await;
     }
-    let said = Path::new(env!("CARGO_TARGET_TMPDIR")).join("owner");
-    let _ = fs::remove_file(&said);
     let mut owner = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "nothing_outlives_a_killed_owner"])
-        .env(OWNER, &said)
-        .stdout(Stdio::null())
+        .args(["--exact", "nothing_outlives_a_killed_owner", "--nocapture"])
+        .env(OWNER, "yes")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let (dir, pids) = wait_until("the owner to start", SOON * 4, || async {
-        read_owner(&said)
-    })
-    .await
-    .unwrap();
+    let (dir, pids) = what_it_started(owner.stdout.take().unwrap());
     assert!(pids.iter().copied().all(is_alive));
 
     owner.kill().unwrap();
@@ -180,7 +175,11 @@ async fn nothing_outlives_a_killed_owner() {
     println!("all gone {} ms after SIGKILL", died.elapsed().as_millis());
 }
 
-async fn own_until_killed(path: &Path) -> ! {
+/// Marks the line in which the owner says what it started.
+const STARTED: &str = "started: ";
+
+/// Ends also when its parent does, whose end of the pipe is closed then.
+async fn own_until_killed() {
     let mut plane = ControlPlane::start().await.unwrap();
     let components = [
         Component::Etcd,
@@ -190,17 +189,17 @@ async fn own_until_killed(path: &Path) -> ! {
         Component::Kwok,
     ];
     let pids = components.map(|component| plane.process(component).unwrap().pid().to_string());
-    let text = format!("{}\n{}\nend", plane.dir().display(), pids.join("\n"));
-    fs::write(path, text).unwrap();
-    loop {
-        std::thread::park();
-    }
+    println!("{STARTED}{} {}", pids.join(" "), plane.dir().display());
+    io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }
 
-fn read_owner(path: &Path) -> Result<(PathBuf, Vec<u32>), String> {
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let whole = text.strip_suffix("\nend").ok_or("half written")?;
-    let mut lines = whole.lines();
-    let dir = lines.next().ok_or("empty")?;
-    Ok((dir.into(), lines.map(|pid| pid.parse().unwrap()).collect()))
+/// The directory and the processes of an owner.
+fn what_it_started(said: ChildStdout) -> (PathBuf, Vec<u32>) {
+    let lines = BufReader::new(said).lines().map(Result::unwrap);
+    let mut started = lines.filter_map(|line| Some(line.split_once(STARTED)?.1.to_owned()));
+    let started = started.next().expect("the owner ended");
+    let mut words = started.splitn(6, ' ');
+    let pids = words.by_ref().take(5).map(|pid| pid.parse().unwrap());
+    let pids = pids.collect();
+    (words.next().unwrap().into(), pids)
 }
