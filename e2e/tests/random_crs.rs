@@ -67,10 +67,12 @@ fn crs_that_nobody_wrote_down_render_as_by_upstream() {
     let (next, equal) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let worker = || {
         let mut wrong = Vec::new();
-        // The last few that both refuse are not made up for without end.
-        while equal.load(Ordering::Relaxed) + wrong.len() < count {
+        // The same CRs on every machine, whichever worker is how fast.
+        loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            assert!(index < 2 * count, "most CRs are refused");
+            if index >= count {
+                break;
+            }
             let cr = comparison.cr(seed, index);
             comparison.other_minors(&cr);
             match comparison.judge(&cr) {
@@ -89,8 +91,10 @@ fn crs_that_nobody_wrote_down_render_as_by_upstream() {
             .flat_map(|worker| worker.join().unwrap())
             .collect()
     });
-    println!("equal: {}, different: {}", equal.into_inner(), wrong.len());
+    let equal = equal.into_inner();
+    println!("equal: {equal}, different: {}", wrong.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    assert!(2 * equal > count, "most CRs are refused");
 }
 
 /// Upstream's charts leave two configurations active there, and only installing with istioctl mends that. Ours lets one

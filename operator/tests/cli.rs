@@ -29,10 +29,10 @@ fn run(args: &[&str]) -> Output {
     command(args).output().unwrap()
 }
 
-/// Runs a command that has to succeed without a word on standard error.
+/// Runs a command that has to succeed without a complaint.
 fn succeed(args: &[&str]) -> String {
     let output = run(args);
-    assert_eq!(text(&output.stderr), "", "{args:?}");
+    assert_eq!(complaints(&output), [""; 0], "{args:?}");
     assert!(output.status.success(), "{args:?}");
     text(&output.stdout)
 }
@@ -44,6 +44,15 @@ fn run_on(input: &str, args: &[&str]) -> Output {
     let _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     child.wait_with_output().unwrap()
+}
+
+/// The lines on standard error, but for what the calendar says: one day, every version is out of support.
+fn complaints(output: &Output) -> Vec<String> {
+    let said = text(&output.stderr);
+    let lines = said
+        .lines()
+        .filter(|line| !line.contains(" support of Istio "));
+    lines.map(str::to_owned).collect()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -102,7 +111,7 @@ fn render_prints_what_the_library_renders() {
 #[test]
 fn render_reads_standard_input() {
     let output = run_on(&gateway(&json!({})), &["render", "-f", "-"]);
-    assert_eq!(text(&output.stderr), "");
+    assert_eq!(complaints(&output), [""; 0]);
     let objects = documents(&text(&output.stdout));
     let kinds: Vec<_> = objects
         .iter()
@@ -137,7 +146,7 @@ fn charts_of_a_directory_replace_the_embedded_ones() {
     let input = gateway(&json!({}));
     let embedded = run_on(&input, &["render", "-f", "-"]);
     let read = run_on(&input, &["render", "-f", "-", "--charts", CHARTS]);
-    assert_eq!(text(&read.stderr), "");
+    assert_eq!(complaints(&read), [""; 0]);
     assert_eq!(read.stdout, embedded.stdout);
 
     let absent = run_on(&input, &["--charts", "no/such/charts", "render", "-f", "-"]);
