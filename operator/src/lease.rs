@@ -7,13 +7,14 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
+use tokio::time::Instant;
 
 /// The name of the lease.
 const NAME: &str = "istio-operator";
@@ -297,7 +298,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn one_leads_until_it_lets_go() {
         let server = Server::default();
         let mut first = Candidate::over(server.clone(), "first".into());
@@ -313,7 +314,7 @@ mod tests {
         assert!(second.try_acquire().await);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn of_two_that_see_a_free_lease_one_gets_it() {
         let server = Server::default();
         let mut first = Candidate::over(server.clone(), "first".into());
@@ -324,7 +325,7 @@ mod tests {
         assert!(!second.leadership().is_held());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_leader_that_was_replaced_stops() {
         let server = Server::default();
         let mut first = Candidate::over(server.clone(), "first".into());
@@ -336,7 +337,7 @@ mod tests {
         assert!(!first.leadership().is_held());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_renewal_whose_answer_was_lost_does_not_end_leadership() {
         let server = Server::default();
         let mut first = Candidate::over(server.clone(), "first".into());
@@ -349,7 +350,7 @@ mod tests {
         assert!(first.leadership().is_held());
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_lease_is_released_even_after_a_renewal_whose_answer_was_lost() {
         let server = Server::default();
         let mut first = Candidate::over(server.clone(), "first".into());

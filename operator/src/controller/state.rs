@@ -238,8 +238,15 @@ impl State {
         }
     }
 
-    /// Takes in that a live object is gone.
-    pub fn remove_object(&mut self, key: &ObjectKey) -> Concerned {
+    /// Takes in that a live object is gone, of which `last` was the last state, unless another one took its place.
+    pub fn delete_object(&mut self, key: &ObjectKey, last: &LiveObject) -> Concerned {
+        if self.live.is_overtaken(key, last) {
+            return Concerned::new();
+        }
+        self.remove_object(key)
+    }
+
+    fn remove_object(&mut self, key: &ObjectKey) -> Concerned {
         self.change(key, |state| state.live.remove(key))
     }
 

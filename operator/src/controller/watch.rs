@@ -185,7 +185,7 @@ fn take(
         }
         Event::Delete((key, object)) => {
             state.live.note_told(kind.kind, Some(object.version));
-            state.remove_object(&key)
+            state.delete_object(&key, &object)
         }
     }
 }

@@ -118,6 +118,32 @@ fn an_event_that_an_answer_overtook_changes_nothing_but_a_list_does() {
 }
 
 #[test]
+fn late_events_of_an_object_say_nothing_about_the_one_that_took_its_place() {
+    let mut state = state(&["one"]);
+    let key = object("a");
+    let going = LiveObject {
+        terminating: true,
+        ..owned("one", 8)
+    };
+    let anew = LiveObject {
+        uid: "v".into(),
+        ..owned("one", 10)
+    };
+    state.put_object(&key, owned("one", 7), false);
+    state.live.put_answer(key.clone(), anew.clone());
+    assert_eq!(sorted(state.put_object(&key, going, false)), [""; 0]);
+    assert_eq!(sorted(state.delete_object(&key, &owned("one", 9))), [""; 0]);
+    assert_eq!(state.live.get(&key), Some(&anew));
+
+    let gone = LiveObject {
+        version: 11,
+        ..anew
+    };
+    assert_eq!(sorted(state.delete_object(&key, &gone)), ["one"]);
+    assert_eq!(state.live.get(&key), None);
+}
+
+#[test]
 fn an_object_concerns_its_owner_and_those_that_render_it() {
     let mut state = state(&["one", "two", "three"]);
     state.claim(&name("two"), [object("a")].iter());
