@@ -37,10 +37,11 @@ pub fn format(format: &str, dice: &mut Dice) -> Option<Value> {
     let choices: &[&str] = match format {
         "address" | "optional-address" => &["collector.obs:9411", "192.0.2.5:80"],
         "cidr-list" => &["*", "10.0.0.0/8", "10.0.0.0/8,2001:db8::/32", ""],
-        "connect-timeout" => &["5s", "250ms"],
+        "connect-timeout" | "whole-milliseconds" => &["5s", "250ms"],
         "drain-time" => &["30s", "1m30s"],
-        "duration" => &["10s", "0s", "1h2m", "500ms"],
+        "duration" | "detection-time" | "time-span" => &["10s", "0s", "1h2m", "500ms"],
         "gateway-name" => &["gw-a", "gw.b"],
+        "host" => &["*", "*.example.com", "shop.example.com"],
         "hub" => &[
             "docker.io/istio",
             "mirror.example:5000/istio",

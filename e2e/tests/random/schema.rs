@@ -94,7 +94,9 @@ impl<'a> Sampler<'a> {
             "array" => self.list(node, place),
             "boolean" => Some((self.dice.roll(2) == 0).into()),
             "integer" => {
-                let number = samples::number(place, &mut self.dice);
+                let bound = |key: &str, otherwise| node[key].as_i64().unwrap_or(otherwise);
+                let (low, high) = (bound("minimum", 0), bound("maximum", i64::MAX));
+                let number = samples::number(place, &mut self.dice).clamp(low, high);
                 let quoted = node.get("x-istio-quoted").is_some() && self.dice.roll(8) == 0;
                 Some(if quoted {
                     number.to_string().into()

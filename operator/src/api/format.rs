@@ -12,10 +12,12 @@ pub(crate) fn expected(format: &str) -> Option<&'static str> {
         "address" | "optional-address" => "an address such as zipkin.tracing:9411",
         "cidr-list" => "a list of address ranges such as 10.0.0.0/8,192.168.0.0/16, or *",
         "connect-timeout" => "a time from 1ms to 1h such as 10s, in whole milliseconds",
-        "delay" => "a time above 0s such as 10ms",
+        "delay" => "a time other than 0s such as 10ms",
         "drain-time" => "a time such as 45s, in whole seconds",
         "duration" => "a duration such as 30s or 1m30s",
+        "detection-time" => "a time such as 5s, in whole milliseconds",
         "gateway-name" => "a name of at most 254 lower-case letters, digits, '.' and '-'",
+        "host" => "a host name such as example.com or *.example.com",
         "hub" => "a registry and path such as docker.io/istio",
         "overlay-path" => {
             "a path such as spec.template.spec.containers.[name:discovery].image, \
@@ -27,8 +29,10 @@ pub(crate) fn expected(format: &str) -> Option<&'static str> {
         "revision" => "a name of at most 63 lower-case letters, digits and '-'",
         "tag" => "an image tag of 1 to 128 letters, digits, '_', '-' and '.'",
         "text" => "a text that is not empty",
+        "time-span" => "a time of at least 0s such as 30s",
         "trust-domain" => "a domain such as cluster.local",
         "version" => "an Istio version in quotes, such as \"1.30\" or \"1.30.3\"",
+        "whole-milliseconds" => "a time of at least 1ms such as 10s, in whole milliseconds",
         _ => return None,
     })
 }
@@ -41,21 +45,25 @@ pub(crate) fn holds(format: &str, value: &Value) -> bool {
         "address" => is(is_address),
         "cidr-list" => is(|text| is_list(text, is_cidr)),
         "connect-timeout" => is(is_timeout),
-        "delay" => is(|text| nanoseconds(text).is_some_and(|time| time > 0.0)),
+        "delay" => is(|text| nanoseconds(text).is_some_and(|time| time != 0.0)),
         "drain-time" => is(is_drain_time),
         "duration" => is(|text| nanoseconds(text).is_some()),
+        "detection-time" => is(|text| nanoseconds(text).is_some_and(|ns| ns % 1e6 == 0.0)),
         "gateway-name" => is(is_gateway_name),
+        "host" => is(is_host),
         "hub" => is(is_hub),
         "optional-address" => is(|text| text.is_empty() || is_address(text)),
         "overlay-path" => is(is_overlay_path),
         "port" => number(value).is_some_and(|port| (1..=65535).contains(&port)),
         "port-list" => is(|text| is_list(text, is_listed_port)),
         "quantity" => quantity::is_quantity(value),
-        "revision" => is(|text| text.is_empty() || is_dns_label(text)),
+        "revision" => is(is_revision),
         "tag" => is_tag(value),
         "text" => is(|text| !text.is_empty()),
+        "time-span" => is(|text| nanoseconds(text).is_some_and(|ns| ns >= 0.0)),
         "trust-domain" => is(is_trust_domain),
         "version" => is(is_version),
+        "whole-milliseconds" => is(|text| nanoseconds(text).is_some_and(is_whole_milliseconds)),
         _ => true,
     }
 }
@@ -91,11 +99,16 @@ fn is_listed_port(text: &str) -> bool {
 }
 
 fn is_dns_label(text: &str) -> bool {
-    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     (1..=63).contains(&text.len())
         && text.bytes().all(inner)
         && !text.starts_with('-')
         && !text.ends_with('-')
+}
+
+/// Upstream takes capital letters too, and renders names with them that no cluster takes.
+fn is_revision(text: &str) -> bool {
+    text.is_empty() || (is_dns_label(text) && !text.contains(|c: char| c.is_ascii_uppercase()))
 }
 
 fn is_gateway_name(text: &str) -> bool {
@@ -106,6 +119,16 @@ fn is_gateway_name(text: &str) -> bool {
 fn is_trust_domain(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     !name.is_empty() && name.split('.').all(is_dns_label)
+}
+
+/// A domain name whose first label may be, or begin with, a wildcard.
+fn is_host(text: &str) -> bool {
+    let (first, rest) = text.split_once('.').unwrap_or((text, ""));
+    let label = first
+        .strip_prefix("*-")
+        .or_else(|| first.strip_prefix('*'))
+        .unwrap_or(first);
+    (first == "*" || is_dns_label(label)) && (rest.is_empty() || is_domain(rest))
 }
 
 /// A host and a port, the host a domain name or an IP address.
@@ -132,9 +155,7 @@ fn is_domain(text: &str) -> bool {
     let name = text.strip_suffix('.').unwrap_or(text);
     let top = name.rsplit('.').next().unwrap_or_default();
     text.len() <= 255
-        && name
-            .split('.')
-            .all(|label| is_dns_label(&label.to_ascii_lowercase()))
+        && name.split('.').all(is_dns_label)
         && !top.bytes().all(|b| b.is_ascii_digit())
 }
 
@@ -172,7 +193,11 @@ const UNITS: [(&str, f64); 8] = [
 ];
 
 fn is_timeout(text: &str) -> bool {
-    nanoseconds(text).is_some_and(|ns| (1e6..=3.6e12).contains(&ns) && ns % 1e6 == 0.0)
+    nanoseconds(text).is_some_and(|ns| is_whole_milliseconds(ns) && ns <= 3.6e12)
+}
+
+fn is_whole_milliseconds(ns: f64) -> bool {
+    ns >= 1e6 && ns % 1e6 == 0.0
 }
 
 fn is_drain_time(text: &str) -> bool {
@@ -247,7 +272,7 @@ mod tests {
     );
 
     #[rustfmt::skip]
-    const TABLE: [Row; 13] = [
+    const TABLE: [Row; 17] = [
         ("address",
             &["zipkin.istio-system:9411", "10.0.0.1:80", "[::1]:80", "$(HOST_IP):1"],
             &["", "zipkin", "zipkin:0", "zipkin:x", ":80", "a b:80", "::1:80", "1.2:80"]),
@@ -259,6 +284,12 @@ mod tests {
         ("duration",
             &["0", "30s", "1m30s", "1.5h", "100ms", "-1s", ".5s", "5.s"],
             &["", "30", "s", "1x", "1d", "1.2.3s", " 1s"]),
+        ("detection-time", &["0s", "-1s", "1500ms"], &["1500us", "5"]),
+        ("host",
+            &["*", "a", "1", "a.", "*.example.com", "*-a.b", "A.b.", "*a.b"],
+            &["", ".", "a_b", "a.*.b", "*-", "**", "a..b", "a.1", "*.1"]),
+        ("time-span", &["0s", "1ns"], &["-1s", "5"]),
+        ("whole-milliseconds", &["1ms", "2h"], &["0s", "-1s", "1500us"]),
         ("gateway-name", &["", "a", "a.b-c"], &["A", "a_b", "a b"]),
         ("hub",
             &["docker.io/istio", "m.daocloud.io/docker.io/istio", "localhost:5000", "h:1/a/",
@@ -270,7 +301,7 @@ mod tests {
         ("port-list", &["", "*", "0", "80,443", "80,*"], &["x", "65536", "80, 443", "-1"]),
         ("revision", &["", "a", "1-26-8", "123"], &["-a", "a-", "A", "a.b", "a_b"]),
         ("tag", &["1.26.0", "latest", "A_b-c.d"], &["", "bad/tag", "a b", "a:b", "a@b"]),
-        ("trust-domain", &["cluster.local", "corp.", "a"], &["", ".", "a..b", "A.b", "a_b"]),
+        ("trust-domain", &["cluster.local", "corp.", "a", "A.b"], &["", ".", "a..b", "a-", "a_b"]),
         ("version", &["1.30", "1.30.3"], &["1", "1.x", "1.2.3.4", "v1.30", ""]),
     ];
 

@@ -76,15 +76,7 @@ impl Compiler<'_> {
     fn object(&self, written: &Map<String, Value>) -> Result<Value, String> {
         let mut properties = Map::new();
         let mut elsewhere = Map::new();
-        let shared = written
-            .get(".with")
-            .and_then(Value::as_str)
-            .and_then(|s| self.shapes.get(s));
-        let shared = shared.and_then(Value::as_object).into_iter().flatten();
-        for (key, field) in shared
-            .chain(written)
-            .filter(|(key, _)| !key.starts_with('.'))
-        {
+        for (key, field) in self.fields(written) {
             let gate = gate_of(field)?;
             if gate.holds(self.minor) {
                 let node = self.node(field).map_err(|e| format!("{key}: {e}"))?;
@@ -103,6 +95,15 @@ impl Compiler<'_> {
         }))
     }
 
+    /// The fields of an object: those of the shape that it starts with, and its own.
+    fn fields<'w>(&'w self, written: &'w Map<String, Value>) -> Vec<(&'w String, &'w Value)> {
+        let shape = written.get(".with").and_then(Value::as_str);
+        let shape = shape.and_then(|name| self.shapes.get(name)?.as_object());
+        let mut fields = shape.map_or_else(Vec::new, |shape| self.fields(shape));
+        fields.extend(written.iter().filter(|(key, _)| !key.starts_with('.')));
+        fields
+    }
+
     fn words(&self, words: &str) -> Result<Value, String> {
         if let Some(element) = words.strip_prefix("list of ") {
             return Ok(json!({"type": "array", "items": self.words(element)?}));
@@ -111,8 +112,25 @@ impl Compiler<'_> {
             return Ok(json!({"type": "object", "additionalProperties": self.words(value)?}));
         }
         if let Some(list) = words.strip_prefix("one of ") {
-            let list: Vec<&str> = list.split(' ').collect();
+            let list = list
+                .split(' ')
+                .map(|word| word.split_once('@').unwrap_or((word, "")));
+            let known = |since: &str| parse_minor(since).is_none_or(|since| since <= self.minor);
+            let list: Vec<&str> = list
+                .filter(|(_, since)| known(since))
+                .map(|(word, _)| word)
+                .collect();
             return Ok(json!({"enum": list, "x-istio-quoted": true}));
+        }
+        if let Some(bounds) = words.strip_prefix("integer from ") {
+            let (low, high) = bounds.split_once(" to ").unwrap_or((bounds, "2147483647"));
+            let bound = |text: &str| {
+                text.parse::<i64>()
+                    .map_err(|error| format!("{text:?}: {error}"))
+            };
+            let mut node = self.words("integer")?;
+            (node["minimum"], node["maximum"]) = (bound(low)?.into(), bound(high)?.into());
+            return Ok(node);
         }
         if let Some(name) = words.strip_prefix("k8s ") {
             let name = match name.strip_prefix("meta.") {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Checked, Findings, elements};
+use super::{Checked, Findings, balance, elements};
 use crate::api::{Mistake, Path};
 use crate::charts::tree::at;
 
@@ -20,6 +20,8 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
         if let Some(mesh) = at(checked.user, keys) {
             providers(mesh, &path, findings);
             tracers(mesh, &path, findings);
+            spans(mesh, checked.version.minor, &path, findings);
+            balance::check(mesh, checked.version.minor, &path, findings);
             stackdriver(mesh, &path, findings);
             private_keys(mesh, &path, findings);
             curves(mesh, &path, findings);
@@ -75,6 +77,61 @@ fn tracers(mesh: &Value, path: &Path, findings: &mut Findings) {
             }
         }
     }
+}
+
+/// Over what connection spans are sent.
+fn spans(mesh: &Value, minor: u16, path: &Path, findings: &mut Findings) {
+    let tracing = &mesh["defaultConfig"]["tracing"];
+    let path = path.key("defaultConfig").key("tracing");
+    let path = path.key("tlsSettings");
+    let mistake = |(key, problem): (&str, &str)| Mistake {
+        path: path.key(key),
+        problem: problem.to_owned(),
+    };
+    let mistakes = credentials(&tracing["tlsSettings"], minor);
+    findings.mistakes.extend(mistakes.into_iter().map(mistake));
+}
+
+/// What is wrong between the settings of TLS, each by its key.
+fn credentials(tls: &Value, minor: u16) -> Vec<(&'static str, &'static str)> {
+    let set = |key: &str| match &tls[key] {
+        Value::String(text) => !text.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        _ => false,
+    };
+    let is = |word: &str, number: i64| tls["mode"] == word || tls["mode"] == number;
+    let (is_simple, is_mutual) = (is("SIMPLE", 1), is("MUTUAL", 2));
+    let mut wrong = Vec::new();
+    let name = tls["credentialName"].as_str().unwrap_or_default();
+    if minor >= 26 && name.starts_with("configmap://") {
+        wrong.push(("credentialName", "cannot be a ConfigMap for the whole mesh"));
+    }
+    if tls["insecureSkipVerify"] == true && (is_simple || is_mutual) {
+        let checked = ["caCertificates", "subjectAltNames", "credentialName"];
+        let checked = checked.into_iter().take(if is_simple { 3 } else { 2 });
+        let problem = "cannot be set beside insecureSkipVerify";
+        wrong.extend(checked.filter(|key| set(key)).map(|key| (key, problem)));
+    }
+    if (is_simple || is_mutual) && set("credentialName") {
+        let files = ["clientCertificate", "caCertificates", "privateKey", "caCrl"];
+        let problem = "cannot be set beside credentialName";
+        wrong.extend(
+            files
+                .into_iter()
+                .filter(|key| set(key))
+                .map(|key| (key, problem)),
+        );
+    } else if is_mutual {
+        let needed = ["clientCertificate", "privateKey"];
+        let problem = "is required by the mode MUTUAL";
+        wrong.extend(
+            needed
+                .into_iter()
+                .filter(|key| !set(key))
+                .map(|key| (key, problem)),
+        );
+    }
+    wrong
 }
 
 /// The settings of the Stackdriver tracer were removed with it.

@@ -2,6 +2,7 @@
 //!
 //! In: the spec as written and the merged spec. Out: mistakes, which refuse the CR, and warnings.
 
+mod balance;
 mod gateway;
 mod mesh;
 mod schema;

@@ -73,7 +73,8 @@ pub(super) fn check(
         return;
     }
     if let Some(Value::Array(words)) = node.get("enum") {
-        let numbered = node.get("x-istio-quoted").is_some() && value.is_i64();
+        let number = value.as_i64().is_some_and(|n| i32::try_from(n).is_ok());
+        let numbered = node.get("x-istio-quoted").is_some() && number;
         if !numbered {
             check_words(&words.iter().collect::<Vec<_>>(), value, path, mistakes);
         }
@@ -153,10 +154,9 @@ fn check_whole(node: &Value, value: &Value, path: &Path, mistakes: &mut Vec<Mist
         Some("uint32") => (0, i64::from(u32::MAX)),
         _ => (i64::MIN, i64::MAX),
     };
-    let low = node
-        .get("minimum")
-        .and_then(Value::as_i64)
-        .map_or(low, |min| min.max(low));
+    let bound = |key: &str| node.get(key).and_then(Value::as_i64);
+    let low = bound("minimum").map_or(low, |min| min.max(low));
+    let high = bound("maximum").map_or(high, |max| max.min(high));
     match number {
         Some(number) if (low..=high).contains(&number) => {}
         Some(_) => {
