@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsStr,
+    fmt::Display,
     io::Write,
     process::{Command, Stdio},
 };
@@ -10,10 +11,10 @@ use serde_json::Value;
 
 use crate::{binaries::Bundle, control_plane::ControlPlane, error::Error, yaml::documents};
 
-/// What `istioctl manifest generate` prints for a CR without asking any cluster. Builds it if it is missing.
+/// What `istioctl manifest generate` prints for a CR, as JSON or YAML, without asking any cluster. Builds it if it is missing.
 ///
 /// The inner error is what istioctl complains about.
-pub fn generate(cr: &Value) -> Result<Result<Vec<Value>, String>, Error> {
+pub fn generate(cr: &impl Display) -> Result<Result<Vec<Value>, String>, Error> {
     let mut command = Command::new(Bundle::Istio.dir()?.join("istioctl"));
     command
         .args(["manifest", "generate", "--filename", "-"])

@@ -47,6 +47,23 @@ fn upstream_does_what_the_table_of_differences_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The other half of what `operator/tests/cli.rs` says of files.
+#[test]
+fn upstream_reads_files_as_the_readme_says() {
+    let generate = |text: &str| istioctl::generate(&text).unwrap();
+    let named =
+        "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nspec: {profile: empty}\n";
+    assert!(generate("# nothing\n").unwrap().len() > 30);
+    assert!(
+        generate(&format!("{named}spec: {{profile: minimal}}\n"))
+            .unwrap()
+            .len()
+            > 10
+    );
+    let refusal = generate(&format!("{named}status: {{}}\n")).unwrap_err();
+    assert!(refusal.contains("unknown field \"status\""), "{refusal}");
+}
+
 /// In what objects are not as expected, which names them by kind and name and their fields by JSON pointer.
 fn unlike(expected: &Value, objects: &[Value]) -> Vec<String> {
     let mut wrong = Vec::new();

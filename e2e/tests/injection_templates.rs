@@ -107,8 +107,14 @@ fn what_breaks_upstreams_templates_does_not_break_ours() {
         "status.sidecar.istio.io/port": "0",
         "sidecar.istio.io/userVolumeMount": r#"{"mounted": {"mountPath": "/m"}}"#,
     });
+    let no_mounts = json!({"sidecar.istio.io/userVolumeMount": ""});
+    let agent = json!({"inject.istio.io/templates": "grpc-agent"});
+    let simple = json!({"inject.istio.io/templates": "grpc-simple"});
     let charts = Charts::embedded().unwrap();
     for (values, annotations, ours_has, expected) in [
+        (&none, &no_mounts, true, r#""name":"istio-envoy""#),
+        (&none, &agent, true, r#""name":"n""#),
+        (&none, &simple, true, r#""name":"n""#),
         (&bundle, &none, true, r#""clusterTrustBundle":"#),
         (&number, &none, true, r#""configMap":{"name":"1"}"#),
         (&none, &volumes, true, r#""name":"istio-envoy""#),
@@ -116,7 +122,8 @@ fn what_breaks_upstreams_templates_does_not_break_ours() {
         (&none, &mounts, false, r#"{"name":"mounted"}"#),
     ] {
         let cr = install(values);
-        let pods = [annotated(annotations)];
+        let mut pods = [annotated(annotations)];
+        pods[0]["spec"]["containers"][0]["name"] = json!("n");
         let found = Injector::new(&ours(&charts, &cr, "1.31")).inject(&pods);
         assert_eq!(found[0].to_string().contains(expected), ours_has, "{cr}");
         let upstreams = upstream(&cr).and_then(|all| Injector::new(&all).try_inject(&pods));

@@ -37,11 +37,11 @@ fn succeed(args: &[&str]) -> String {
     text(&output.stdout)
 }
 
-fn run_on(input: &str, args: &[&str]) -> Output {
+fn run_on(input: impl AsRef<[u8]>, args: &[&str]) -> Output {
     let mut child = command(args).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     // A command may refuse its flags before it reads any input.
-    let _ = stdin.write_all(input.as_bytes());
+    let _ = stdin.write_all(input.as_ref());
     drop(stdin);
     child.wait_with_output().unwrap()
 }
@@ -110,7 +110,7 @@ fn render_prints_what_the_library_renders() {
 
 #[test]
 fn render_reads_standard_input() {
-    let output = run_on(&gateway(&json!({})), &["render", "-f", "-"]);
+    let output = run_on(gateway(&json!({})), &["render", "-f", "-"]);
     assert_eq!(complaints(&output), [""; 0]);
     let objects = documents(&text(&output.stdout));
     let kinds: Vec<_> = objects
@@ -126,7 +126,7 @@ fn render_reads_standard_input() {
 fn istio_version_beats_the_file() {
     let spec = json!({"version": "1.31", "tag": "1.31.0"});
     let args = ["render", "-f", "-", "--istio-version", "1.26"];
-    let objects = documents(&text(&run_on(&gateway(&spec), &args).stdout));
+    let objects = documents(&text(&run_on(gateway(&spec), &args).stdout));
     let deployment = objects
         .iter()
         .find(|object| object["kind"] == "Deployment")
@@ -157,7 +157,7 @@ fn charts_of_a_directory_replace_the_embedded_ones() {
 fn every_mistake_has_its_line_with_its_path() {
     let spec =
         json!({"profile": "nonesuch", "hub": 5, "components": {"pilot": {"enabled": "true"}}});
-    let refusal = refusal(&run_on(&gateway(&spec), &["render", "-f", "-"]));
+    let refusal = refusal(&run_on(gateway(&spec), &["render", "-f", "-"]));
     let lines: Vec<_> = refusal.lines().collect();
     for path in [
         "spec.profile: ",
@@ -186,6 +186,15 @@ fn a_file_that_is_no_istio_operator_is_refused() {
             "apiVersion: install.istio.io/v1alpha1\nkind: Istio\n",
             "-: kind: expected IstioOperator",
         ),
+        ("# nothing\n", "-: expected one IstioOperator, found 0"),
+        (
+            "- a\n",
+            "-: apiVersion: expected install.istio.io/v1alpha1, found nothing",
+        ),
+        (
+            "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nspecs: {}\n",
+            "-: specs: unknown field; the known are apiVersion, kind, metadata, spec, status",
+        ),
     ];
     for (input, message) in cases {
         let refusal = refusal(&run_on(input, &["render", "-f", "-"]));
@@ -193,6 +202,86 @@ fn a_file_that_is_no_istio_operator_is_refused() {
     }
     let absent = refusal(&run(&["render", "-f", "no/such/file.yaml"]));
     assert!(absent.starts_with("no/such/file.yaml: "), "{absent}");
+}
+
+const EMPTY: &str =
+    "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nspec:\n  profile: empty\n";
+
+#[test]
+fn a_file_that_is_no_yaml_says_where() {
+    let deep = format!("  values: {}1{}\n", "{a: ".repeat(3000), "}".repeat(3000));
+    let cases: [(&[u8], &str); 12] = [
+        (
+            b"  hub: \xff\xfe\n",
+            "-: stream did not contain valid UTF-8",
+        ),
+        (
+            b"  hub: a\0b\n",
+            "-: unexpected character: `\\u{0}' at line 5, column 9",
+        ),
+        (
+            b"\thub: a\n",
+            "-: while scanning a plain scalar, found a tab at line 4",
+        ),
+        (
+            b" hub: a\n",
+            "-: while parsing a block mapping, did not find expected key at line 5",
+        ),
+        (
+            b"  hub: a: b\n",
+            "-: mapping values are not allowed in this context at line 5",
+        ),
+        (
+            b"  hub: *a\n",
+            "-: reference to unknown value at line 5, column 8",
+        ),
+        (
+            b"  hub: a\n  hub: b\n",
+            "-: duplicate mapping key: hub not allowed here at line 6",
+        ),
+        (
+            b"  values: {null: a}\n",
+            "-: null is not allowed here at line 5",
+        ),
+        (
+            b"  values: {pilot: {traceSampling: .inf}}\n",
+            "-: value `.inf` is not a finite number at line 5",
+        ),
+        (
+            b"  values: {pilot: {traceSampling: 1e999}}\n",
+            "-: value `1e999` is not a finite number at line 5",
+        ),
+        (
+            b"  values: {pilot: {autoscaleMin: 99999999999999999999}}\n",
+            "spec.values.pilot.autoscaleMin: expected a whole number, found the number 1e+20",
+        ),
+        (deep.as_bytes(), "-: YAML document too large or too complex"),
+    ];
+    for (lines, message) in cases {
+        let input = [EMPTY.as_bytes(), lines].concat();
+        let refusal = refusal(&run_on(&input, &["render", "-f", "-"]));
+        assert!(refusal.starts_with(message), "{refusal}");
+    }
+}
+
+#[test]
+fn a_file_may_use_what_yaml_has() {
+    let gateway = "  components: {ingressGateways: [{name: &n one, enabled: true}]}\n  values: {global: &g {hub: h}, pilot: {<<: *g, tag: *n}}\n";
+    let plain = format!("{EMPTY}{gateway}");
+    let expected = text(&run_on(&plain, &["render", "-f", "-"]).stdout);
+    assert!(expected.contains("h/proxyv2:"), "{expected}");
+    for same in [
+        plain.replace('\n', "\r\n"),
+        format!("\u{feff}{plain}"),
+        format!("# first\n---\n{plain}---\n...\n"),
+        format!("{plain}status: {{status: HEALTHY}}\n"),
+    ] {
+        assert_eq!(
+            text(&run_on(&same, &["render", "-f", "-"]).stdout),
+            expected,
+            "{same}"
+        );
+    }
 }
 
 #[test]

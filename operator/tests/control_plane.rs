@@ -90,6 +90,18 @@ fn the_address_of_a_remote_control_plane_decides_how_it_is_found() {
     }
 }
 
+/// There upstream renders the Service of the istiod that runs here, too, and both have one name.
+#[test]
+fn an_istiod_beside_a_remote_one_has_one_service_before_1_27() {
+    let values = json!({"global": {"remotePilotAddress": "192.0.2.1"}});
+    for minor in [25, 26] {
+        let objects = rendered(minor, "minimal", &values).unwrap();
+        let services = objects.iter().filter(|o| o["kind"] == "Service");
+        let named = services.filter(|o| o["metadata"]["name"] == "istiod");
+        assert_eq!(named.count(), 1, "1.{minor}");
+    }
+}
+
 #[test]
 fn beside_a_remote_control_plane_an_istiod_may_inject_since_1_27() {
     let values = json!({

@@ -219,3 +219,18 @@ fn the_tag_calls_again_as_the_injector_does() {
         }
     }
 }
+
+/// The difference from `istioctl install`, which asks for them as for any tag but forgets these values.
+#[test]
+fn the_service_of_the_tag_is_that_of_istiod() {
+    let pilot = json!({"ipFamilies": ["IPv6"], "ipFamilyPolicy": "SingleStack", "serviceAnnotations": {"a": "b"}});
+    let after = installed(&json!({"values": {"pilot": pilot}}), "1.31");
+    let (tag, own) = (&after[SERVICE], &after["Service istio-system/istiod"]);
+    assert_eq!(tag["spec"], own["spec"]);
+    assert_eq!(tag["spec"]["ipFamilies"], json!(["IPv6"]));
+    assert_eq!(tag["metadata"]["annotations"], json!({"a": "b"}));
+    for key in [TAG, SERVICE, VALIDATOR] {
+        let mark = &after[key]["metadata"]["labels"]["install.operator.istio.io/owning-resource-not-pruned"];
+        assert!(mark.is_null(), "{key}");
+    }
+}

@@ -120,6 +120,25 @@ fn only_pods_are_told_the_bundles_name_in_1_26() {
     }
 }
 
+/// YAML reads an `n` or `1e3` that stands alone as no text, and upstream's templates write some names so.
+#[test]
+fn names_of_gateways_and_containers_are_quoted() {
+    for (minor, file, template) in templates() {
+        let actions = template.split("{{").skip(1);
+        let actions = actions.filter_map(|rest| rest.split_once("}}"));
+        for (action, _) in actions {
+            let printed = action.trim_matches(['-', ' ']);
+            let bare = printed
+                .rsplit('.')
+                .next()
+                .filter(|_| !printed.contains(' '));
+            let is_name = bare
+                .is_some_and(|name| ["Name", "DeploymentName", "ServiceAccount"].contains(&name));
+            assert!(!is_name, "1.{minor} {file}: {{{{{action}}}}}");
+        }
+    }
+}
+
 #[test]
 fn words_are_found_wherever_they_stand() {
     let text =

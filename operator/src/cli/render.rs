@@ -95,7 +95,7 @@ fn read(file: &Path) -> Result<IstioOperator, Failure> {
 
 /// Decodes the one IstioOperator of a YAML text. Its spec may be anything: judging that is the next stage's work.
 fn decode(text: &str) -> Result<IstioOperator, String> {
-    let documents = documents_of(text).map_err(|error| error.to_string())?;
+    let documents = documents_of(text)?;
     let found = documents.len();
     let Ok([mut document]) = <[Value; 1]>::try_from(documents) else {
         return Err(format!(
@@ -109,6 +109,12 @@ fn decode(text: &str) -> Result<IstioOperator, String> {
             None => return Err(format!("{field}: expected {expected}, found nothing")),
         }
     }
+    // Who misspells `spec` would get the default profile.
+    let mut keys = document.as_object().into_iter().flatten();
+    if let Some((key, _)) = keys.find(|(key, _)| !FIELDS.contains(&key.as_str())) {
+        let known = FIELDS.join(", ");
+        return Err(format!("{key}: unknown field; the known are {known}"));
+    }
     // A name is needed to store a CR, not to render it.
     if document.get("metadata").is_none_or(Value::is_null) {
         document["metadata"] = json!({});
@@ -117,12 +123,14 @@ fn decode(text: &str) -> Result<IstioOperator, String> {
 }
 
 const API_VERSION: &str = "install.istio.io/v1alpha1";
+const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
 /// The documents of a YAML text that are not empty. Booleans and octal numbers are those of YAML 1.1, as in kubectl.
-fn documents_of(text: &str) -> Result<Vec<Value>, serde_saphyr::Error> {
+fn documents_of(text: &str) -> Result<Vec<Value>, String> {
     let options = serde_saphyr::options! {
         legacy_octal_numbers: true,
         with_snippet: false,
     };
     serde_saphyr::from_multiple_with_options(text, options)
+        .map_err(|error| error.render_with_formatter(&serde_saphyr::UserMessageFormatter))
 }
