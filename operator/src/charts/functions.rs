@@ -23,7 +23,7 @@ pub(super) struct Function {
 }
 
 /// Every function that needs nothing but its arguments.
-pub(super) const FUNCTIONS: [Function; 22] = [
+pub(super) const FUNCTIONS: [Function; 23] = [
     strict("json", json),
     strict("toYaml", to_yaml),
     lenient("default", default),
@@ -33,6 +33,7 @@ pub(super) const FUNCTIONS: [Function; 22] = [
     strict("contains", contains),
     strict("hasPrefix", has_prefix),
     strict("trim", trim),
+    strict("chomp", chomp),
     strict("trimPrefix", trim_prefix),
     strict("join", join),
     strict("split", split),
@@ -157,6 +158,12 @@ fn has_prefix(args: &[&Value]) -> Outcome {
 fn trim(args: &[&Value]) -> Outcome {
     let [text] = exactly(args)?;
     Ok(string(text)?.trim().into())
+}
+
+/// `chomp s`: the string without the line feeds at its end.
+fn chomp(args: &[&Value]) -> Outcome {
+    let [text] = exactly(args)?;
+    Ok(string(text)?.trim_end_matches('\n').into())
 }
 
 /// `trimPrefix s prefix`: the string without the prefix, if it has it.
@@ -393,6 +400,7 @@ mod tests {
             ("contains", json!([["a", "b"], "c"]), json!(false)),
             ("hasPrefix", json!(["abc", "ab"]), json!(true)),
             ("trim", json!([" a b\n"]), json!("a b")),
+            ("chomp", json!([" a \n\n"]), json!(" a ")),
             ("trimPrefix", json!(["abc", "ab"]), json!("c")),
             ("join", json!([["a", 1], ","]), json!("a,1")),
             ("split", json!(["a,b", ","]), json!(["a", "b"])),

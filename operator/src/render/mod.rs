@@ -186,12 +186,20 @@ fn render_component(merged: &Merged, component: &Component, charts: &Charts) -> 
     Ok((rendered, warnings))
 }
 
-/// The revision tags of istiod: those that the user names, and the default tag where it is rendered anyway.
+/// The revision tags of istiod, each once: those that the user names, and the default tag where it is rendered anyway.
 fn tags(own: &Value, default_tag: bool) -> Vec<Value> {
     let named = own.get("revisionTags").and_then(Value::as_array);
-    let mut tags = named.cloned().unwrap_or_default();
-    if default_tag && !tags.iter().any(|tag| tag == "default") {
-        tags.push("default".into());
+    let default = default_tag.then(|| "default".into());
+    let mut tags: Vec<Value> = Vec::new();
+    for tag in named
+        .cloned()
+        .unwrap_or_default()
+        .into_iter()
+        .chain(default)
+    {
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
     }
     tags
 }

@@ -2,6 +2,7 @@
 
 mod document;
 mod read;
+mod style;
 mod write;
 
 use serde::de::DeserializeOwned;

@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value};
 
-/// Writes block style YAML with sorted keys and a line feed at the end. Strings are quoted wherever a
-/// YAML 1.1 or 1.2 parser could read them as something else; texts of several lines become literal
+use super::style;
+
+/// Writes block style YAML with sorted keys and a line feed at the end. Texts are quoted wherever a
+/// YAML 1.1 or 1.2 parser could read them as something else; those of several lines become literal
 /// blocks.
 #[must_use]
 pub fn write(value: &Value) -> String {
@@ -12,7 +14,7 @@ pub fn write(value: &Value) -> String {
         Value::Object(map) if !map.is_empty() => write_map(&mut out, map, 0),
         Value::Array(list) if !list.is_empty() => write_list(&mut out, list, 0),
         scalar => {
-            write_scalar(&mut out, scalar, 0);
+            write_scalar(&mut out, scalar, 2);
             out.push('\n');
         }
     }
@@ -25,7 +27,7 @@ fn write_map(out: &mut String, map: &Map<String, Value>, indent: usize) {
         if index > 0 {
             indent_by(out, indent);
         }
-        write_text(out, key);
+        style::write_key(out, key);
         out.push(':');
         match value {
             Value::Object(map) if !map.is_empty() => {
@@ -65,7 +67,7 @@ fn write_list(out: &mut String, list: &[Value], indent: usize) {
     }
 }
 
-fn indent_by(out: &mut String, mut indent: usize) {
+pub(super) fn indent_by(out: &mut String, mut indent: usize) {
     const SPACES: &str = "                                ";
     while indent > 0 {
         let some = indent.min(SPACES.len());
@@ -76,10 +78,7 @@ fn indent_by(out: &mut String, mut indent: usize) {
 
 fn write_scalar(out: &mut String, value: &Value, indent: usize) {
     match value {
-        Value::String(text) => match block(text, indent) {
-            Some(block) => out.push_str(&block),
-            None => write_text(out, text),
-        },
+        Value::String(text) => style::write_value(out, text, indent),
         // These, `{}` and `[]` are the same in JSON and YAML.
         Value::Null => out.push_str("null"),
         Value::Bool(true) => out.push_str("true"),
@@ -87,61 +86,6 @@ fn write_scalar(out: &mut String, value: &Value, indent: usize) {
         other => out.push_str(&other.to_string()),
     }
 }
-
-/// A text of several lines as a literal block, unless the block could not give the same text back.
-fn block(text: &str, indent: usize) -> Option<String> {
-    // Byte by byte as long as it can be: texts are large, and ASCII for the most part.
-    let is_plain = |b: u8| matches!(b, b'\n' | b'\t' | b' '..=b'~');
-    let printable = |c: char| {
-        c == '\n'
-            || c == '\t'
-            || !(c.is_control() || matches!(c, '\u{feff}' | '\u{2028}' | '\u{2029}'))
-    };
-    let body = text.trim_end_matches('\n');
-    let trailing = text.len() - body.len();
-    let fits = body.contains('\n')
-        && !body.starts_with([' ', '\n', '\t'])
-        && (text.bytes().all(is_plain) || text.chars().all(printable));
-    if !fits {
-        return None;
-    }
-    let mut out = match trailing {
-        0 => "|-".to_owned(),
-        1 => "|".to_owned(),
-        _ => "|+".to_owned(),
-    };
-    for line in body.split('\n') {
-        out.push('\n');
-        if !line.is_empty() {
-            indent_by(&mut out, indent);
-            out.push_str(line);
-        }
-    }
-    out.push_str(&"\n".repeat(trailing.saturating_sub(1)));
-    Some(out)
-}
-
-/// A string as it is where no parser can misread it, and as a JSON string everywhere else.
-fn write_text(out: &mut String, text: &str) {
-    if is_plain(text) {
-        out.push_str(text);
-    } else {
-        // A text always has a form in JSON.
-        out.push_str(&serde_json::to_string(text).unwrap_or_default());
-    }
-}
-
-fn is_plain(text: &str) -> bool {
-    let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'/');
-    let inner = text.strip_prefix('/').unwrap_or(text);
-    inner.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.bytes().all(word)
-        && !RESERVED.iter().any(|word| text.eq_ignore_ascii_case(word))
-}
-
-/// Words that YAML 1.1 or 1.2 reads as a boolean or null. Numbers never start with a letter, so
-/// they are not here.
-const RESERVED: [&str; 9] = ["true", "false", "yes", "no", "on", "off", "y", "n", "null"];
 
 #[cfg(test)]
 mod tests {
