@@ -67,14 +67,15 @@ async fn a_fresh_installation_injects_once_and_validates_everything() {
         "metadata": {"name": "apps", "labels": {"istio-injection": "enabled"}},
     });
     plane.apply(&namespace.to_string()).unwrap();
-    plane
-        .kubectl(["run", "web", "-n", "apps", "--image=example.com/web"])
-        .unwrap();
-    let pod = get(&plane, &["pod", "web", "-n", "apps"]);
-    let containers = ["initContainers", "containers"].map(|list| pod["spec"][list].as_array());
-    let containers = containers.into_iter().flatten().flatten();
-    let proxies = containers.filter(|container| container["name"] == "istio-proxy");
-    assert_eq!(proxies.count(), 1, "{pod:#}");
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web", "namespace": "apps"},
+        "spec": {"containers": [{"name": "web", "image": "example.com/web"}]},
+    });
+    let is_injected = |pod: &Value| proxies(pod) > 0;
+    let pod = plane.admitted(&pod, is_injected).await.unwrap();
+    assert_eq!(proxies(&pod), 1, "{pod:#}");
 
     // Only istiod knows that this is wrong; the schema allows it.
     let wrong = json!({
@@ -83,8 +84,15 @@ async fn a_fresh_installation_injects_once_and_validates_everything() {
         "metadata": {"name": "wrong", "namespace": "apps"},
         "spec": {"hosts": ["*"], "http": [{"route": [{"destination": {"host": "web"}}]}]},
     });
-    let refused = plane.apply(&wrong.to_string()).unwrap_err().to_string();
-    assert!(refused.contains("validation.istio.io"), "{refused}");
+    let trial = ["create", "--dry-run=server", "-f=-"];
+    wait_until("the validator to refuse it", SOON, || async {
+        let answer = plane.kubectl_with_input(trial, &wrong.to_string());
+        let answer = answer.unwrap_or_else(|refused| refused.to_string());
+        let is_refused = answer.contains("validation.istio.io");
+        is_refused.then_some(()).ok_or(answer)
+    })
+    .await
+    .unwrap();
 
     cr.delete(SOON).await.unwrap();
     assert!(tag_objects(&plane).await.is_empty());
@@ -196,6 +204,14 @@ async fn istioctl_moves_the_tag_to_the_cr_of_another_revision() {
     one_injector_at_every_moment(&history, &start);
     stable.delete(SOON).await.unwrap();
     assert!(tag_objects(&plane).await.is_empty());
+}
+
+/// How many proxies a pod has.
+fn proxies(pod: &Value) -> usize {
+    let containers = ["initContainers", "containers"].map(|list| pod["spec"][list].as_array());
+    let containers = containers.into_iter().flatten().flatten();
+    let proxies = containers.filter(|container| container["name"] == "istio-proxy");
+    proxies.count()
 }
 
 /// For every pod there is at most one webhook at every recorded moment, and for pods of a namespace that asks for

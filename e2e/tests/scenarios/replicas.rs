@@ -8,9 +8,11 @@ use e2e::{
 use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
 use kube::Api;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
-use crate::{SOON, sample};
+use crate::{SOON, bystander::quiet, sample};
+
+/// Who has something to write does so sooner.
+const QUIET: Duration = Duration::from_secs(4);
 
 /// istiod with an autoscaler from one to five replicas, or with a fixed number of them.
 fn change(autoscaled: bool, replicas: i32) -> Value {
@@ -38,14 +40,26 @@ async fn an_autoscaler_takes_replicas_over_and_gives_them_back() {
 
     cr.patch(&change(true, 0)).await.unwrap();
     cr.wait_for("HEALTHY", SOON).await.unwrap();
-    sleep(Duration::from_secs(3)).await;
+    quiet(&plane, &operator, QUIET).await;
     has(&deployments, 3).await;
 
     // As an autoscaler does; the real one finds no metrics here and keeps what it finds. The first
-    // time the field changes hands, which may take us a write; from then on it is not ours.
-    assert!(writes_while_scaled_to(4, &plane, &operator).await <= 1);
+    // time the field changes hands, which takes us a write; from then on it is not ours.
+    let since = Timestamp::now();
+    scale(&plane, 4);
+    wait_until("the field to change hands", SOON, || async {
+        let writes = writes(&plane, &operator, since);
+        (writes > 0).then_some(()).ok_or("no write")
+    })
+    .await
+    .unwrap();
+    quiet(&plane, &operator, QUIET).await;
+    assert_eq!(writes(&plane, &operator, since), 1);
     has(&deployments, 4).await;
-    assert_eq!(writes_while_scaled_to(5, &plane, &operator).await, 0);
+    let since = Timestamp::now();
+    scale(&plane, 5);
+    quiet(&plane, &operator, QUIET).await;
+    assert_eq!(writes(&plane, &operator, since), 0);
     has(&deployments, 5).await;
 
     cr.patch(&change(false, 2)).await.unwrap();
@@ -53,9 +67,7 @@ async fn an_autoscaler_takes_replicas_over_and_gives_them_back() {
     has(&deployments, 2).await;
 }
 
-/// Writes of the operator to Deployments around a write of replicas by somebody else.
-async fn writes_while_scaled_to(replicas: u8, plane: &ControlPlane, operator: &Operator) -> usize {
-    let since = Timestamp::now();
+fn scale(plane: &ControlPlane, replicas: u8) {
     let replicas = format!("--replicas={replicas}");
     let scale = [
         "scale",
@@ -66,7 +78,10 @@ async fn writes_while_scaled_to(replicas: u8, plane: &ControlPlane, operator: &O
         &replicas,
     ];
     plane.kubectl(scale).unwrap();
-    sleep(Duration::from_secs(4)).await;
+}
+
+/// How often the operator wrote to Deployments.
+fn writes(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> usize {
     let mut writes = plane.audit().writes_by(operator.user(), since).unwrap();
     writes.retain(|event| event.is_about("apps", "deployments"));
     writes.len()

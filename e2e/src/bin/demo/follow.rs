@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use e2e::{control_plane::ControlPlane, error::Error, operator::Operator};
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler};
 use kube::{
     Api, Client,
     api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
@@ -18,9 +18,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// An ERROR that stays this long is what it ends in; a shorter one was repaired by the next try.
 const LASTING: Duration = Duration::from_secs(5);
-
-/// An HPA brings its target to the minimum within a few of its rounds of 1 s.
-const SCALED: Duration = Duration::from_secs(10);
 
 /// Shows the components of the CRs (namespace and name of each) until all CRs are HEALTHY.
 ///
@@ -66,18 +63,32 @@ pub async fn until_healthy(
     }
 }
 
-/// Waits, but not for long, until HPAs have their minimum, so that the tables show it.
-pub async fn until_scaled(plane: &ControlPlane) -> Result<(), Error> {
-    let hpas: Api<HorizontalPodAutoscaler> = Api::all(plane.client().await?);
+/// Waits, but no longer than `limit`, until HPAs have their minimum and the CRs are HEALTHY with it, so that the tables
+/// show that.
+pub async fn until_scaled(
+    plane: &ControlPlane,
+    crs: &[(String, String)],
+    limit: Duration,
+) -> Result<(), Error> {
+    let client = plane.client().await?;
     let started = Instant::now();
-    while started.elapsed() < SCALED {
-        let all = hpas.list(&ListParams::default()).await?;
-        if all.iter().all(has_its_minimum) {
+    while started.elapsed() < limit {
+        let are_healthy = |states: Vec<State>| states.iter().all(|one| one.state() == "HEALTHY");
+        if are_scaled(&client).await? && are_healthy(states(&client, crs).await?) {
             break;
         }
         sleep(PAUSE).await;
     }
     Ok(())
+}
+
+/// Whether every HPA has seen its minimum, and all pods of the Deployments are available.
+async fn are_scaled(client: &Client) -> Result<bool, Error> {
+    let hpas: Api<HorizontalPodAutoscaler> = Api::all(client.clone());
+    let deployments: Api<Deployment> = Api::all(client.clone());
+    let hpas = hpas.list(&ListParams::default()).await?;
+    let deployments = deployments.list(&ListParams::default()).await?;
+    Ok(hpas.iter().all(has_its_minimum) && deployments.iter().all(is_available))
 }
 
 fn has_its_minimum(hpa: &HorizontalPodAutoscaler) -> bool {
@@ -88,6 +99,13 @@ fn has_its_minimum(hpa: &HorizontalPodAutoscaler) -> bool {
         .and_then(|status| status.current_replicas)
         .unwrap_or(0);
     current >= minimum
+}
+
+fn is_available(deployment: &Deployment) -> bool {
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    let status = deployment.status.as_ref();
+    let available = status.and_then(|status| status.available_replicas);
+    available.unwrap_or(0) >= wanted.unwrap_or(1)
 }
 
 /// One CR as it is now.

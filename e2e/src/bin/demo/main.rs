@@ -117,7 +117,7 @@ async fn run(args: &Args, options: Options, input: &Input) -> Result<(), Error> 
     if outcome.is_ok() {
         let took = applied.elapsed().as_secs_f64();
         say(&format!("\nHEALTHY {took:.1} s after it was applied\n"))?;
-        follow::until_scaled(&plane).await?;
+        follow::until_scaled(&plane, &input.crs, limit).await?;
     }
     tables::print(&plane)?;
     if args.exit {
