@@ -128,18 +128,24 @@ pub async fn created(meshes: &[Mesh]) -> BTreeMap<String, Value> {
     for mesh in meshes {
         istiods.push(mesh.start(&plane).await);
     }
+    let (gateways, sets) = (of_kind("Gateway"), of_kind("ListenerSet"));
     wait_until("istiod to create the gateways", SOON, || {
         let logs = istiods.iter_mut().map(|istiod| {
             let log = istiod.process().log();
             fs::read_to_string(log).unwrap_or_default()
         });
-        let missing = not_created(meshes, &logs.collect::<String>());
+        let missing = not_created(meshes, &gateways, &logs.collect::<String>());
         async move { nothing(&missing) }
     })
     .await
     .unwrap();
     wait_until("istiod to add the listener sets", SOON, || async {
-        nothing(&not_added(meshes, &list(&plane, "services")?))
+        nothing(&not_added(
+            meshes,
+            &gateways,
+            &sets,
+            &list(&plane, "services")?,
+        ))
     })
     .await
     .unwrap();
@@ -160,14 +166,13 @@ fn nothing(missing: &[String]) -> Result<(), Error> {
 }
 
 /// The Gateways that istiod, in its log, does not say it has created.
-fn not_created(meshes: &[Mesh], log: &str) -> Vec<String> {
+fn not_created(meshes: &[Mesh], gateways: &[Value], log: &str) -> Vec<String> {
     // As JSON or as text.
     let log = log.replace(r#"","Name":""#, "/");
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '/';
     let lines = log.lines().filter(|line| line.contains("gateway updated"));
     let words = lines.flat_map(|line| line.split(|c| !is_part(c)));
     let created: BTreeSet<&str> = words.collect();
-    let gateways = of_kind("Gateway");
     let wanted = meshes.iter().flat_map(|mesh| {
         let served = gateways.iter().filter(|gateway| mesh.serves(gateway));
         served.map(|gateway| format!("{}/{}", mesh.edge(), name(gateway)))
@@ -176,8 +181,12 @@ fn not_created(meshes: &[Mesh], log: &str) -> Vec<String> {
 }
 
 /// The listener sets that have a port which the Service of their Gateway has not.
-fn not_added(meshes: &[Mesh], services: &[Value]) -> Vec<String> {
-    let (sets, gateways) = (of_kind("ListenerSet"), of_kind("Gateway"));
+fn not_added(
+    meshes: &[Mesh],
+    gateways: &[Value],
+    sets: &[Value],
+    services: &[Value],
+) -> Vec<String> {
     let lacks = |mesh: &Mesh, set: &Value| {
         let parent = &set["spec"]["parentRef"]["name"];
         let gateway = gateways.iter().find(|gateway| name(gateway) == *parent);
