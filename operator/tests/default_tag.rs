@@ -234,3 +234,36 @@ fn the_service_of_the_tag_is_that_of_istiod() {
         assert!(mark.is_null(), "{key}");
     }
 }
+
+#[test]
+fn an_overlay_that_takes_the_webhooks_of_the_tag_away_is_refused() {
+    let spec = |target: &str, value: Value| {
+        let overlay = json!({
+            "kind": "MutatingWebhookConfiguration",
+            "name": "istio-revision-tag-default",
+            "patches": [{"path": target, "value": value}],
+        });
+        json!({"profile": "minimal", "components": {"pilot": {"k8s": {"overlays": [overlay]}}}})
+    };
+    let outcome = |spec: &Value| {
+        let rendered = render(&merged(spec, "1.31").with_default_tag(), &CHARTS);
+        rendered.err().map(|errors| errors[0].to_string())
+    };
+    let gone = [
+        spec("webhooks", json!(null)),
+        spec("webhooks", json!([])),
+        spec("metadata.labels.istio\\.io/tag", json!(null)),
+    ];
+    for spec in gone {
+        let error = outcome(&spec).unwrap();
+        assert!(
+            error.starts_with("spec.components.pilot.k8s.overlays: take the webhooks"),
+            "{error}"
+        );
+    }
+    let changed = spec(
+        "webhooks.[name:namespace\\.sidecar-injector\\.istio\\.io].timeoutSeconds",
+        json!(5),
+    );
+    assert_eq!(outcome(&changed), None);
+}

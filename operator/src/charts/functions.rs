@@ -23,7 +23,7 @@ pub(super) struct Function {
 }
 
 /// Every function that needs nothing but its arguments.
-pub(super) const FUNCTIONS: [Function; 23] = [
+pub(super) static FUNCTIONS: [Function; 23] = [
     strict("json", json),
     strict("toYaml", to_yaml),
     lenient("default", default),

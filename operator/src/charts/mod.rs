@@ -5,6 +5,8 @@
 //! [`Charts`], so this stands before both. In: the files, embedded in the binary or read from a
 //! directory. Out: plain values and texts.
 
+mod calls;
+mod files;
 mod functions;
 mod gated;
 mod gates;
@@ -14,26 +16,20 @@ mod template;
 pub mod tree;
 pub mod yaml;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use include_dir::{Dir, DirEntry, include_dir};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::catalogue::Catalogue;
+use files::{Files, has_suffix};
 use gated::Gated;
 pub use schema::ChartSchema;
 pub use template::Output;
 use template::Templates;
 use yaml::Document;
-
-static EMBEDDED: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../charts");
-
-/// The files of the charts directory by their path in it, with `/` between the parts.
-type Files = BTreeMap<String, Cow<'static, str>>;
 
 /// Why charts cannot be used, or refuse a CR.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -113,17 +109,13 @@ enum Release {
 impl Charts {
     /// The charts in the binary.
     pub fn embedded() -> Result<Self, ChartError> {
-        let mut files = Files::new();
-        collect_embedded(&EMBEDDED, &mut files)?;
-        Self::of(files)
+        Self::of(files::embedded()?)
     }
 
     /// The charts in a directory. Everything is parsed and compiled at once, so that a mistake
     /// shows at start.
     pub fn from_dir(dir: &Path) -> Result<Self, ChartError> {
-        let mut files = Files::new();
-        collect(dir, dir, &mut files)?;
-        let charts = Self::of(files)?;
+        let charts = Self::of(files::read(dir)?)?;
         charts.check()?;
         Ok(charts)
     }
@@ -344,45 +336,6 @@ fn bad(file: &str, message: impl Into<String>) -> ChartError {
         file: file.to_owned(),
         message: message.into(),
     }
-}
-
-fn has_suffix(file: &str, suffix: &str) -> bool {
-    Path::new(file).extension().is_some_and(|e| e == suffix)
-}
-
-fn collect_embedded(dir: &'static Dir<'static>, files: &mut Files) -> Result<(), ChartError> {
-    for entry in dir.entries() {
-        match entry {
-            DirEntry::Dir(dir) => collect_embedded(dir, files)?,
-            DirEntry::File(file) => {
-                let path = file.path().to_string_lossy().replace('\\', "/");
-                let text = file
-                    .contents_utf8()
-                    .ok_or_else(|| bad(&path, "is not UTF-8"))?;
-                files.insert(path, Cow::Borrowed(text));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn collect(root: &Path, dir: &Path, files: &mut Files) -> Result<(), ChartError> {
-    let failed = |path: &Path, e: std::io::Error| bad(&path.to_string_lossy(), e.to_string());
-    for entry in std::fs::read_dir(dir).map_err(|e| failed(dir, e))? {
-        let path = entry.map_err(|e| failed(dir, e))?.path();
-        if path.is_dir() {
-            collect(root, &path, files)?;
-            continue;
-        }
-        let text = std::fs::read_to_string(&path).map_err(|e| failed(&path, e))?;
-        let name = path
-            .strip_prefix(root)
-            .unwrap_or(&path)
-            .to_string_lossy()
-            .replace('\\', "/");
-        files.insert(name, Cow::Owned(text));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,18 +1,12 @@
 //! The templates of one chart, compiled, and their execution.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use handlebars::{
-    Context, Handlebars, Helper, HelperDef, PathAndJson, RenderContext, RenderError,
-    RenderErrorReason, ScopedJson,
-};
+use handlebars::{Context, Handlebars, RenderError, RenderErrorReason};
 use serde_json::Value;
 
-use super::functions::{FUNCTIONS, Function};
-use super::tree::at;
-use super::{ChartError, Files, gates, syntax};
-use crate::catalogue::parse_minor;
+use super::calls::{self, Failed};
+use super::{ChartError, Files, syntax};
 
 /// One chart's templates with everything they can call.
 pub(super) struct Templates {
@@ -31,11 +25,6 @@ pub struct Output {
     pub text: String,
 }
 
-/// What the function `fail` raises: the user's mistake, not the template's.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Failed(String);
-
 impl Templates {
     /// Compiles the templates of `chart`, its partials and the shared ones.
     pub(super) fn compile(chart: &str, files: &Arc<Files>) -> Result<Self, ChartError> {
@@ -44,7 +33,7 @@ impl Templates {
         // The output is YAML, so HTML entities would be wrong everywhere; this is the one place
         // that decides it.
         registry.register_escape_fn(handlebars::no_escape);
-        register_functions(&mut registry, chart, files);
+        calls::register(&mut registry, chart, files);
         let mut names = Vec::new();
         let own_partials = format!("{chart}/partials/");
         let own_templates = format!("{chart}/templates/");
@@ -119,182 +108,6 @@ fn compile_error(chart: &str, file: &str, error: &handlebars::TemplateError) -> 
         line,
         column,
         message: error.reason().to_string(),
-    }
-}
-
-fn register_functions(registry: &mut Handlebars<'static>, chart: &str, files: &Arc<Files>) {
-    for function in FUNCTIONS {
-        registry.register_helper(function.name, Box::new(Pure(function)));
-    }
-    registry.register_helper(
-        "since",
-        Box::new(Gate {
-            name: "since",
-            holds: |m, bound| m >= bound,
-        }),
-    );
-    registry.register_helper(
-        "until",
-        Box::new(Gate {
-            name: "until",
-            holds: |m, bound| m <= bound,
-        }),
-    );
-    registry.register_helper("scope", Box::new(Scope));
-    registry.register_helper("fail", Box::new(Fail));
-    registry.register_helper("file", Box::new(File::of(chart, files)));
-}
-
-fn wrong(name: &str, message: impl std::fmt::Display) -> RenderError {
-    RenderErrorReason::Other(format!("{name}: {message}")).into()
-}
-
-/// The string that a helper was given as its only argument.
-fn only_string<'a>(name: &str, helper: &'a Helper<'_>) -> Result<&'a str, RenderError> {
-    match helper.params().as_slice() {
-        [text] => text
-            .value()
-            .as_str()
-            .ok_or_else(|| wrong(name, "expects a string")),
-        _ => Err(wrong(name, "expects one argument")),
-    }
-}
-
-/// The minor that is rendered: the 28 of `minor` in the root context.
-fn minor_of(context: &Context) -> Result<u16, RenderError> {
-    let minor = context.data().get("minor").and_then(Value::as_str);
-    minor
-        .and_then(parse_minor)
-        .ok_or_else(|| wrong("since", "the context has no minor"))
-}
-
-/// A function of [`FUNCTIONS`].
-struct Pure(Function);
-
-impl HelperDef for Pure {
-    fn call_inner<'reg: 'rc, 'rc>(
-        &self,
-        helper: &Helper<'rc>,
-        _: &'reg Handlebars<'reg>,
-        _: &'rc Context,
-        _: &mut RenderContext<'reg, 'rc>,
-    ) -> Result<ScopedJson<'rc>, RenderError> {
-        let Self(function) = self;
-        let absent = helper.params().iter().find(|p| p.is_value_missing());
-        if let Some(absent) = absent.filter(|_| !function.takes_absent) {
-            return Err(RenderError::strict_error(absent.relative_path()));
-        }
-        let args: Vec<&Value> = helper.params().iter().map(PathAndJson::value).collect();
-        (function.call)(&args)
-            .map(ScopedJson::from)
-            .map_err(|e| wrong(function.name, e))
-    }
-}
-
-/// `since "1.28"` and `until "1.27"`: whether the rendered minor lies in that range, its bound
-/// included.
-struct Gate {
-    name: &'static str,
-    holds: fn(u16, u16) -> bool,
-}
-
-impl HelperDef for Gate {
-    fn call_inner<'reg: 'rc, 'rc>(
-        &self,
-        helper: &Helper<'rc>,
-        _: &'reg Handlebars<'reg>,
-        context: &'rc Context,
-        _: &mut RenderContext<'reg, 'rc>,
-    ) -> Result<ScopedJson<'rc>, RenderError> {
-        let bound = parse_minor(only_string(self.name, helper)?)
-            .ok_or_else(|| wrong(self.name, "expects a minor such as \"1.28\""))?;
-        Ok(Value::from((self.holds)(minor_of(context)?, bound)).into())
-    }
-}
-
-/// `scope "namespace"` and `scope "cluster"`: whether objects of this scope are wanted.
-///
-/// Since 1.28 `global.resourceScope` tells it (`all`, `namespace` or `cluster`), because the
-/// objects of one scope may be the business of somebody else. In ztunnel's chart the content of
-/// `global` stands at the top.
-struct Scope;
-
-impl HelperDef for Scope {
-    fn call_inner<'reg: 'rc, 'rc>(
-        &self,
-        helper: &Helper<'rc>,
-        _: &'reg Handlebars<'reg>,
-        context: &'rc Context,
-        _: &mut RenderContext<'reg, 'rc>,
-    ) -> Result<ScopedJson<'rc>, RenderError> {
-        let scope = only_string("scope", helper)?;
-        let place: &[&str] = match context.data().get("component") {
-            Some(component) if component == "Ztunnel" => &["values", "resourceScope"],
-            _ => &["values", "global", "resourceScope"],
-        };
-        let wanted = at(context.data(), place);
-        let is_wanted = |wanted: &Value| wanted == "all" || wanted == scope;
-        let holds = minor_of(context)? < 28 || wanted.is_none_or(is_wanted);
-        Ok(Value::from(holds).into())
-    }
-}
-
-/// `fail "message"`: refuses the user's settings.
-struct Fail;
-
-impl HelperDef for Fail {
-    fn call_inner<'reg: 'rc, 'rc>(
-        &self,
-        helper: &Helper<'rc>,
-        _: &'reg Handlebars<'reg>,
-        _: &'rc Context,
-        _: &mut RenderContext<'reg, 'rc>,
-    ) -> Result<ScopedJson<'rc>, RenderError> {
-        let message = only_string("fail", helper)?.to_owned();
-        Err(RenderErrorReason::NestedError(Box::new(Failed(message))).into())
-    }
-}
-
-/// `file "injection/proxy.tmpl" ..`: the texts of files of the chart one after another, their gates
-/// resolved.
-struct File {
-    texts: BTreeMap<String, std::borrow::Cow<'static, str>>,
-}
-
-impl File {
-    fn of(chart: &str, files: &Files) -> Self {
-        let prefix = format!("{chart}/");
-        let own = |(path, text): (&String, &std::borrow::Cow<'static, str>)| {
-            let path = path.strip_prefix(&prefix)?;
-            let opaque = !path.starts_with("templates/") && !path.starts_with("partials/");
-            opaque.then(|| (path.to_owned(), text.clone()))
-        };
-        Self {
-            texts: files.iter().filter_map(own).collect(),
-        }
-    }
-}
-
-impl HelperDef for File {
-    fn call_inner<'reg: 'rc, 'rc>(
-        &self,
-        helper: &Helper<'rc>,
-        _: &'reg Handlebars<'reg>,
-        context: &'rc Context,
-        _: &mut RenderContext<'reg, 'rc>,
-    ) -> Result<ScopedJson<'rc>, RenderError> {
-        let minor = minor_of(context)?;
-        let resolved = |param: &PathAndJson<'_>| {
-            let path = param.value().as_str();
-            let path = path.ok_or_else(|| wrong("file", "expects strings"))?;
-            let text = self.texts.get(path);
-            let text = text.ok_or_else(|| wrong("file", format!("no file {path:?}")))?;
-            gates::resolve(text, minor)
-                .map_err(|e| wrong("file", format!("{path}:{}: {}", e.line, e.message)))
-        };
-        let texts = helper.params().iter().map(resolved);
-        let text = texts.collect::<Result<String, _>>()?;
-        Ok(Value::from(text).into())
     }
 }
 

@@ -57,22 +57,6 @@ impl Merged {
             ..self
         }
     }
-
-    /// Whether `values.revisionTags` name this tag.
-    #[must_use]
-    pub fn names_tag(&self, tag: &str) -> bool {
-        let mut pilot = self
-            .components
-            .iter()
-            .filter(|component| component.kind == ComponentKind::Pilot);
-        pilot.any(|component| {
-            let values = &component.values;
-            let tags = values.pointer("/pilot/revisionTags");
-            let tags = tags.or_else(|| values.get("revisionTags"));
-            tags.and_then(Value::as_array)
-                .is_some_and(|tags| tags.iter().any(|name| name == tag))
-        })
-    }
 }
 
 /// One component to render.

@@ -16,10 +16,8 @@ use super::owner::{CrKey, REVISION, revision_label};
 use super::ownership::is_ours;
 use crate::charts::yaml::Document;
 use crate::merge::Merged;
-use crate::render::{ObjectKey, Rendered};
+use crate::render::{ObjectKey, Rendered, TAG};
 
-/// The label of the objects of a tag; its value is the tag.
-const TAG: &str = "istio.io/tag";
 const DEFAULT: &str = "default";
 const WEBHOOKS: &str = "MutatingWebhookConfiguration";
 
@@ -109,7 +107,7 @@ impl Stake {
         let mut webhooks = objects.filter(|object| Injector::is_injector(&object.key));
         let wish = if !webhooks.any(|object| is_tagged(&object.body)) {
             Wish::No
-        } else if merged.names_tag(DEFAULT) {
+        } else if rendered.names_default_tag {
             Wish::Always
         } else {
             Wish::IfFree

@@ -199,6 +199,7 @@ fn sample() -> Rendered {
     ];
     Rendered {
         components,
+        names_default_tag: false,
         warnings: Vec::new(),
     }
 }

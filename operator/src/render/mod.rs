@@ -24,6 +24,7 @@ use crate::api::{ComponentKind, Mistake};
 use crate::charts::tree::at;
 use crate::charts::{ChartError, Charts};
 use crate::merge::{Component, Merged};
+use values::ChartValues;
 
 /// The objects of one CR, component by component in render order. Only [`render`] makes one.
 ///
@@ -33,6 +34,8 @@ use crate::merge::{Component, Merged};
 pub struct Rendered {
     /// The components that were rendered.
     pub components: Vec<RenderedComponent>,
+    /// Whether `values.revisionTags` name the default tag.
+    pub names_default_tag: bool,
     /// Settings that had no effect, such as an overlay that matches no object.
     pub warnings: Vec<Mistake>,
 }
@@ -119,89 +122,125 @@ pub fn render_in_parallel(merged: &Merged, charts: &Charts) -> Result<Rendered, 
     })
 }
 
-/// A component with what its author should know.
-type Outcome = Result<(RenderedComponent, Vec<Mistake>), RenderError>;
+/// What rendering one component gave.
+struct Part {
+    component: RenderedComponent,
+    names_default_tag: bool,
+    /// What the author should know.
+    warnings: Vec<Mistake>,
+}
+
+type Outcome = Result<Part, RenderError>;
 
 fn collect(outcomes: impl Iterator<Item = Outcome>) -> Result<Rendered, Vec<RenderError>> {
     let mut errors = Vec::new();
-    let mut components = Vec::new();
-    let mut warnings = Vec::new();
+    let mut rendered = Rendered {
+        components: Vec::new(),
+        names_default_tag: false,
+        warnings: Vec::new(),
+    };
     for outcome in outcomes {
         match outcome {
-            Ok((rendered, told)) => {
-                components.push(rendered);
-                warnings.extend(told);
+            Ok(part) => {
+                rendered.components.push(part.component);
+                rendered.names_default_tag |= part.names_default_tag;
+                rendered.warnings.extend(part.warnings);
             }
             Err(error) => errors.push(error),
         }
     }
-    errors.extend(broken_invariants(&components));
+    errors.extend(broken_invariants(&rendered.components));
     if errors.is_empty() {
-        Ok(Rendered {
-            components,
-            warnings,
-        })
+        Ok(rendered)
     } else {
         Err(errors)
     }
 }
 
 fn render_component(merged: &Merged, component: &Component, charts: &Charts) -> Outcome {
-    let chart = values::chart_of(component.kind);
-    let chart_values = values::chart_values(
-        charts,
-        component.kind,
-        merged.version.minor,
-        &component.values,
-    )?;
-    let operator_manages = at(&chart_values.own, &["global", "operatorManageWebhooks"]);
+    let minor = merged.version.minor;
+    let values = values::chart_values(charts, component.kind, minor, &component.values)?;
+    let names_default_tag = named_tags(&values.own).iter().any(|tag| tag == DEFAULT_TAG);
+    let context = context(merged, component, &values, charts)?;
+    let mut objects = Vec::new();
+    for output in charts.execute(values::chart_of(component.kind), context)? {
+        objects.extend(document::objects(output, charts)?);
+    }
+    let mut warnings = Vec::new();
+    settings::apply(merged, component, &mut objects, &mut warnings)?;
+    let injects = merged.revision.is_empty() && objects.iter().any(injects_for_default_tag);
+    overlay::apply(component, &mut objects, &mut warnings)?;
+    if injects && !objects.iter().any(injects_for_default_tag) {
+        let path = component.path.key("k8s").key("overlays");
+        let problem = "take the webhooks of the default tag away, for which the injector rests: \
+                       nobody would inject pods";
+        let problem = problem.to_owned();
+        return Err(RenderError::Setting(Mistake { path, problem }));
+    }
+    let component = RenderedComponent {
+        kind: component.kind,
+        name: component.name.clone(),
+        objects,
+    };
+    Ok(Part {
+        component,
+        names_default_tag,
+        warnings,
+    })
+}
+
+/// What the templates of a component read.
+fn context(
+    merged: &Merged,
+    component: &Component,
+    values: &ChartValues,
+    charts: &Charts,
+) -> Result<Value, RenderError> {
+    let kind = component.kind.as_str();
+    let operator_manages = at(&values.own, &["global", "operatorManageWebhooks"]);
     let default_tag = merged.default_tag && operator_manages != Some(&Value::Bool(true));
-    let context = json!({
-        "tags": tags(&chart_values.own, default_tag),
+    let default = default_tag.then(|| DEFAULT_TAG.into());
+    let mut tags: Vec<Value> = Vec::new();
+    for tag in named_tags(&values.own).iter().cloned().chain(default) {
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    Ok(json!({
+        "tags": tags,
         "defaultTag": default_tag,
-        "values": chart_values.values,
-        "own": chart_values.own,
-        "userValues": chart_values.user,
+        "values": values.values,
+        "own": values.own,
+        "userValues": values.user,
         "name": component.name,
         "namespace": component.namespace,
         "revision": merged.revision,
         "version": merged.version.to_string(),
         "minor": merged.version.minor_text(),
-        "component": component.kind.as_str(),
+        "component": kind,
         "gke": merged.cluster.is_gke,
-        "release": charts.release(chart, component.kind.as_str())?,
-    });
-    let mut objects = Vec::new();
-    for output in charts.execute(chart, context)? {
-        objects.extend(document::objects(output, charts)?);
-    }
-    let mut warnings = Vec::new();
-    settings::apply(merged, component, &mut objects, &mut warnings)?;
-    overlay::apply(component, &mut objects, &mut warnings)?;
-    let rendered = RenderedComponent {
-        kind: component.kind,
-        name: component.name.clone(),
-        objects,
-    };
-    Ok((rendered, warnings))
+        "release": charts.release(values::chart_of(component.kind), kind)?,
+    }))
 }
 
-/// The revision tags of istiod, each once: those that the user names, and the default tag where it is rendered anyway.
-fn tags(own: &Value, default_tag: bool) -> Vec<Value> {
+/// The label of the objects of a revision tag; its value is the tag.
+pub const TAG: &str = "istio.io/tag";
+
+/// The tag of namespaces that are labeled `istio-injection=enabled`.
+const DEFAULT_TAG: &str = "default";
+
+/// The revision tags that the values of istiod's chart name.
+fn named_tags(own: &Value) -> &[Value] {
     let named = own.get("revisionTags").and_then(Value::as_array);
-    let default = default_tag.then(|| "default".into());
-    let mut tags: Vec<Value> = Vec::new();
-    for tag in named
-        .cloned()
-        .unwrap_or_default()
-        .into_iter()
-        .chain(default)
-    {
-        if !tags.contains(&tag) {
-            tags.push(tag);
-        }
-    }
-    tags
+    named.map_or(&[], Vec::as_slice)
+}
+
+/// Whether an object has the webhooks of the default tag.
+fn injects_for_default_tag(object: &Object) -> bool {
+    let is_there = |webhooks: &Value| webhooks.as_array().is_some_and(|list| !list.is_empty());
+    object.key.kind == "MutatingWebhookConfiguration"
+        && object.body.field("metadata")["labels"][TAG] == DEFAULT_TAG
+        && is_there(&object.body.field("webhooks"))
 }
 
 /// What the type promises and these components do not keep.

@@ -20,6 +20,7 @@ fn tagged(revision: &str) -> Rendered {
     };
     Rendered {
         components: vec![istiod],
+        names_default_tag: false,
         warnings: Vec::new(),
     }
 }
