@@ -64,8 +64,9 @@ pub struct ControlPlane {
     site: Site,
 }
 
-/// How often a start is tried again because somebody took a port in between.
-const PORT_RACES: usize = 3;
+/// How often a start is tried again because a process ended: somebody took its port in between, or the disk was so slow
+/// that the API server gave up on etcd.
+const RETRIES: usize = 3;
 
 /// Numbers the control planes of this process.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -81,14 +82,10 @@ impl ControlPlane {
         // Said at once, not after a build.
         options.port.map(ports::exactly).transpose()?;
         let bin = Bundle::Kubernetes.dir()?;
-        let mut races = 0;
+        let mut retries = 0;
         loop {
             match Self::boot(options, bin.clone()).await {
-                Err(Error::Died { tail, .. })
-                    if tail.contains("address already in use") && races < PORT_RACES =>
-                {
-                    races += 1;
-                }
+                Err(Error::Died { .. }) if retries < RETRIES => retries += 1,
                 booted => return booted,
             }
         }
