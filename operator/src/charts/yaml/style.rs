@@ -88,6 +88,9 @@ fn unsigned(text: &str) -> &str {
 }
 
 fn is_number(text: &str) -> bool {
+    if !text.starts_with(|c: char| matches!(c, '+' | '-' | '.' | '0'..='9')) {
+        return false;
+    }
     let plain = text.replace('_', "");
     let digits = unsigned(&plain);
     let special = digits.strip_prefix('.').unwrap_or_default();
@@ -154,6 +157,10 @@ fn may_be_plain(text: &str) -> bool {
 
 fn write_plain(out: &mut String, text: &str, indent: usize) {
     let mut line = Line::new(out, Some(indent));
+    if line.has_room_for(text) {
+        line.out.push_str(text);
+        return;
+    }
     let mut rest = text.char_indices().peekable();
     let mut after_space = false;
     while let Some((_, c)) = rest.next() {
@@ -281,6 +288,11 @@ impl<'a> Line<'a> {
     fn push(&mut self, c: char) {
         self.out.push(c);
         self.column += 1;
+    }
+
+    /// Whether all of a text surely fits, so that nobody has to look where the line ends.
+    fn has_room_for(&self, text: &str) -> bool {
+        self.column + text.len() <= WIDTH
     }
 
     fn is_full(&self) -> bool {
