@@ -157,41 +157,31 @@ fn may_be_plain(text: &str) -> bool {
 
 fn write_plain(out: &mut String, text: &str, indent: usize) {
     let mut line = Line::new(out, Some(indent));
-    if line.has_room_for(text) {
-        line.out.push_str(text);
-        return;
-    }
-    let mut rest = text.char_indices().peekable();
-    let mut after_space = false;
-    while let Some((_, c)) = rest.next() {
-        let before_space = rest.peek().is_some_and(|(_, next)| *next == ' ');
-        if c == ' ' && !after_space && !before_space && line.is_full() {
-            line.fold();
-        } else {
-            line.push(c);
-        }
-        after_space = c == ' ';
-    }
+    write_folded(&mut line, text, None);
 }
 
 fn write_single(out: &mut String, text: &str, indent: Option<usize>) {
     let mut line = Line::new(out, indent);
     line.push('\'');
-    let mut rest = text.char_indices().peekable();
-    let mut after_space = false;
-    while let Some((index, c)) = rest.next() {
-        let inner = index > 0 && rest.peek().is_some_and(|(_, next)| *next != ' ');
-        if c == ' ' && !after_space && inner && line.is_full() {
-            line.fold();
-        } else {
-            if c == '\'' {
-                line.push('\'');
-            }
-            line.push(c);
-        }
-        after_space = c == ' ';
-    }
+    write_folded(&mut line, text, Some('\''));
     line.push('\'');
+}
+
+/// Writes a text with every `quote` twice, and breaks a full line at a space that stands alone between others.
+fn write_folded(line: &mut Line<'_>, text: &str, quote: Option<char>) {
+    let mut before: Option<&str> = None;
+    for word in text.split(' ') {
+        match before {
+            None => {}
+            Some(before) if !before.is_empty() && !word.is_empty() && line.is_full() => line.fold(),
+            Some(_) => line.push(' '),
+        }
+        match quote.filter(|quote| word.contains(*quote)) {
+            Some(quote) => line.push_all(&word.replace(quote, &format!("{quote}{quote}"))),
+            None => line.push_all(word),
+        }
+        before = Some(word);
+    }
 }
 
 fn write_double(out: &mut String, text: &str, indent: Option<usize>) {
@@ -290,9 +280,9 @@ impl<'a> Line<'a> {
         self.column += 1;
     }
 
-    /// Whether all of a text surely fits, so that nobody has to look where the line ends.
-    fn has_room_for(&self, text: &str) -> bool {
-        self.column + text.len() <= WIDTH
+    fn push_all(&mut self, text: &str) {
+        self.out.push_str(text);
+        self.column += text.chars().count();
     }
 
     fn is_full(&self) -> bool {
