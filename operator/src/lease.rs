@@ -337,13 +337,19 @@ mod tests {
         assert!(!first.leadership().is_held());
     }
 
+    /// A leader whose last renewal arrived, while its answer was lost.
+    async fn leader_without_an_answer(server: &Server) -> Candidate<Server> {
+        let mut leader = Candidate::over(server.clone(), "first".into());
+        assert!(leader.try_acquire().await);
+        let lease = server.read().await.unwrap().unwrap();
+        server.write(&lease).await.unwrap();
+        leader
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_renewal_whose_answer_was_lost_does_not_end_leadership() {
         let server = Server::default();
-        let mut first = Candidate::over(server.clone(), "first".into());
-        assert!(first.try_acquire().await);
-        let lease = server.read().await.unwrap().unwrap();
-        server.write(&lease).await.unwrap();
+        let mut first = leader_without_an_answer(&server).await;
         first.renew().await;
         assert!(first.leadership().is_held());
         first.renew().await;
@@ -353,10 +359,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_lease_is_released_even_after_a_renewal_whose_answer_was_lost() {
         let server = Server::default();
-        let mut first = Candidate::over(server.clone(), "first".into());
-        assert!(first.try_acquire().await);
-        let lease = server.read().await.unwrap().unwrap();
-        server.write(&lease).await.unwrap();
+        let mut first = leader_without_an_answer(&server).await;
         first.release().await;
         let mut second = Candidate::over(server.clone(), "second".into());
         assert!(second.try_acquire().await);
