@@ -136,6 +136,16 @@ const fn global(group: &'static str, kind: &'static str, plural: &'static str) -
     }
 }
 
+/// An object of a kind that charts render, in `istio-system` unless it belongs to the whole cluster.
+#[cfg(test)]
+pub(crate) fn key(kind: &str, name: &str) -> ObjectKey {
+    let kind = KINDS.iter().find(|entry| entry.kind == kind).unwrap();
+    kind.key(
+        kind.namespaced.then(|| "istio-system".to_owned()),
+        name.to_owned(),
+    )
+}
+
 impl Kind {
     /// The entry for objects such as `key`, if charts can render them.
     #[must_use]

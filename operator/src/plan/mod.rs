@@ -22,6 +22,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
 pub use claims::Claims;
+#[cfg(test)]
+pub(crate) use kinds::key;
 pub use kinds::{KINDS, Kind, Role};
 pub use ledger::{Ledger, Need, Sent};
 pub use live::{Live, LiveObject, version};

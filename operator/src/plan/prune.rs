@@ -99,6 +99,7 @@ fn owned<'a>(
 mod tests {
     use super::*;
     use crate::api::ComponentKind;
+    use crate::plan::key;
     use crate::plan::owner::Ownership;
 
     fn cr() -> CrKey {
@@ -120,17 +121,6 @@ mod tests {
             ownership,
             ..LiveObject::default()
         }
-    }
-
-    fn key(kind: &str, name: &str) -> ObjectKey {
-        let kind = super::super::kinds::KINDS
-            .iter()
-            .find(|entry| entry.kind == kind)
-            .unwrap();
-        kind.key(
-            kind.namespaced.then(|| "istio-system".to_owned()),
-            name.to_owned(),
-        )
     }
 
     #[test]

@@ -140,14 +140,6 @@ fn merged() -> Merged {
     }
 }
 
-fn key(kind: &str, name: &str) -> ObjectKey {
-    let kind = KINDS.iter().find(|entry| entry.kind == kind).unwrap();
-    kind.key(
-        kind.namespaced.then(|| "istio-system".to_owned()),
-        name.to_owned(),
-    )
-}
-
 fn object(kind: &str, name: &str, body: &Value) -> Object {
     Object {
         key: key(kind, name),

@@ -7,10 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::*;
 use crate::api::ComponentKind;
 use crate::apply::{AppliedComponent, Verdict};
-use crate::plan::{Injector, LiveObject, Progress};
-use story::{
-    DONE, FAILED, INSTALLED, Judged, PROGRESSING, Story, advance, argo, istiod, key, kstatus,
-};
+use crate::plan::{Injector, LiveObject, Progress, key};
+use story::{DONE, FAILED, INSTALLED, Judged, PROGRESSING, Story, advance, argo, istiod, kstatus};
 
 #[test]
 fn a_new_cr_becomes_healthy() {

@@ -3,7 +3,7 @@
 use super::super::*;
 use crate::api::ComponentKind;
 use crate::apply::{AppliedComponent, Verdict};
-use crate::plan::{LiveObject, Progress, Workload};
+use crate::plan::{LiveObject, Progress, Workload, key};
 
 /// What Argo CD 3.x makes of a live IstioOperator: it reads `status.status` and nothing else.
 pub(super) fn argo(status: &IstioOperatorStatus) -> &'static str {
@@ -38,17 +38,6 @@ pub(super) fn kstatus(generation: i64, status: &IstioOperatorStatus) -> &'static
         Some(ready) if ready.status != "True" => "InProgress",
         _ => "Current",
     }
-}
-
-pub(super) fn key(kind: &str, name: &str) -> ObjectKey {
-    let kind = crate::plan::KINDS
-        .iter()
-        .find(|entry| entry.kind == kind)
-        .unwrap();
-    kind.key(
-        kind.namespaced.then(|| "istio-system".to_owned()),
-        name.to_owned(),
-    )
 }
 
 pub(super) const INSTALLED: Version = Version {
