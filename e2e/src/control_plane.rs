@@ -29,6 +29,7 @@ use crate::{
     components::{Component, Site},
     egress::{Egress, Route},
     error::Error,
+    inventory::Inventory,
     kubectl, ports,
     process::Process,
     wait::{SOON, wait_until},
@@ -117,6 +118,11 @@ impl ControlPlane {
     /// A client with full access; see [`client::from_kubeconfig`].
     pub async fn client(&self) -> Result<Client, Error> {
         client::from_kubeconfig(&self.kubeconfig()).await
+    }
+
+    /// All kinds that it serves now, to find what the operator made.
+    pub async fn inventory(&self) -> Result<Inventory, Error> {
+        Inventory::discover(self.client().await?).await
     }
 
     /// A kubeconfig file with full access.

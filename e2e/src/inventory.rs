@@ -43,7 +43,7 @@ pub type Snapshot = BTreeMap<String, Value>;
 
 impl Inventory {
     /// Asks the API server which kinds it serves.
-    pub async fn discover(client: Client) -> Result<Self, Error> {
+    pub(crate) async fn discover(client: Client) -> Result<Self, Error> {
         let discovery = Discovery::new(client.clone()).run_aggregated().await?;
         let mut resources: Vec<_> = discovery
             .groups()

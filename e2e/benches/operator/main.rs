@@ -24,7 +24,7 @@ use e2e::{
     control_plane::{ControlPlane, Options},
     cr::Cr,
     drift::{Damage, damage},
-    inventory::{Inventory, Item},
+    inventory::Item,
     operator::{self, Operator},
     wait::wait_until,
     workspace::root,
@@ -201,7 +201,7 @@ async fn healthy_after(plane: &ControlPlane, operator: &Operator, since: Timesta
 /// is wrong, to the watch event that shows it as before.
 async fn repairing(plane: &ControlPlane, operator: &Operator) -> Vec<Row> {
     let client = plane.client().await.unwrap();
-    let inventory = Inventory::discover(client.clone()).await.unwrap();
+    let inventory = plane.inventory().await.unwrap();
     let items = inventory.owned().await.unwrap();
     let mut rows = Vec::new();
     for (what, kind, upstream) in [

@@ -8,7 +8,7 @@ use e2e::{
     drift::{Damage, damage},
     error::Error,
     health::{ArgoHealth, Kstatus, argo, condition, kstatus},
-    inventory::{Inventory, Item},
+    inventory::Item,
     operator::Operator,
     wait::wait_until,
 };
@@ -58,7 +58,7 @@ async fn a_broken_cr_does_not_disturb_a_good_one() {
     let good = Cr::apply(&plane, &sample("default.yaml")).await.unwrap();
     good.wait_for("HEALTHY", SOON).await.unwrap();
     let client = plane.client().await.unwrap();
-    let inventory = Inventory::discover(client.clone()).await.unwrap();
+    let inventory = plane.inventory().await.unwrap();
     let items = inventory.owned().await.unwrap();
     quiet(&plane, &operator, Duration::from_secs(2)).await;
 

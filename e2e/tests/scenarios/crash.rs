@@ -51,9 +51,7 @@ impl Site {
         let plane = ControlPlane::start().await.unwrap();
         let gate = Gate::start(&plane.kubeconfig()).await.unwrap();
         let operator = Operator::start_behind(&plane, &gate).await.unwrap();
-        let inventory = Inventory::discover(plane.client().await.unwrap())
-            .await
-            .unwrap();
+        let inventory = plane.inventory().await.unwrap();
         Self {
             operator,
             gate,

@@ -9,7 +9,7 @@ use e2e::{
     error::Error,
     history::History,
     injectors::{Probe, moments},
-    inventory::{Inventory, OWNER, Snapshot, differences, snapshot},
+    inventory::{OWNER, Snapshot, differences, snapshot},
     istioctl,
     istiod::Istiod,
     operator::Operator,
@@ -247,9 +247,7 @@ fn get(plane: &ControlPlane, what: &[&str]) -> Value {
 
 /// The objects of the default tag that the operator or istioctl applied.
 async fn tag_objects(plane: &ControlPlane) -> Snapshot {
-    let inventory = Inventory::discover(plane.client().await.unwrap())
-        .await
-        .unwrap();
+    let inventory = plane.inventory().await.unwrap();
     let mut objects = snapshot(&inventory.touched().await.unwrap());
     objects.retain(|name, _| [TAG, VALIDATOR, SERVICE].contains(&&**name));
     objects

@@ -20,9 +20,7 @@ fn broken_spec() -> Value {
 async fn a_deleted_cr_leaves_only_crds_and_namespaces() {
     let plane = ControlPlane::start().await.unwrap();
     let _operator = Operator::start(&plane).await.unwrap();
-    let inventory = Inventory::discover(plane.client().await.unwrap())
-        .await
-        .unwrap();
+    let inventory = plane.inventory().await.unwrap();
 
     let sound = Cr::apply(&plane, &sample("gateways-in-other-namespaces.yaml"))
         .await
@@ -68,9 +66,7 @@ async fn a_cr_that_never_was_valid_can_be_deleted() {
         cr.wait_for("ERROR", SOON).await.unwrap();
         cr.delete(SOON).await.unwrap();
     }
-    let inventory = Inventory::discover(plane.client().await.unwrap())
-        .await
-        .unwrap();
+    let inventory = plane.inventory().await.unwrap();
     assert_eq!(snapshot(&inventory.owned().await.unwrap()).len(), 0);
 }
 
@@ -78,9 +74,7 @@ async fn a_cr_that_never_was_valid_can_be_deleted() {
 async fn an_orphaning_cr_leaves_everything() {
     let plane = ControlPlane::start().await.unwrap();
     let _operator = Operator::start(&plane).await.unwrap();
-    let inventory = Inventory::discover(plane.client().await.unwrap())
-        .await
-        .unwrap();
+    let inventory = plane.inventory().await.unwrap();
     // Misspelled, it is an error, and nothing is deleted that was not meant to be.
     for (policy, state) in [("Orphan", "HEALTHY"), ("orphan", "ERROR")] {
         let cr = Cr::apply(&plane, &sample("minimal.yaml")).await.unwrap();

@@ -4,7 +4,7 @@ use e2e::{
     control_plane::ControlPlane,
     cr::Cr,
     drift::{Damage, Repair, damage},
-    inventory::{Inventory, differences, snapshot},
+    inventory::{differences, snapshot},
     operator::Operator,
 };
 
@@ -17,7 +17,7 @@ async fn every_object_comes_back_as_it_was() {
     let cr = Cr::apply(&plane, &sample("acceptance.yaml")).await.unwrap();
     cr.wait_for("HEALTHY", SOON).await.unwrap();
     let client = plane.client().await.unwrap();
-    let inventory = Inventory::discover(client.clone()).await.unwrap();
+    let inventory = plane.inventory().await.unwrap();
     let items = inventory.owned().await.unwrap();
     let before = snapshot(&items);
     assert!(before.len() > 35, "{:?}", before.keys());

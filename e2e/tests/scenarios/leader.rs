@@ -7,7 +7,6 @@ use e2e::{
     cr::Cr,
     drift::{Damage, damage},
     error::Error,
-    inventory::Inventory,
     loopback,
     operator::Operator,
     wait::wait_until,
@@ -95,12 +94,7 @@ fn holder(plane: &ControlPlane) -> String {
 
 async fn repairs(plane: &ControlPlane) {
     let client = plane.client().await.unwrap();
-    let items = Inventory::discover(client.clone())
-        .await
-        .unwrap()
-        .owned()
-        .await
-        .unwrap();
+    let items = plane.inventory().await.unwrap().owned().await.unwrap();
     let service = items
         .iter()
         .find(|item| item.resource.kind == "Service")

@@ -5,7 +5,7 @@ use e2e::{
     cr::Cr,
     drift::{Damage, damage},
     fields,
-    inventory::{Inventory, Item, MANAGER, settled},
+    inventory::{Item, MANAGER, settled},
     operator::{self, Operator},
     yaml,
 };
@@ -38,7 +38,7 @@ async fn every_minor_is_installed_as_printed_and_removed() {
     let plane = ControlPlane::start().await.unwrap();
     let operator = Operator::start(&plane).await.unwrap();
     let client = plane.client().await.unwrap();
-    let inventory = Inventory::discover(client.clone()).await.unwrap();
+    let inventory = plane.inventory().await.unwrap();
     let charts = Charts::embedded().unwrap();
     for release in charts.catalogue().releases() {
         let minor = release.version.minor_text();

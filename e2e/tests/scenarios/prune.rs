@@ -31,9 +31,7 @@ fn spec(ingress: &str, egress: bool) -> Value {
 async fn what_is_not_rendered_any_more_goes_away() {
     let plane = ControlPlane::start().await.unwrap();
     let _operator = Operator::start(&plane).await.unwrap();
-    let inventory = Inventory::discover(plane.client().await.unwrap())
-        .await
-        .unwrap();
+    let inventory = plane.inventory().await.unwrap();
     let cr = apply(&plane, "mesh", &spec("in", true)).await;
     // Somebody copied an object with all its labels; it was never ours.
     plane.apply(&copy("exit").to_string()).unwrap();
@@ -86,9 +84,7 @@ async fn what_is_not_rendered_any_more_goes_away() {
 async fn objects_of_others_are_taken_over_or_left_in_place() {
     let plane = ControlPlane::start().await.unwrap();
     let _operator = Operator::start(&plane).await.unwrap();
-    let inventory = Inventory::discover(plane.client().await.unwrap())
-        .await
-        .unwrap();
+    let inventory = plane.inventory().await.unwrap();
     let mesh = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
