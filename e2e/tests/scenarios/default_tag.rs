@@ -15,6 +15,7 @@ use e2e::{
     operator::Operator,
     wait::wait_until,
     workspace::root,
+    yaml,
 };
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::api::ApiResource;
@@ -106,6 +107,14 @@ async fn the_tag_of_istioctl_install_is_taken_over_in_place() {
     let file = root().join("samples/default.yaml");
     let file = file.display().to_string();
     istioctl::run(&plane, ["install", "-y", "-f", &file]).unwrap();
+    let _istiod = Istiod::start(&plane, "istio-system", "istiod")
+        .await
+        .unwrap();
+    answers(&plane).await;
+    patched(&plane, "istiod-default-validator").await;
+    // With an istiod that runs, the tag is made with its CA, which istiod then need not write.
+    delete_tag(&plane);
+    istioctl::run(&plane, ["install", "-y", "-f", &file]).unwrap();
     let theirs = tag_objects(&plane).await;
     assert_eq!(theirs.len(), 3, "{theirs:#?}");
     let start = injectors(&plane);
@@ -116,6 +125,7 @@ async fn the_tag_of_istioctl_install_is_taken_over_in_place() {
     cr.wait_for("HEALTHY", SOON).await.unwrap();
     quiet(&plane, &operator, QUIET).await;
     one_injector_at_every_moment(&history, &start);
+    no_pod_is_refused(&history, &start);
     let ours = tag_objects(&plane).await;
     assert_eq!(
         ours.keys().collect::<Vec<_>>(),
@@ -144,6 +154,37 @@ async fn the_tag_of_istioctl_install_is_taken_over_in_place() {
     *selector = json!({"app": "istiod", "istio": "pilot"});
     let differing = differences(&expected, &ours);
     assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+/// A mesh whose manifests were applied by hand has no default tag. Neither the first one nor one that is made anew has to
+/// wait until istiod has seen it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_mesh_gets_a_tag_that_answers_at_once() {
+    let plane = ControlPlane::start().await.unwrap();
+    let manifests = istioctl::generate(&sample("minimal.yaml"))
+        .unwrap()
+        .unwrap();
+    plane
+        .kubectl(["create", "namespace", "istio-system"])
+        .unwrap();
+    plane.apply(&yaml::stream(&manifests)).unwrap();
+    let _istiod = Istiod::start(&plane, "istio-system", "istiod")
+        .await
+        .unwrap();
+    answers(&plane).await;
+    let start = injectors(&plane);
+    let history = record(&plane).await;
+
+    let operator = Operator::start(&plane).await.unwrap();
+    let cr = Cr::apply(&plane, &sample("minimal.yaml")).await.unwrap();
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    has_tag(&plane, "minimal", "default").await;
+    delete_tag(&plane);
+    has_tag(&plane, "minimal", "default").await;
+    quiet(&plane, &operator, QUIET).await;
+    no_pod_is_refused(&history, &start);
+    let called = Probe::enabled().called(&injectors(&plane));
+    assert_eq!(called.len(), 1, "{called:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -227,6 +268,46 @@ fn one_injector_at_every_moment(history: &History, start: &[Value]) {
         let called = Probe::enabled().called(configurations.values());
         assert_eq!(called.len(), 1, "state {number}: {configurations:#?}");
     }
+}
+
+/// Whatever the API server calls for pods of such a namespace, it was told at every recorded moment whom to trust there.
+fn no_pod_is_refused(history: &History, start: &[Value]) {
+    for (number, configurations) in moments(start, &history.entries().unwrap())
+        .iter()
+        .enumerate()
+    {
+        let refusing = refusing(configurations.values());
+        assert!(refusing.is_empty(), "state {number}: {refusing:?}");
+    }
+}
+
+/// The webhooks without a CA that are called for pods of a namespace that asks for injection by the usual label.
+fn refusing<'a>(configurations: impl Iterator<Item = &'a Value>) -> Vec<String> {
+    let mut configurations: Vec<_> = configurations.cloned().collect();
+    for configuration in &mut configurations {
+        let webhooks = configuration["webhooks"].as_array_mut().unwrap();
+        webhooks.retain(|webhook| webhook["clientConfig"]["caBundle"].is_null());
+    }
+    Probe::enabled().called(&configurations)
+}
+
+/// Waits until istiod has its CA in what is called for such pods.
+async fn answers(plane: &ControlPlane) {
+    wait_until("istiod to patch its injector", SOON, || async {
+        let refusing = refusing(injectors(plane).iter());
+        if refusing.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{refusing:?}"))
+        }
+    })
+    .await
+    .unwrap();
+}
+
+fn delete_tag(plane: &ControlPlane) {
+    let (kind, name) = TAG.split_once(' ').unwrap();
+    plane.kubectl(["delete", kind, name]).unwrap();
 }
 
 async fn record(plane: &ControlPlane) -> History {

@@ -10,10 +10,11 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams
 use kube::core::discovery::Scope;
 use kube::core::{ApiResource, ObjectMeta};
 use kube::{Client, core::GroupVersionKind};
+use serde_json::Value;
 
 use super::ApplyError;
 use crate::charts::yaml::Document;
-use crate::plan::{Doomed, Kind, LiveObject, MANAGER, Namespace, Need, Sending, rival};
+use crate::plan::{Doomed, Kind, LiveObject, MANAGER, Namespace, Need, Sending, copy_ca, rival};
 use crate::render::ObjectKey;
 
 /// The longest that one call may take. The API server gives up a write after 34 s, webhooks included, and the client
@@ -77,7 +78,11 @@ impl Sender {
         };
         // Forced, because what a chart renders is ours; what is not was left out by the plan.
         let params = params.force();
-        let patch = Patch::Apply(send.body.value());
+        let mut body = send.body.value();
+        if let Some(source) = &send.ca_from {
+            self.copy_ca(source, &mut body).await?;
+        }
+        let patch = Patch::Apply(body);
         let call = api.patch_metadata(&send.key.name, &params, &patch);
         let answer = self.write(call).await?;
         Ok(LiveObject::read(send.kind.kind, &answer.metadata))
@@ -139,6 +144,18 @@ impl Sender {
         self.write(call).await
     }
 
+    /// Gives the webhooks of `body` that name no CA the one that the webhooks of `source` have now.
+    async fn copy_ca(&self, source: &ObjectKey, body: &mut Value) -> Result<(), ApplyError> {
+        let Some(kind) = Kind::of(source) else {
+            return Ok(());
+        };
+        let api = self.api(kind, source);
+        if let Some(live) = self.limit(api.get_opt(&source.name)).await? {
+            copy_ca(&live.data, body);
+        }
+        Ok(())
+    }
+
     /// Who else holds a field that `body` sets.
     pub(super) async fn rival(
         &self,
@@ -196,6 +213,7 @@ mod tests {
             body: Document::from(
                 &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}}),
             ),
+            ca_from: None,
             sent: Sent {
                 rendered: 1,
                 withheld: 0,
@@ -220,5 +238,34 @@ mod tests {
             let expected = format!("fieldValidation={validation}");
             assert!(path.contains(&expected), "{need:?}: {path}");
         }
+    }
+
+    #[tokio::test]
+    async fn webhooks_are_sent_with_the_ca_of_the_live_ones() {
+        let injector = ObjectKey {
+            group: "admissionregistration.k8s.io".into(),
+            kind: "MutatingWebhookConfiguration".into(),
+            namespace: None,
+            name: "injector".into(),
+        };
+        let webhooks = json!([{"clientConfig": {"caBundle": "Q0E="}}]);
+        let live = json!({"metadata": {"name": "injector"}, "webhooks": webhooks});
+        let send = Sending {
+            body: Document::from(&json!({"webhooks": [{"clientConfig": {}}]})),
+            ca_from: Some(injector),
+            ..sending(Need::Rollout)
+        };
+        let answer = json!({"metadata": {"name": "tag"}});
+        let double = Double::answering([live, answer].map(Answer::Object));
+        double.sender().apply(&send).await.unwrap();
+        let [first, second] = &double.calls()[..] else {
+            panic!("{:?}", double.calls())
+        };
+        assert!(
+            first
+                .path
+                .ends_with("/mutatingwebhookconfigurations/injector")
+        );
+        assert_eq!(second.body, json!({"webhooks": webhooks}));
     }
 }

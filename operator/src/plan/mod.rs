@@ -7,6 +7,7 @@
 //! ready; repairing an object to what it was before waits for nobody, because it cannot break an order that was kept
 //! when the object was rolled out.
 
+mod ca;
 mod claims;
 mod kinds;
 mod ledger;
@@ -21,6 +22,7 @@ mod tag;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
+pub use ca::copy as copy_ca;
 pub use claims::Claims;
 #[cfg(test)]
 pub(crate) use kinds::key;
@@ -107,6 +109,8 @@ pub struct Sending {
     pub key: ObjectKey,
     /// What is sent.
     pub body: Document,
+    /// The live webhook configuration whose CA goes along, for webhooks that name none.
+    pub ca_from: Option<ObjectKey>,
     /// Digests of what is sent.
     pub sent: Sent,
     /// Why it is sent.
@@ -133,6 +137,7 @@ pub struct Surroundings<'a> {
 pub fn plan(merged: &Merged, rendered: Rendered, around: Surroundings<'_>) -> Plan {
     let autoscaled = autoscaled(&rendered);
     let all: HashSet<_> = keys(&rendered).cloned().collect();
+    let injector = ca::injector(&rendered, around.live).cloned();
     let mut components: Vec<_> = rendered.components.iter().map(Planned::of).collect();
     let mut by_rank: Vec<_> = rendered.components.into_iter().enumerate().collect();
     by_rank.sort_by_key(|(index, component)| (order::rank(component.kind), *index));
@@ -150,6 +155,7 @@ pub fn plan(merged: &Merged, rendered: Rendered, around: Surroundings<'_>) -> Pl
             around,
             autoscaled: &autoscaled,
             tag,
+            injector: injector.as_ref(),
             index,
             gap: gap.cloned(),
             unready: unready(&component, around.live),
@@ -242,6 +248,8 @@ struct Step<'a> {
     around: Surroundings<'a>,
     autoscaled: &'a BTreeSet<(Option<String>, String)>,
     tag: Standing<'a>,
+    /// The CR's own injector that has a CA already.
+    injector: Option<&'a ObjectKey>,
     index: usize,
     gap: Option<String>,
     /// What the component's own workload lacks to be ready.
@@ -308,11 +316,13 @@ impl Step<'_> {
             }
             Need::Rollout | Need::Repair | Need::Reedit => {
                 let component = self.index;
+                let ca_from = ca::source(&key, held, self.injector);
                 return Outcome::Send(Sending {
                     component,
                     kind,
                     key,
                     body,
+                    ca_from,
                     sent,
                     need,
                 });

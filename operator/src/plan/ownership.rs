@@ -30,7 +30,8 @@ enum Step {
 
 use Step::{Each, Field};
 
-const WEBHOOKS: &[&str] = &[
+/// The kinds whose webhooks have a CA.
+pub(super) const WEBHOOKS: &[&str] = &[
     "MutatingWebhookConfiguration",
     "ValidatingWebhookConfiguration",
 ];

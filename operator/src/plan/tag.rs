@@ -60,6 +60,11 @@ pub(super) fn is_moved(labels: &BTreeMap<String, String>, entries: &[ManagedFiel
     fields.is_some_and(|fields| fields.0.pointer(&field).is_none())
 }
 
+/// Whether a rendered object belongs to a tag, the default one or another.
+pub(super) fn is_tag(body: &Document) -> bool {
+    label(body, TAG).is_some()
+}
+
 /// Whether a rendered object belongs to the default tag.
 pub(super) fn is_tagged(body: &Document) -> bool {
     label(body, TAG).as_deref() == Some(DEFAULT)
@@ -68,7 +73,7 @@ pub(super) fn is_tagged(body: &Document) -> bool {
 /// Whether a rendered object is the configuration of injection webhooks of the default revision itself, which rests
 /// while there is a default tag.
 fn is_resting(key: &ObjectKey, body: &Document, revision: &str) -> bool {
-    revision.is_empty() && Injector::is_injector(key) && label(body, TAG).is_none()
+    revision.is_empty() && Injector::is_injector(key) && !is_tag(body)
 }
 
 fn label(body: &Document, key: &str) -> Option<String> {

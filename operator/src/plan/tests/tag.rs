@@ -71,6 +71,58 @@ fn an_injector_works_until_somebody_has_the_tag() {
     assert!(sent.contains(&tag.to_string()) && sent.contains(&injector.to_string()));
 }
 
+/// The webhook configurations that are sent with a CA, and where that comes from.
+fn copied(world: &mut World) -> Vec<(String, String)> {
+    let plan = world.plan(tagged(""));
+    let sent = plan.waves.into_iter().flatten();
+    sent.filter_map(|send| Some((send.key.name, send.ca_from?.name)))
+        .collect()
+}
+
+#[test]
+fn webhooks_take_the_ca_of_an_injector_that_has_one() {
+    let mut world = World::new();
+    let (injector, tag) = ("istio-sidecar-injector", "istio-revision-tag-default");
+    let put = |world: &mut World, name: &str, held: &Holdings| {
+        let held = held.clone();
+        let object = LiveObject {
+            held,
+            ..LiveObject::default()
+        };
+        world
+            .live
+            .put(key("MutatingWebhookConfiguration", name), object);
+    };
+    let ca = vec!["webhooks[a].clientConfig.caBundle".to_owned()];
+    let silent = Holdings {
+        others: vec!["webhooks[a].failurePolicy".to_owned()],
+        ours: Vec::new(),
+    };
+    let given = Holdings {
+        others: ca.clone(),
+        ours: Vec::new(),
+    };
+    let copy = Holdings {
+        others: Vec::new(),
+        ours: ca,
+    };
+    let pair = |from: &str| [(tag.to_owned(), from.to_owned())];
+    assert_eq!(copied(&mut world), [], "a fresh installation");
+    put(&mut world, injector, &silent);
+    assert_eq!(copied(&mut world), [], "nobody has one");
+    put(&mut world, injector, &given);
+    assert_eq!(copied(&mut world), pair(injector));
+    // What we copied is copied again, because an apply without it would remove it.
+    put(&mut world, tag, &copy);
+    assert_eq!(copied(&mut world), pair(injector));
+    put(&mut world, injector, &silent);
+    assert_eq!(copied(&mut world), pair(tag));
+    // From then on it is istiod's.
+    put(&mut world, injector, &given);
+    put(&mut world, tag, &given);
+    assert_eq!(copied(&mut world), []);
+}
+
 #[test]
 fn the_tag_moves_to_another_cr_once_its_istiod_is_ready() {
     let mut world = World::new();
