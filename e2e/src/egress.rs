@@ -3,7 +3,8 @@
 //! A webhook names a Service, and simulated pods have addresses where nobody listens. The API server
 //! can send such calls through an HTTP CONNECT proxy (its egress selector); this is that proxy. It
 //! looks up the pod that the API server chose and connects to the process that stands in for it, so
-//! that Service, endpoints, port, CA bundle and certificate are all used as in a real cluster.
+//! that Service, endpoints, port, CA bundle and certificate are all used as in a real cluster. What runs for another
+//! cluster has addresses too, which no pod has.
 
 use std::{
     collections::BTreeMap,
@@ -26,13 +27,24 @@ use kube::{
 
 use crate::{client, error::Error};
 
-/// Connections to `port` of a pod with these labels go to `local_port` on 127.0.0.1.
+/// Connections to `port` of these go to `local_port` on 127.0.0.1.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
-    pub(crate) namespace: String,
-    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) to: Target,
     pub(crate) port: u16,
     pub(crate) local_port: u16,
+}
+
+/// Whom the API server connects to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// Pods of a namespace with these labels.
+    Pods {
+        namespace: String,
+        labels: BTreeMap<String, String>,
+    },
+    /// Somebody outside the cluster.
+    Address(IpAddr),
 }
 
 /// The running proxy; ends when dropped.
@@ -71,12 +83,10 @@ impl Egress {
         })
     }
 
-    /// Adds a route; it replaces an earlier one for the same pods and port.
+    /// Adds a route; it replaces an earlier one for the same target and port.
     pub(crate) fn route(&self, route: Route) {
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        routes.retain(|old| {
-            (&old.namespace, &old.labels, old.port) != (&route.namespace, &route.labels, route.port)
-        });
+        routes.retain(|old| (&old.to, old.port) != (&route.to, route.port));
         routes.push(route);
     }
 
@@ -140,6 +150,18 @@ fn connect(
     routes: &Mutex<Vec<Route>>,
     kubeconfig: &Path,
 ) -> Result<TcpStream, String> {
+    let routes = routes
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    let outside = Target::Address(to.ip());
+    let route = routes
+        .iter()
+        .find(|route| route.to == outside && route.port == to.port());
+    if let Some(route) = route {
+        return TcpStream::connect((Ipv4Addr::LOCALHOST, route.local_port))
+            .map_err(|error| format!("the process at {to}: {error}"));
+    }
     let pod = pod_at(to.ip(), kubeconfig).map_err(|error| error.to_string())?;
     let pod = pod.ok_or_else(|| format!("no pod has the address {}", to.ip()))?;
     let name = format!(
@@ -147,10 +169,6 @@ fn connect(
         pod.namespace().unwrap_or_default(),
         pod.name_any()
     );
-    let routes = routes
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
     let route = routes.iter().find(|route| route.matches(&pod, to.port()));
     let route = route.ok_or_else(|| format!("{name} is simulated: no process stands for it"))?;
     TcpStream::connect((Ipv4Addr::LOCALHOST, route.local_port))
@@ -171,12 +189,13 @@ fn pod_at(address: IpAddr, kubeconfig: &Path) -> Result<Option<Pod>, Error> {
 
 impl Route {
     fn matches(&self, pod: &Pod, port: u16) -> bool {
+        let Target::Pods { namespace, labels } = &self.to else {
+            return false;
+        };
+        let mut labels = labels.iter();
         self.port == port
-            && pod.namespace().as_ref() == Some(&self.namespace)
-            && self
-                .labels
-                .iter()
-                .all(|(key, value)| pod.labels().get(key) == Some(value))
+            && pod.namespace().as_ref() == Some(namespace)
+            && labels.all(|(key, value)| pod.labels().get(key) == Some(value))
     }
 }
 

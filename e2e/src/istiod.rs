@@ -4,7 +4,7 @@
 //! environment, the Deployment's service account, and the configuration in the cluster. Calls of the
 //! API server to its webhooks reach it through the Service, as in a real cluster.
 
-use std::path::PathBuf;
+use std::{net::IpAddr, path::PathBuf};
 
 use k8s_openapi::{
     ByteString,
@@ -20,7 +20,7 @@ use crate::{
     binaries::Bundle,
     client,
     control_plane::ControlPlane,
-    egress::Route,
+    egress::{Route, Target},
     error::Error,
     loopback, ports,
     process::{Process, Program},
@@ -76,8 +76,10 @@ impl Istiod {
             log,
         };
         plane.route(Route {
-            namespace: namespace.into(),
-            labels: stand_in.pod_labels,
+            to: Target::Pods {
+                namespace: namespace.into(),
+                labels: stand_in.pod_labels,
+            },
             port: WEBHOOK_PORT,
             local_port: webhook_port,
         });
@@ -90,6 +92,15 @@ impl Istiod {
             webhook_port,
             admin_kubeconfig: plane.kubeconfig(),
         })
+    }
+
+    /// Lets the API server of another cluster reach the webhooks at this address, which is none of its pods'.
+    pub fn serve_at(&self, address: IpAddr, plane: &ControlPlane) {
+        plane.route(Route {
+            to: Target::Address(address),
+            port: WEBHOOK_PORT,
+            local_port: self.webhook_port,
+        });
     }
 
     /// The process, to measure it, kill it, or read its log.

@@ -21,6 +21,7 @@ mod leader;
 mod minors;
 mod other_clusters;
 mod prune;
+mod remote;
 mod replicas;
 mod truthful_status;
 
