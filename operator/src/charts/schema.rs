@@ -86,13 +86,15 @@ impl Compiler<'_> {
             }
         }
         let says = |key: &str| written.get(key) == Some(&Value::Bool(true));
-        Ok(json!({
+        let mut node = json!({
             "type": "object",
-            "properties": properties,
             "additionalProperties": says(".open"),
             "x-istio-needed": !says(".optional"),
-            "x-istio-other-minors": elsewhere,
-        }))
+        });
+        // The macro would copy these, and so the lowest level once for each that stands above it.
+        node["properties"] = Value::Object(properties);
+        node["x-istio-other-minors"] = Value::Object(elsewhere);
+        Ok(node)
     }
 
     /// The fields of an object: those of the shape that it starts with, and its own.

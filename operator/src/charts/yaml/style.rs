@@ -75,12 +75,11 @@ fn is_printable(c: char) -> bool {
 
 /// Whether a reader takes the plain text for something else than a text.
 fn is_other(text: &str) -> bool {
+    let may_be_number = text.starts_with(|c: char| matches!(c, '+' | '-' | '.' | '0'..='9'));
     text.is_empty()
         || text == "<<"
         || is_reserved(text)
-        || is_number(text)
-        || is_sexagesimal(text)
-        || is_date(text)
+        || may_be_number && (is_number(text) || is_sexagesimal(text) || is_date(text))
 }
 
 fn unsigned(text: &str) -> &str {
@@ -88,9 +87,6 @@ fn unsigned(text: &str) -> &str {
 }
 
 fn is_number(text: &str) -> bool {
-    if !text.starts_with(|c: char| matches!(c, '+' | '-' | '.' | '0'..='9')) {
-        return false;
-    }
     let plain = text.replace('_', "");
     let digits = unsigned(&plain);
     let special = digits.strip_prefix('.').unwrap_or_default();
