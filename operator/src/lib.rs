@@ -6,6 +6,8 @@
 //!
 //! The modules stand in the order of that pipeline, and none imports one that stands later.
 
+pub mod parallel;
+
 pub mod api;
 
 pub mod catalogue;

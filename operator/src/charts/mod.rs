@@ -174,9 +174,13 @@ impl Charts {
         for file in self.parsed.keys() {
             self.gated(file)?;
         }
-        self.by_name
-            .keys()
-            .try_for_each(|name| self.templates(name).map(drop))
+        self.compile()
+    }
+
+    /// Compiles every template.
+    pub fn compile(&self) -> Result<(), ChartError> {
+        let mut names = self.by_name.keys();
+        names.try_for_each(|name| self.templates(name).map(drop))
     }
 
     /// The Istio minors that the charts know.

@@ -1,9 +1,12 @@
 //! `istio-operator manifests`: what installs the operator itself.
 
+use std::iter;
+
 use istio_operator::charts::Charts;
+use istio_operator::charts::yaml::Document;
 use istio_operator::render::operator;
 
-use super::{Failure, crd, documents, print};
+use super::{Failure, crd, print};
 
 /// The version of this binary, so that its manifests run the image of the same release.
 const IMAGE: &str = concat!("istio-operator:", env!("CARGO_PKG_VERSION"));
@@ -25,8 +28,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn manifests(args: &Args, charts: &Charts) -> Result<(), Failure> {
-    let crd = crd()?;
+    let crd = Document::from(&crd()?);
     let objects = operator(&args.namespace, &args.image, charts).map_err(Failure::input)?;
-    let bodies = objects.iter().map(|object| object.body.value());
-    print(&documents(std::iter::once(crd).chain(bodies)))
+    let bodies = objects.iter().map(|object| &object.body);
+    let texts: Vec<_> = iter::once(&crd)
+        .chain(bodies)
+        .map(Document::to_yaml)
+        .collect();
+    print(&texts)
 }

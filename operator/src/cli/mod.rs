@@ -111,8 +111,9 @@ impl Cli {
         let charts = charts.map_err(Failure::input)?;
         match self.command {
             Command::Run(settings) => Ok(controller::run(settings, charts)?),
-            Command::Render(args) => render::render(&args, &charts),
-            Command::Crd => print(&yaml::write(&crd()?)),
+            // The process ends when it needs the charts no more, so nobody takes them apart.
+            Command::Render(args) => render::render(&args, Box::leak(Box::new(charts))),
+            Command::Crd => print(&[yaml::write(&crd()?)]),
             Command::Manifests(args) => manifests::manifests(&args, &charts),
         }
     }
@@ -122,24 +123,16 @@ fn crd() -> Result<Value, Failure> {
     serde_json::to_value(api::crd()).map_err(Failure::input)
 }
 
-/// Writes a result to standard output.
-fn print(text: &str) -> Result<(), Failure> {
+/// Writes the parts of a result to standard output.
+fn print(parts: &[String]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    for part in parts {
+        out.write_all(part.as_bytes())?;
+    }
     Ok(out.flush()?)
 }
 
 /// Writes a line to standard error. Where even that fails, nobody is left to tell.
 fn complain(line: &dyn Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
-}
-
-/// Objects as a stream of YAML documents.
-fn documents(objects: impl IntoIterator<Item = Value>) -> String {
-    let mut stream = String::new();
-    for object in objects {
-        stream.push_str("---\n");
-        stream.push_str(&yaml::write(&object));
-    }
-    stream
 }

@@ -1,19 +1,21 @@
 //! `istio-operator render`: the objects of one IstioOperator, without a cluster.
 
 use std::fmt::Display;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::{fs, io, thread};
 
 use clap::ValueEnum;
 use istio_operator::api::{IstioOperator, Mistake};
 use istio_operator::charts::Charts;
 use istio_operator::merge::{Cluster, merge, out_of_support};
+use istio_operator::parallel::in_parallel;
 use istio_operator::plan::in_apply_order;
 use istio_operator::render::{Object, render_in_parallel};
 use k8s_openapi::jiff;
 use serde_json::{Value, json};
 
-use super::{Failure, complain, documents, print};
+use super::{Failure, complain, print};
 
 /// Print the objects of an IstioOperator, in the order to apply them.
 ///
@@ -47,7 +49,9 @@ enum Format {
     Json,
 }
 
-pub(super) fn render(args: &Args, charts: &Charts) -> Result<(), Failure> {
+pub(super) fn render(args: &Args, charts: &'static Charts) -> Result<(), Failure> {
+    // Meanwhile, because merging needs no template. A mistake in one shows again where it is used.
+    thread::spawn(|| charts.compile());
     let cr = read(&args.file)?;
     let (cluster, now) = (Cluster::default(), jiff::Timestamp::now());
     let merged = merge(&cr, args.istio_version.as_deref(), cluster, charts);
@@ -60,14 +64,16 @@ pub(super) fn render(args: &Args, charts: &Charts) -> Result<(), Failure> {
 }
 
 impl Format {
-    fn of(self, objects: &[&Object]) -> String {
-        let bodies = objects.iter().map(|object| object.body.value());
+    fn of(self, objects: &[&Object]) -> Vec<String> {
         match self {
-            Self::Yaml => documents(bodies),
+            Self::Yaml => {
+                let processors = thread::available_parallelism().map_or(1, NonZero::get);
+                in_parallel(objects, processors, |object| object.body.to_yaml())
+            }
             Self::Json => {
-                let items: Vec<_> = bodies.collect();
+                let items: Vec<_> = objects.iter().map(|object| object.body.value()).collect();
                 let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
-                format!("{list:#}\n")
+                vec![format!("{list:#}\n")]
             }
         }
     }

@@ -12,8 +12,6 @@ mod strategic;
 mod values;
 
 use std::collections::BTreeMap;
-use std::panic::resume_unwind;
-use std::thread::{self, ScopedJoinHandle};
 
 use serde_json::{Value, json};
 
@@ -24,6 +22,7 @@ use crate::api::{ComponentKind, Mistake};
 use crate::charts::tree::at;
 use crate::charts::{ChartError, Charts};
 use crate::merge::{Component, Merged};
+use crate::parallel::in_parallel;
 use values::ChartValues;
 
 /// The objects of one CR, component by component in render order. Only [`render`] makes one.
@@ -107,19 +106,11 @@ pub fn render(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderEr
     collect(components.map(|component| render_component(merged, component, charts)))
 }
 
-/// [`render`], with a thread for each component.
-///
-/// For a process that renders once and ends. One that lives on would pay with the memory that an allocator keeps for every
-/// thread.
+/// [`render`], with a thread for each component, for a process that renders once and ends.
 pub fn render_in_parallel(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderError>> {
-    thread::scope(|scope| {
-        let start = |component| scope.spawn(move || render_component(merged, component, charts));
-        let running: Vec<_> = merged.components.iter().map(start).collect();
-        let finish = |thread: ScopedJoinHandle<'_, _>| {
-            thread.join().unwrap_or_else(|panic| resume_unwind(panic))
-        };
-        collect(running.into_iter().map(finish))
-    })
+    let components = &merged.components;
+    let render = |component: &_| render_component(merged, component, charts);
+    collect(in_parallel(components, components.len(), render).into_iter())
 }
 
 /// What rendering one component gave.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{YamlError, read};
+use super::{YamlError, read, write};
 
 /// How many lists and maps may stand inside each other. JSON is read back to 128 levels and no further, and what holds a
 /// document takes a few of them.
@@ -31,8 +31,7 @@ pub struct Document(BTreeMap<String, Arc<str>>);
 impl Document {
     /// Reads one document; one that is no map has no fields.
     pub fn read(text: &str) -> Result<Self, YamlError> {
-        let fields = read::fields(text)?.into_iter();
-        Ok(Self(fields.map(|(key, json)| (key, json.into())).collect()))
+        Ok(Self(read::fields(text)?))
     }
 
     /// The value of a field, null if it is absent.
@@ -50,6 +49,17 @@ impl Document {
                 .map(|(key, json)| (key.clone(), parsed(json)))
                 .collect(),
         )
+    }
+
+    /// Everything as one document of a YAML stream, written as by [`write()`](super::write()).
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        // Most of it is indentation. A text that grows is copied with each step.
+        let mut text = String::with_capacity(2 * self.size());
+        text.push_str("---\n");
+        let fields = self.0.iter();
+        write::write_fields(&mut text, fields.map(|(key, json)| (key.as_str(), &**json)));
+        text
     }
 
     /// Changes a field, which is null if it is absent; one that is null afterwards is left out.
@@ -124,11 +134,16 @@ mod tests {
         assert_eq!(document.field("a"), Value::Null);
         document.change_all(|all| all["e"] = true.into());
         assert_eq!(document.field("e"), json!(true));
+        assert_eq!(
+            document.to_yaml(),
+            format!("---\n{}", write::write(&document.value()))
+        );
     }
 
     #[test]
     fn what_is_no_map_has_no_fields() {
         assert_eq!(Document::read("- a\n"), Ok(Document::default()));
         assert_eq!(Document::read("# a\n"), Ok(Document::default()));
+        assert_eq!(Document::default().to_yaml(), "---\n{}\n");
     }
 }

@@ -4,8 +4,11 @@
 //! become text straight from the parser's events: an alias is a copy of the text of its anchor, and the entries of a map
 //! are put in order once it is complete.
 
-use std::io;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::mem;
 use std::ops::Range;
+use std::sync::Arc;
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span};
 use serde_json::{Number, Value};
@@ -26,16 +29,16 @@ pub fn read(text: &str) -> Result<Value, YamlError> {
 }
 
 /// Reads one YAML document that is a map, each field as JSON text with sorted keys; no fields if it is none.
-pub(super) fn fields(text: &str) -> Result<Vec<(String, String)>, YamlError> {
+pub(super) fn fields(text: &str) -> Result<BTreeMap<String, Arc<str>>, YamlError> {
     let Transcript { json, fields, .. } = transcribe(text)?;
-    let field = |Entry { key, value, .. }| {
+    let field = |Entry { key, value, .. }: Entry<'_>| {
         let json = std::str::from_utf8(&json[value]).map_err(|error| unplaced(&error))?;
-        Ok((key, json.to_owned()))
+        Ok((key.into_owned(), json.into()))
     };
     fields.into_iter().map(field).collect()
 }
 
-fn transcribe(text: &str) -> Result<Transcript, YamlError> {
+fn transcribe(text: &str) -> Result<Transcript<'_>, YamlError> {
     let mut options = Options::default();
     options.emit_comments = false;
     let mut transcript = Transcript::default();
@@ -72,33 +75,37 @@ fn unplaced(error: &impl ToString) -> YamlError {
 
 /// JSON text under construction.
 #[derive(Default)]
-struct Transcript {
+struct Transcript<'t> {
     json: Vec<u8>,
-    open: Vec<Collection>,
+    open: Vec<Collection<'t>>,
     /// The text of every anchor by its number, which the parser counts from 1; 0 means no anchor.
     anchored: Vec<Vec<u8>>,
     /// The entries of the map that is the whole document.
-    fields: Vec<Entry>,
+    fields: Vec<Entry<'t>>,
+    /// Where a map is put in order; kept for the next one.
+    sorted: Vec<u8>,
+    /// Where the entries of maps stood that are complete; kept for the next ones.
+    spare: Vec<Vec<Entry<'t>>>,
 }
 
 /// A list or map whose end has not been seen.
-struct Collection {
+struct Collection<'t> {
     /// Where its text begins.
     start: usize,
     /// The number of its anchor.
     anchor: usize,
-    content: Content,
+    content: Content<'t>,
 }
 
-enum Content {
+enum Content<'t> {
     List,
     /// The entries, and whether the last one is a key only.
-    Map(Vec<Entry>, bool),
+    Map(Vec<Entry<'t>>, bool),
 }
 
 /// One entry of a map.
-struct Entry {
-    key: String,
+struct Entry<'t> {
+    key: Cow<'t, str>,
     /// Where the key stands in the YAML.
     span: Span,
     /// Where `"key":value` begins; it ends with the value.
@@ -106,11 +113,11 @@ struct Entry {
     value: Range<usize>,
 }
 
-impl Transcript {
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), YamlError> {
+impl<'t> Transcript<'t> {
+    fn take(&mut self, event: Event<'t>, span: Span) -> Result<(), YamlError> {
         match event {
             Event::Scalar(text, _, _, _) if self.wants_key() => {
-                return self.key(&text, span);
+                return self.key(text, span);
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 return self.open.pop().map_or(Ok(()), |ended| self.end(ended));
@@ -124,7 +131,7 @@ impl Transcript {
                 let is_plain = style == ScalarStyle::Plain;
                 match is_plain.then(|| plain(&text)).flatten() {
                     Some(json) => self.json.extend_from_slice(json.as_bytes()),
-                    None => self.string(&text).map_err(|error| unplaced(&error))?,
+                    None => self.string(&text)?,
                 }
                 self.finish(start, anchor);
             }
@@ -134,7 +141,8 @@ impl Transcript {
             }
             Event::SequenceStart(_, anchor, _) => self.open(anchor, b'[', Content::List),
             Event::MappingStart(_, anchor, _) => {
-                self.open(anchor, b'{', Content::Map(Vec::new(), false));
+                let entries = self.spare.pop().unwrap_or_default();
+                self.open(anchor, b'{', Content::Map(entries, false));
             }
             Event::Alias(anchor) => {
                 let start = self.begin();
@@ -155,32 +163,30 @@ impl Transcript {
         matches!(inner, Some(Content::Map(_, false)))
     }
 
-    fn key(&mut self, key: &str, span: Span) -> Result<(), YamlError> {
-        let Some(Content::Map(entries, has_key)) = self.open.last_mut().map(|o| &mut o.content)
-        else {
-            return Ok(());
-        };
-        if !entries.is_empty() {
+    fn key(&mut self, key: Cow<'t, str>, span: Span) -> Result<(), YamlError> {
+        if self.json.last() != Some(&b'{') {
             self.json.push(b',');
         }
         let start = self.json.len();
-        *has_key = true;
-        entries.push(Entry {
-            key: key.to_owned(),
-            span,
-            start,
-            value: start..start,
-        });
-        self.string(key).map_err(|error| unplaced(&error))?;
+        self.string(&key)?;
         self.json.push(b':');
+        if let Some(Content::Map(entries, has_key)) = self.open.last_mut().map(|o| &mut o.content) {
+            *has_key = true;
+            entries.push(Entry {
+                key,
+                span,
+                start,
+                value: start..start,
+            });
+        }
         Ok(())
     }
 
-    fn string(&mut self, text: &str) -> io::Result<()> {
-        Ok(serde_json::to_writer(&mut self.json, text)?)
+    fn string(&mut self, text: &str) -> Result<(), YamlError> {
+        serde_json::to_writer(&mut self.json, text).map_err(|error| unplaced(&error))
     }
 
-    fn open(&mut self, anchor: usize, bracket: u8, content: Content) {
+    fn open(&mut self, anchor: usize, bracket: u8, content: Content<'t>) {
         let start = self.begin();
         self.json.push(bracket);
         self.open.push(Collection {
@@ -204,7 +210,7 @@ impl Transcript {
         self.json.len()
     }
 
-    fn end(&mut self, ended: Collection) -> Result<(), YamlError> {
+    fn end(&mut self, ended: Collection<'t>) -> Result<(), YamlError> {
         let Collection {
             start,
             anchor,
@@ -217,6 +223,9 @@ impl Transcript {
                 self.sort(start, &mut entries)?;
                 if self.open.is_empty() {
                     self.fields = entries;
+                } else {
+                    entries.clear();
+                    self.spare.push(entries);
                 }
             }
         }
@@ -225,7 +234,7 @@ impl Transcript {
     }
 
     /// Puts the entries of the map that begins at `map` and ends here in the order of their keys; no two are the same.
-    fn sort(&mut self, map: usize, entries: &mut [Entry]) -> Result<(), YamlError> {
+    fn sort(&mut self, map: usize, entries: &mut [Entry<'_>]) -> Result<(), YamlError> {
         if entries.is_sorted_by(|a, b| a.key < b.key) {
             return Ok(());
         }
@@ -234,22 +243,18 @@ impl Transcript {
             let message = format!("the key {:?} stands here twice", pair[1].key);
             return Err(wrong(pair[1].span, message));
         }
-        let mut sorted = Vec::with_capacity(self.json.len() - map);
+        let mut sorted = mem::take(&mut self.sorted);
         for entry in entries {
             sorted.push(if sorted.is_empty() { b'{' } else { b',' });
             let moved = map + sorted.len();
             sorted.extend_from_slice(&self.json[entry.start..entry.value.end]);
-            let key = entry.value.start - entry.start;
-            *entry = Entry {
-                key: std::mem::take(&mut entry.key),
-                span: entry.span,
-                start: moved,
-                value: moved + key..map + sorted.len(),
-            };
+            entry.value = moved + entry.value.start - entry.start..map + sorted.len();
+            entry.start = moved;
         }
         sorted.push(b'}');
         self.json.truncate(map);
         self.json.append(&mut sorted);
+        self.sorted = sorted;
         Ok(())
     }
 
@@ -271,12 +276,13 @@ impl Transcript {
 }
 
 /// What a plain scalar stands for as JSON, unless it is a string.
-fn plain(text: &str) -> Option<String> {
+fn plain(text: &str) -> Option<Cow<'_, str>> {
     match text {
-        "" | "~" | "null" => Some("null".to_owned()),
-        "true" | "false" => Some(text.to_owned()),
+        "" | "~" | "null" => Some("null".into()),
+        "true" | "false" => Some(text.into()),
         _ if text.starts_with(|c: char| c.is_ascii_digit() || c == '-') => {
-            text.parse::<Number>().ok().map(|number| number.to_string())
+            let number = text.parse::<Number>().ok()?;
+            Some(number.to_string().into())
         }
         _ => None,
     }
@@ -315,8 +321,8 @@ mod tests {
         let text = "b: &b {z: [1, {y: 1, x: \"\\n\"}], a: {}}\na: {d: *b, c: 1e3}\n";
         let b = r#"{"a":{},"z":[1,{"x":"\n","y":1}]}"#;
         let a = format!(r#"{{"c":1000.0,"d":{b}}}"#);
-        let expected = [("a".to_owned(), a), ("b".to_owned(), b.to_owned())];
-        assert_eq!(fields(text).unwrap(), expected);
+        let expected = [("a".to_owned(), a.into()), ("b".to_owned(), b.into())];
+        assert_eq!(fields(text).unwrap(), expected.into());
     }
 
     #[test]

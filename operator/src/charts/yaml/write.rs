@@ -1,6 +1,10 @@
 //! From values to YAML text.
 
-use serde_json::{Map, Value};
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
 
 use super::style;
 
@@ -10,60 +14,181 @@ use super::style;
 #[must_use]
 pub fn write(value: &Value) -> String {
     let mut out = String::new();
-    match value {
-        Value::Object(map) if !map.is_empty() => write_map(&mut out, map, 0),
-        Value::Array(list) if !list.is_empty() => write_list(&mut out, list, 0),
-        scalar => {
-            write_scalar(&mut out, scalar, 2);
-            out.push('\n');
-        }
-    }
+    put(&mut out, Place::Document, value);
     out
 }
 
-/// Writes the entries of a map. The first one stands where `out` ends, so that it can follow a `- `.
-fn write_map(out: &mut String, map: &Map<String, Value>, indent: usize) {
-    for (index, (key, value)) in map.iter().enumerate() {
-        if index > 0 {
-            indent_by(out, indent);
-        }
+/// [`write`] for the entries of a map, of which each is a key and JSON text that was written here.
+pub(super) fn write_fields<'f>(out: &mut String, fields: impl Iterator<Item = (&'f str, &'f str)>) {
+    let start = out.len();
+    for (key, json) in fields {
         style::write_key(out, key);
         out.push(':');
-        match value {
-            Value::Object(map) if !map.is_empty() => {
-                out.push('\n');
-                indent_by(out, indent + 2);
-                write_map(out, map, indent + 2);
-            }
-            Value::Array(list) if !list.is_empty() => {
-                out.push('\n');
-                indent_by(out, indent);
-                write_list(out, list, indent);
-            }
-            scalar => {
-                out.push(' ');
-                write_scalar(out, scalar, indent + 2);
-                out.push('\n');
-            }
-        }
+        put(
+            out,
+            Place::Entry,
+            &mut serde_json::Deserializer::from_str(json),
+        );
+    }
+    if out.len() == start {
+        out.push_str("{}\n");
     }
 }
 
-/// Writes the elements of a list. The first one stands where `out` ends.
-fn write_list(out: &mut String, list: &[Value], indent: usize) {
-    for (index, value) in list.iter().enumerate() {
-        if index > 0 {
-            indent_by(out, indent);
+fn put<'de>(out: &mut String, place: Place, value: impl Deserializer<'de>) {
+    let node = Node {
+        out,
+        indent: 0,
+        place,
+    };
+    // Whatever a value holds can be written.
+    let _ = node.deserialize(value);
+}
+
+/// Writes a value while it is read, so that nobody needs a tree of it.
+struct Node<'o> {
+    out: &'o mut String,
+    /// The indentation of the map or list that the value stands in.
+    indent: usize,
+    place: Place,
+}
+
+/// Where a value stands.
+enum Place {
+    Document,
+    /// After a key and its colon.
+    Entry,
+    /// After the dash of a list.
+    Element,
+}
+
+impl Node<'_> {
+    fn inner(&mut self, indent: usize, place: Place) -> Node<'_> {
+        Node {
+            out: self.out,
+            indent,
+            place,
         }
-        out.push_str("- ");
-        match value {
-            Value::Object(map) if !map.is_empty() => write_map(out, map, indent + 2),
-            Value::Array(list) if !list.is_empty() => write_list(out, list, indent + 2),
-            scalar => {
-                write_scalar(out, scalar, indent + 2);
-                out.push('\n');
+    }
+
+    /// Goes to where the first entry or element stands: after a key that is the next line, otherwise here.
+    fn begin(&mut self, indent: usize) {
+        if let Place::Entry = self.place {
+            self.out.push('\n');
+            indent_by(self.out, indent);
+        }
+    }
+
+    fn scalar(self, write: impl FnOnce(&mut String, usize)) {
+        if let Place::Entry = self.place {
+            self.out.push(' ');
+        }
+        write(self.out, self.indent + 2);
+        self.out.push('\n');
+    }
+
+    /// Writes what is the same in JSON and YAML.
+    fn word(self, word: &str) {
+        self.scalar(|out, _| out.push_str(word));
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        value.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<(), A::Error> {
+        let indent = match self.place {
+            Place::Document => 0,
+            Place::Entry | Place::Element => self.indent + 2,
+        };
+        let Some(mut key) = entries.next_key::<String>()? else {
+            self.word("{}");
+            return Ok(());
+        };
+        self.begin(indent);
+        loop {
+            style::write_key(self.out, &key);
+            self.out.push(':');
+            entries.next_value_seed(self.inner(indent, Place::Entry))?;
+            match entries.next_key()? {
+                Some(next) => key = next,
+                None => return Ok(()),
+            }
+            indent_by(self.out, indent);
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
+        let indent = match self.place {
+            Place::Document => 0,
+            Place::Entry => self.indent,
+            Place::Element => self.indent + 2,
+        };
+        let before = self.out.len();
+        self.begin(indent);
+        self.out.push_str("- ");
+        if elements
+            .next_element_seed(self.inner(indent, Place::Element))?
+            .is_none()
+        {
+            self.out.truncate(before);
+            self.word("[]");
+            return Ok(());
+        }
+        loop {
+            let end = self.out.len();
+            indent_by(self.out, indent);
+            self.out.push_str("- ");
+            if elements
+                .next_element_seed(self.inner(indent, Place::Element))?
+                .is_none()
+            {
+                self.out.truncate(end);
+                return Ok(());
             }
         }
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        self.scalar(|out, indent| style::write_value(out, text, indent));
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        self.word("null");
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<(), E> {
+        self.word(if flag { "true" } else { "false" });
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<(), E> {
+        self.word(&number.to_string());
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<(), E> {
+        self.word(&number.to_string());
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<(), E> {
+        self.word(&Value::from(number).to_string());
+        Ok(())
     }
 }
 
@@ -73,17 +198,6 @@ pub(super) fn indent_by(out: &mut String, mut indent: usize) {
         let some = indent.min(SPACES.len());
         out.push_str(&SPACES[..some]);
         indent -= some;
-    }
-}
-
-fn write_scalar(out: &mut String, value: &Value, indent: usize) {
-    match value {
-        Value::String(text) => style::write_value(out, text, indent),
-        // These, `{}` and `[]` are the same in JSON and YAML.
-        Value::Null => out.push_str("null"),
-        Value::Bool(true) => out.push_str("true"),
-        Value::Bool(false) => out.push_str("false"),
-        other => out.push_str(&other.to_string()),
     }
 }
 
