@@ -41,7 +41,10 @@ pub(super) fn fields(text: &str) -> Result<BTreeMap<String, Arc<str>>, YamlError
 fn transcribe(text: &str) -> Result<Transcript<'_>, YamlError> {
     let mut options = Options::default();
     options.emit_comments = false;
-    let mut transcript = Transcript::default();
+    let mut transcript = Transcript {
+        json: Vec::with_capacity(text.len()),
+        ..Transcript::default()
+    };
     for event in Parser::new_from_str_with_options(text, options) {
         let (event, span) = event.map_err(|error| broken(&error))?;
         transcript.take(event, span)?;
