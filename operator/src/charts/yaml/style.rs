@@ -245,11 +245,21 @@ fn write_literal(out: &mut String, text: &str, indent: usize) {
     for line in body.split('\n') {
         out.push('\n');
         if !line.is_empty() {
-            super::write::indent_by(out, indent);
+            indent_by(out, indent);
             out.push_str(line);
         }
     }
     out.push_str(&"\n".repeat(trailing.saturating_sub(1)));
+}
+
+/// Writes so many spaces.
+pub(super) fn indent_by(out: &mut String, mut indent: usize) {
+    const SPACES: &str = "                                ";
+    while indent > 0 {
+        let some = indent.min(SPACES.len());
+        out.push_str(&SPACES[..some]);
+        indent -= some;
+    }
 }
 
 /// The line that is being written.
@@ -288,7 +298,7 @@ impl<'a> Line<'a> {
     fn fold(&mut self) {
         let indent = self.indent.unwrap_or_default();
         self.out.push('\n');
-        super::write::indent_by(self.out, indent);
+        indent_by(self.out, indent);
         self.column = indent;
     }
 }

@@ -6,7 +6,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::style;
+use super::style::{self, indent_by};
 
 /// Writes block style YAML with sorted keys and a line feed at the end. Texts are quoted wherever a
 /// YAML 1.1 or 1.2 parser could read them as something else; those of several lines become literal
@@ -189,15 +189,6 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_f64<E>(self, number: f64) -> Result<(), E> {
         self.word(&Value::from(number).to_string());
         Ok(())
-    }
-}
-
-pub(super) fn indent_by(out: &mut String, mut indent: usize) {
-    const SPACES: &str = "                                ";
-    while indent > 0 {
-        let some = indent.min(SPACES.len());
-        out.push_str(&SPACES[..some]);
-        indent -= some;
     }
 }
 
