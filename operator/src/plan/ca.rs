@@ -7,9 +7,9 @@
 
 use serde_json::Value;
 
+use super::injector::{Injector, is_tag};
 use super::live::Live;
 use super::ownership::{Holdings, WEBHOOKS};
-use super::tag::{Injector, is_tag};
 use crate::render::{ObjectKey, Rendered};
 
 /// The live injector of the CR's own revision, if whoever maintains its CA has written one.

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::injector::Stake;
 use super::live::LiveObject;
 use super::owner::CrKey;
-use super::tag::Stake;
 use crate::api::ComponentKind;
 use crate::render::ObjectKey;
 

@@ -9,10 +9,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::injector::{Injector, is_moved};
 use super::owner::{CrKey, Ownership};
 use super::ownership::{Holdings, is_ours};
 use super::progress::Progress;
-use super::tag::{Injector, is_moved};
 use crate::render::ObjectKey;
 
 /// Every live object that carries an owner label, of whichever CR, and every configuration of injection webhooks.

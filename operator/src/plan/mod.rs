@@ -9,6 +9,7 @@
 
 mod ca;
 mod claims;
+mod injector;
 mod kinds;
 mod ledger;
 mod live;
@@ -24,6 +25,7 @@ use std::time::Instant;
 
 pub use ca::copy as copy_ca;
 pub use claims::Claims;
+pub use injector::{Injector, Stake, Wish};
 #[cfg(test)]
 pub(crate) use kinds::key;
 pub use kinds::{KINDS, Kind, Role};
@@ -34,7 +36,7 @@ pub use owner::{CrKey, MANAGER, MAX_NAME, Ownership, revision_label};
 pub use ownership::{Holdings, rival};
 pub use progress::{Progress, WatchedSpec, WatchedStatus, Workload};
 pub use prune::{Doomed, Removal, removal};
-pub use tag::{Holder, Injector, Stake, Wish, holder};
+pub use tag::{Holder, holder};
 
 use crate::api::ComponentKind;
 use crate::charts::yaml::Document;
@@ -164,7 +166,7 @@ pub fn plan(merged: &Merged, rendered: Rendered, around: Surroundings<'_>) -> Pl
         for object in component.objects {
             match step.decide(kind, object) {
                 Outcome::Send(send) => {
-                    let wave = (send.kind.role, !tag::is_tagged(&send.body));
+                    let wave = (send.kind.role, !injector::is_tagged(&send.body));
                     waves.entry(wave).or_default().push(send);
                 }
                 Outcome::Leave(key, decision) => components[index].decided.push((key, decision)),
@@ -270,7 +272,7 @@ impl Step<'_> {
             return Outcome::Leave(key, Decision::Unsupported);
         };
         let there = live.get(&key);
-        let is_tagged = tag::is_tagged(&body);
+        let is_tagged = injector::is_tagged(&body);
         if is_tagged && !self.tag.is_ours() {
             return Outcome::Leave(key, Decision::Untagged);
         }

@@ -1,0 +1,158 @@
+//! What configurations of injection webhooks say about revisions and tags, live ones and those that a CR renders.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+
+use super::owner::{REVISION, revision_label};
+use super::ownership::is_ours;
+use crate::charts::yaml::Document;
+use crate::merge::Merged;
+use crate::render::{ObjectKey, Rendered, TAG};
+
+/// The name of the default tag, and of the default revision in labels.
+pub(super) const DEFAULT: &str = "default";
+const WEBHOOKS: &str = "MutatingWebhookConfiguration";
+
+/// For whom a live configuration of injection webhooks stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Injector {
+    /// For this revision.
+    Revision(String),
+    /// For the default tag, which is a name of this revision.
+    DefaultTag(String),
+}
+
+impl Injector {
+    /// Whether objects such as `key` are configurations of injection webhooks, or may be.
+    #[must_use]
+    pub fn is_injector(key: &ObjectKey) -> bool {
+        key.kind == WEBHOOKS
+    }
+
+    /// Reads the labels of a live object of `kind`; `None` if it is no such configuration, or stands for another tag.
+    pub(super) fn read(kind: &str, labels: &BTreeMap<String, String>) -> Option<Self> {
+        let revision = labels.get(REVISION).filter(|_| kind == WEBHOOKS)?.clone();
+        match labels.get(TAG).map(String::as_str) {
+            None => Some(Self::Revision(revision)),
+            Some(DEFAULT) => Some(Self::DefaultTag(revision)),
+            Some(_) => None,
+        }
+    }
+}
+
+/// Whether the object of a tag, which our applies made, was pointed to another revision since. Our owner labels stay on
+/// it then, and mean nothing.
+pub(super) fn is_moved(labels: &BTreeMap<String, String>, entries: &[ManagedFieldsEntry]) -> bool {
+    if !labels.contains_key(TAG) {
+        return false;
+    }
+    let field = format!("/f:metadata/f:labels/f:{}", REVISION.replace('/', "~1"));
+    let ours = entries.iter().find(|entry| is_ours(entry));
+    let fields = ours.and_then(|entry| entry.fields_v1.as_ref());
+    fields.is_some_and(|fields| fields.0.pointer(&field).is_none())
+}
+
+/// Whether a rendered object belongs to a tag, the default one or another.
+pub(super) fn is_tag(body: &Document) -> bool {
+    label(body, TAG).is_some()
+}
+
+/// Whether a rendered object belongs to the default tag.
+pub(super) fn is_tagged(body: &Document) -> bool {
+    label(body, TAG).as_deref() == Some(DEFAULT)
+}
+
+/// Whether a rendered object is the configuration of injection webhooks of the default revision itself, which rests
+/// while there is a default tag.
+pub(super) fn is_resting(key: &ObjectKey, body: &Document, revision: &str) -> bool {
+    revision.is_empty() && Injector::is_injector(key) && !is_tag(body)
+}
+
+fn label(body: &Document, key: &str) -> Option<String> {
+    let labels = &body.field("metadata")["labels"];
+    labels.get(key)?.as_str().map(str::to_owned)
+}
+
+/// What a living CR has to do with the default tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stake {
+    /// Its revision, as labels have it.
+    pub revision: String,
+    /// Whether it wants the tag.
+    pub wish: Wish,
+}
+
+/// Whether a CR wants the default tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// It renders no injection webhooks, or leaves webhooks to somebody else.
+    No,
+    /// As `istioctl install` does, unless another revision has it.
+    IfFree,
+    /// Its `values.revisionTags` name it.
+    Always,
+}
+
+impl Stake {
+    /// What follows from a CR as it is rendered.
+    #[must_use]
+    pub fn of(merged: &Merged, rendered: &Rendered) -> Self {
+        let objects = rendered
+            .components
+            .iter()
+            .flat_map(|component| &component.objects);
+        let mut webhooks = objects.filter(|object| Injector::is_injector(&object.key));
+        let wish = if !webhooks.any(|object| is_tagged(&object.body)) {
+            Wish::No
+        } else if rendered.names_default_tag {
+            Wish::Always
+        } else {
+            Wish::IfFree
+        };
+        Self {
+            revision: revision_label(&merged.revision).to_owned(),
+            wish,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::plan::live::LiveObject;
+    use crate::plan::owner::CrKey;
+
+    #[test]
+    fn our_labels_on_a_tag_that_was_moved_mean_nothing() {
+        let entry = |manager: &str, field: &str| {
+            json!({"manager": manager, "operation": "Apply",
+                "fieldsV1": {"f:metadata": {"f:labels": {field: {}}}}})
+        };
+        let read = |rev_of_ours: &str, tag: &str| {
+            let labels = json!({
+                "install.operator.istio.io/owning-resource": "a",
+                "install.operator.istio.io/owning-resource-namespace": "mesh",
+                "istio.io/rev": "canary",
+                tag: "default",
+            });
+            let entries = json!([
+                entry("istio-operator", rev_of_ours),
+                entry("istio-ci", "f:istio.io/rev")
+            ]);
+            let meta = json!({"labels": labels, "managedFields": entries});
+            LiveObject::read(WEBHOOKS, &serde_json::from_value(meta).unwrap())
+        };
+        let a = CrKey {
+            namespace: "mesh".into(),
+            name: "a".into(),
+        };
+        let kept = read("f:istio.io/rev", TAG);
+        assert_eq!(kept.ownership.owner, Some(a.clone()));
+        assert_eq!(kept.injector, Some(Injector::DefaultTag("canary".into())));
+        assert_eq!(read("f:app", TAG).ownership.owner, None);
+        assert_eq!(read("f:app", "other").ownership.owner, Some(a), "no tag");
+    }
+}
