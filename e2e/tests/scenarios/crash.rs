@@ -1,5 +1,5 @@
-//! The operator, killed after any of its writes and started again, ends in the same state as one
-//! that nobody disturbed.
+//! The operator, killed after any of its writes and started again, ends in the same state as one that nobody disturbed: an
+//! installation is whole, and a deletion leaves what it always leaves.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use e2e::{
     inventory::{Inventory, Snapshot, differences, snapshot},
     operator::Operator,
 };
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use tokio::time::timeout;
 
 use crate::{SOON, sample};
@@ -29,21 +29,36 @@ struct Site {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_after_any_write_it_ends_in_the_same_state() {
     let mut first = Site::start().await;
-    let (reference, writes) = first.undisturbed().await;
-    println!("{} objects, {writes} writes", reference.len());
-    assert!((30..100).contains(&writes), "{writes} writes");
+    let reference = first.undisturbed().await;
+    for End { found, writes } in [&reference.installed, &reference.deleted] {
+        println!("{} objects after {writes} writes", found.len());
+        assert!((20..100).contains(writes), "{writes} writes");
+    }
+    let most = reference.installed.writes.max(reference.deleted.writes);
     let others = (1..CONTROL_PLANES).map(|_| Site::start());
     let others = join_all(others).await;
     let sites = std::iter::once(first).chain(others).enumerate();
     let sweeps = sites.map(|(number, mut site)| {
         let reference = &reference;
         async move {
-            for write in (1 + number..=writes).step_by(CONTROL_PLANES) {
+            for write in (1 + number..=most).step_by(CONTROL_PLANES) {
                 site.survives(write, reference).await;
             }
         }
     });
     join_all(sweeps).await;
+}
+
+/// What an operator that nobody disturbs ends in.
+struct Reference {
+    installed: End,
+    deleted: End,
+}
+
+/// Everything that the operator made and that is there in the end, and the number of writes it took.
+struct End {
+    found: Snapshot,
+    writes: usize,
 }
 
 impl Site {
@@ -60,23 +75,42 @@ impl Site {
         }
     }
 
-    /// One installation: what it ends in, and the number of writes it took.
-    async fn undisturbed(&mut self) -> (Snapshot, usize) {
+    /// One installation and its deletion.
+    async fn undisturbed(&mut self) -> Reference {
         self.gate.open();
         let cr = self.apply().await;
         cr.wait_for("HEALTHY", SOON).await.unwrap();
-        let writes = self.gate.passed();
-        let found = snapshot(&self.inventory.touched().await.unwrap());
+        let installed = self.end().await;
+        self.gate.open();
         cr.delete(SOON).await.unwrap();
-        (found, writes)
+        let deleted = self.end().await;
+        Reference { installed, deleted }
     }
 
-    /// One installation during which the operator dies right after its n-th write, before it learns
-    /// that it was carried out.
-    async fn survives(&mut self, write: usize, reference: &Snapshot) {
+    /// One installation and its deletion; during each of them the operator dies right after its n-th write if there is
+    /// one, before it learns that it was carried out.
+    async fn survives(&mut self, write: usize, reference: &Reference) {
+        let when = format!("installing, killed after write {write}");
         self.gate.admit(write);
         let cr = self.apply().await;
-        // An installation may take a write less than the first one did.
+        self.crash().await;
+        let healthy = cr.wait_for("HEALTHY", SOON).await;
+        healthy.unwrap_or_else(|error| panic!("{when}: {error}"));
+        self.ends_as(&reference.installed, &when).await;
+
+        if write > reference.deleted.writes {
+            return cr.delete(SOON).await.unwrap();
+        }
+        let when = format!("deleting, killed after write {write}");
+        self.gate.admit(write);
+        let (gone, ()) = join(cr.delete(SOON), self.crash()).await;
+        gone.unwrap_or_else(|error| panic!("{when}: {error}"));
+        self.ends_as(&reference.deleted, &when).await;
+    }
+
+    /// Kills the operator once the gate is shut, and starts it again.
+    async fn crash(&mut self) {
+        // It may take fewer writes than the first time.
         let _ = timeout(Duration::from_secs(10), self.gate.until_shut()).await;
         self.operator.process().kill().unwrap();
         self.gate.open();
@@ -85,17 +119,21 @@ impl Site {
         let delete = ["delete", "--ignore-not-found"];
         self.plane.kubectl(delete.into_iter().chain(lease)).unwrap();
         self.operator.process().restart().unwrap();
-        cr.wait_for("HEALTHY", SOON).await.unwrap_or_else(|error| {
-            panic!("killed after write {write}: {error}");
-        });
+    }
+
+    async fn end(&self) -> End {
+        let writes = self.gate.passed();
         let found = snapshot(&self.inventory.touched().await.unwrap());
-        let differences = differences(reference, &found);
+        End { found, writes }
+    }
+
+    async fn ends_as(&self, reference: &End, when: &str) {
+        let differences = differences(&reference.found, &self.end().await.found);
         assert!(
             differences.is_empty(),
-            "killed after write {write}:\n{}",
+            "{when}:\n{}",
             differences.join("\n")
         );
-        cr.delete(SOON).await.unwrap();
     }
 
     async fn apply(&self) -> Cr {
