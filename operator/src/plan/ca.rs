@@ -23,19 +23,15 @@ pub(super) fn injector<'a>(rendered: &'a Rendered, live: &Live) -> Option<&'a Ob
     injector.map(|object| &object.key)
 }
 
-/// The live object that `key` takes its CA from when it is sent; `None` if it has one that others maintain, or nobody
-/// has one for it.
+/// The live object that `key` takes its CA from when it is sent: the CR's injector, unless others maintain the CA of
+/// `key`. A CA that only we hold is sent again with every apply, because an apply without it would remove it.
 pub(super) fn source(
     key: &ObjectKey,
     held: &Holdings,
     injector: Option<&ObjectKey>,
 ) -> Option<ObjectKey> {
-    if !WEBHOOKS.contains(&key.kind.as_str()) || has_ca(&held.others) {
-        return None;
-    }
-    // An apply without the CA would remove one that only we hold.
-    let itself = has_ca(&held.ours).then_some(key);
-    injector.or(itself).cloned()
+    let lacks_ca = WEBHOOKS.contains(&key.kind.as_str()) && !has_ca(&held.others);
+    injector.filter(|_| lacks_ca).cloned()
 }
 
 /// Whether the CA of a webhook is among these co-owned fields.

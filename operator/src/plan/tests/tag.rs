@@ -106,17 +106,17 @@ fn webhooks_take_the_ca_of_an_injector_that_has_one() {
         others: Vec::new(),
         ours: ca,
     };
-    let pair = |from: &str| [(tag.to_owned(), from.to_owned())];
     assert_eq!(copied(&mut world), [], "a fresh installation");
     put(&mut world, injector, &silent);
     assert_eq!(copied(&mut world), [], "nobody has one");
     put(&mut world, injector, &given);
-    assert_eq!(copied(&mut world), pair(injector));
+    let pair = [(tag.to_owned(), injector.to_owned())];
+    assert_eq!(copied(&mut world), pair);
     // What we copied is copied again, because an apply without it would remove it.
     put(&mut world, tag, &copy);
-    assert_eq!(copied(&mut world), pair(injector));
+    assert_eq!(copied(&mut world), pair);
     put(&mut world, injector, &silent);
-    assert_eq!(copied(&mut world), pair(tag));
+    assert_eq!(copied(&mut world), [], "it was in the CR, and is no more");
     // From then on it is istiod's.
     put(&mut world, injector, &given);
     put(&mut world, tag, &given);
