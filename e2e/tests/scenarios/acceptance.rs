@@ -8,7 +8,6 @@ use e2e::{
     error::Error,
     health::{ArgoHealth, Kstatus, argo, kstatus},
     history::History,
-    operator::Operator,
     wait::wait_until,
     workspace::root,
 };
@@ -21,15 +20,14 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{SOON, bystander::quiet, sample, truthful_status};
+use crate::{SOON, bystander::quiet, running, sample, truthful_status};
 
 /// For how long nothing is written where nothing is left to write.
 const QUIET: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_sample_becomes_healthy_and_goes_away() {
-    let plane = ControlPlane::start().await.unwrap();
-    let operator = Operator::start(&plane).await.unwrap();
+    let (plane, operator) = running().await;
     let client = plane.client().await.unwrap();
     let kinds = [resource(), ApiResource::erase::<Deployment>(&())];
     let history = History::record(&client, &kinds).await.unwrap();

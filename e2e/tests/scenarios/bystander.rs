@@ -16,7 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::{SOON, sample};
+use crate::{SOON, healthy, manifest, running, sample};
 
 /// Seven mistakes, and the path of each.
 fn broken() -> (Value, [&'static str; 7]) {
@@ -44,19 +44,17 @@ fn broken() -> (Value, [&'static str; 7]) {
     (spec, paths)
 }
 
+/// An IstioOperator in a namespace of its own.
 fn cr(name: &str, spec: &Value) -> String {
-    let metadata = json!({"name": name, "namespace": name});
-    let kind = "IstioOperator";
-    json!({"apiVersion": "install.istio.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec})
-        .to_string()
+    let mut cr = manifest(name, spec);
+    cr["metadata"]["namespace"] = name.into();
+    cr.to_string()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_cr_does_not_disturb_a_good_one() {
-    let plane = ControlPlane::start().await.unwrap();
-    let operator = Operator::start(&plane).await.unwrap();
-    let good = Cr::apply(&plane, &sample("default.yaml")).await.unwrap();
-    good.wait_for("HEALTHY", SOON).await.unwrap();
+    let (plane, operator) = running().await;
+    let good = healthy(&plane, &sample("default.yaml")).await;
     let client = plane.client().await.unwrap();
     let inventory = plane.inventory().await.unwrap();
     let items = inventory.owned().await.unwrap();
@@ -101,8 +99,7 @@ async fn a_broken_cr_does_not_disturb_a_good_one() {
 /// A mistake that only the API server sees is tried again, ever more rarely.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_api_server_refuses_is_tried_again_with_growing_delay() {
-    let plane = ControlPlane::start().await.unwrap();
-    let operator = Operator::start(&plane).await.unwrap();
+    let (plane, operator) = running().await;
     let overlay = json!({
         "kind": "Deployment",
         "name": "istiod",

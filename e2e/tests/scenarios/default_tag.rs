@@ -21,7 +21,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::api::ApiResource;
 use serde_json::{Value, json};
 
-use crate::{SOON, bystander::quiet, sample};
+use crate::{SOON, bystander::quiet, healthy, manifest, running, sample};
 
 /// For how long nothing may be written after everybody is done.
 const QUIET: Duration = Duration::from_secs(10);
@@ -32,22 +32,13 @@ const SERVICE: &str = "Service istio-system/istiod-revision-tag-default";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fresh_installation_injects_once_and_validates_everything() {
-    let plane = ControlPlane::start().await.unwrap();
-    let _operator = Operator::start(&plane).await.unwrap();
+    let (plane, _operator) = running().await;
     // Nobody knows what this one would render, and nobody waits for it.
-    let paused = json!({
-        "apiVersion": "install.istio.io/v1alpha1",
-        "kind": "IstioOperator",
-        "metadata": {
-            "name": "paused",
-            "namespace": "istio-system",
-            "annotations": {"install.istio.io/ignoreReconcile": "true"},
-        },
-        "spec": {"profile": "minimal", "revision": "paused"},
-    });
+    let spec = json!({"profile": "minimal", "revision": "paused"});
+    let mut paused = manifest("paused", &spec);
+    paused["metadata"]["annotations"] = json!({"install.istio.io/ignoreReconcile": "true"});
     Cr::apply(&plane, &paused.to_string()).await.unwrap();
-    let cr = Cr::apply(&plane, &sample("minimal.yaml")).await.unwrap();
-    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    let cr = healthy(&plane, &sample("minimal.yaml")).await;
     let _istiod = Istiod::start(&plane, "istio-system", "istiod")
         .await
         .unwrap();
@@ -121,8 +112,7 @@ async fn the_tag_of_istioctl_install_is_taken_over_in_place() {
     let history = record(&plane).await;
 
     let operator = Operator::start(&plane).await.unwrap();
-    let cr = Cr::apply(&plane, &sample("default.yaml")).await.unwrap();
-    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    healthy(&plane, &sample("default.yaml")).await;
     quiet(&plane, &operator, QUIET).await;
     one_injector_at_every_moment(&history, &start);
     no_pod_is_refused(&history, &start);
@@ -176,8 +166,7 @@ async fn a_running_mesh_gets_a_tag_that_answers_at_once() {
     let history = record(&plane).await;
 
     let operator = Operator::start(&plane).await.unwrap();
-    let cr = Cr::apply(&plane, &sample("minimal.yaml")).await.unwrap();
-    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    healthy(&plane, &sample("minimal.yaml")).await;
     has_tag(&plane, "minimal", "default").await;
     delete_tag(&plane);
     has_tag(&plane, "minimal", "default").await;
@@ -189,18 +178,10 @@ async fn a_running_mesh_gets_a_tag_that_answers_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn istioctl_moves_the_tag_to_the_cr_of_another_revision() {
-    let plane = ControlPlane::start().await.unwrap();
-    let operator = Operator::start(&plane).await.unwrap();
-    let stable = Cr::apply(&plane, &sample("minimal.yaml")).await.unwrap();
-    stable.wait_for("HEALTHY", SOON).await.unwrap();
-    let canary = json!({
-        "apiVersion": "install.istio.io/v1alpha1",
-        "kind": "IstioOperator",
-        "metadata": {"name": "canary", "namespace": "istio-system"},
-        "spec": {"profile": "minimal", "revision": "canary"},
-    });
-    let canary = Cr::apply(&plane, &canary.to_string()).await.unwrap();
-    canary.wait_for("HEALTHY", SOON).await.unwrap();
+    let (plane, operator) = running().await;
+    let stable = healthy(&plane, &sample("minimal.yaml")).await;
+    let spec = json!({"profile": "minimal", "revision": "canary"});
+    let canary = healthy(&plane, &manifest("canary", &spec).to_string()).await;
     has_tag(&plane, "minimal", "default").await;
     let made = uids(&plane, &tag_objects(&plane).await);
     let start = injectors(&plane);

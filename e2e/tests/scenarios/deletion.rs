@@ -1,15 +1,13 @@
 //! Deleting a CR removes everything but CRDs and namespaces, whatever its spec has become.
 
 use e2e::{
-    control_plane::ControlPlane,
     cr::Cr,
     inventory::{Inventory, snapshot},
-    operator::Operator,
 };
 use kube::api::ResourceExt;
 use serde_json::{Value, json};
 
-use crate::{SOON, sample};
+use crate::{SOON, healthy, manifest, running, sample};
 
 /// Mistakes of several kinds, each of which keeps the spec from being rendered.
 fn broken_spec() -> Value {
@@ -18,14 +16,10 @@ fn broken_spec() -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_cr_leaves_only_crds_and_namespaces() {
-    let plane = ControlPlane::start().await.unwrap();
-    let _operator = Operator::start(&plane).await.unwrap();
+    let (plane, _operator) = running().await;
     let inventory = plane.inventory().await.unwrap();
 
-    let sound = Cr::apply(&plane, &sample("gateways-in-other-namespaces.yaml"))
-        .await
-        .unwrap();
-    sound.wait_for("HEALTHY", SOON).await.unwrap();
+    let sound = healthy(&plane, &sample("gateways-in-other-namespaces.yaml")).await;
     assert!(!sound.get().await.unwrap().finalizers().is_empty());
     sound.delete(SOON).await.unwrap();
     only_crds_are_left(&inventory).await;
@@ -33,8 +27,7 @@ async fn a_deleted_cr_leaves_only_crds_and_namespaces() {
         plane.kubectl(["get", "namespace", namespace]).unwrap();
     }
 
-    let cr = Cr::apply(&plane, &sample("default.yaml")).await.unwrap();
-    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    let cr = healthy(&plane, &sample("default.yaml")).await;
     let installed = snapshot(&inventory.owned().await.unwrap());
     cr.patch(&broken_spec()).await.unwrap();
     cr.wait_for("ERROR", SOON).await.unwrap();
@@ -49,20 +42,14 @@ async fn a_deleted_cr_leaves_only_crds_and_namespaces() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cr_that_never_was_valid_can_be_deleted() {
-    let plane = ControlPlane::start().await.unwrap();
-    let _operator = Operator::start(&plane).await.unwrap();
+    let (plane, _operator) = running().await;
     for (name, spec) in [
         ("wrong", broken_spec()["spec"].clone()),
         ("text", json!("profile: default")),
         ("list", json!({"components": [], "values": 7})),
     ] {
-        let cr = json!({
-            "apiVersion": "install.istio.io/v1alpha1",
-            "kind": "IstioOperator",
-            "metadata": {"name": name, "namespace": "istio-system"},
-            "spec": spec,
-        });
-        let cr = Cr::apply(&plane, &cr.to_string()).await.unwrap();
+        let cr = manifest(name, &spec).to_string();
+        let cr = Cr::apply(&plane, &cr).await.unwrap();
         cr.wait_for("ERROR", SOON).await.unwrap();
         cr.delete(SOON).await.unwrap();
     }
@@ -72,13 +59,11 @@ async fn a_cr_that_never_was_valid_can_be_deleted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_orphaning_cr_leaves_everything() {
-    let plane = ControlPlane::start().await.unwrap();
-    let _operator = Operator::start(&plane).await.unwrap();
+    let (plane, _operator) = running().await;
     let inventory = plane.inventory().await.unwrap();
     // Misspelled, it is an error, and nothing is deleted that was not meant to be.
     for (policy, state) in [("Orphan", "HEALTHY"), ("orphan", "ERROR")] {
-        let cr = Cr::apply(&plane, &sample("minimal.yaml")).await.unwrap();
-        cr.wait_for("HEALTHY", SOON).await.unwrap();
+        let cr = healthy(&plane, &sample("minimal.yaml")).await;
         let installed = snapshot(&inventory.owned().await.unwrap());
         let orphaning = json!({"spec": {"deletionPolicy": policy}});
         cr.patch(&orphaning).await.unwrap();

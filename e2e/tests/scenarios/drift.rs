@@ -1,21 +1,16 @@
 //! Every object of an installation, deleted or edited, each in turn, comes back as it was.
 
 use e2e::{
-    control_plane::ControlPlane,
-    cr::Cr,
     drift::{Damage, Repair, damage},
     inventory::{differences, snapshot},
-    operator::Operator,
 };
 
-use crate::{SOON, sample};
+use crate::{SOON, healthy, running, sample};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_object_comes_back_as_it_was() {
-    let plane = ControlPlane::start().await.unwrap();
-    let _operator = Operator::start(&plane).await.unwrap();
-    let cr = Cr::apply(&plane, &sample("acceptance.yaml")).await.unwrap();
-    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    let (plane, _operator) = running().await;
+    let cr = healthy(&plane, &sample("acceptance.yaml")).await;
     let client = plane.client().await.unwrap();
     let inventory = plane.inventory().await.unwrap();
     let items = inventory.owned().await.unwrap();

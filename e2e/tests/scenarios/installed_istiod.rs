@@ -3,24 +3,22 @@
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use e2e::{
-    control_plane::ControlPlane, cr::Cr, error::Error, istiod::Istiod, operator::Operator,
+    control_plane::ControlPlane, error::Error, istiod::Istiod, operator::Operator,
     wait::wait_until, yaml,
 };
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::{GOLDENS, SOON, sample};
+use crate::{GOLDENS, SOON, healthy, running, sample};
 
 /// For how long nothing may happen.
 const QUIET: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn istiod_runs_on_what_was_applied_and_is_left_alone() {
-    let plane = ControlPlane::start().await.unwrap();
-    let operator = Operator::start(&plane).await.unwrap();
-    let cr = Cr::apply(&plane, &sample("default.yaml")).await.unwrap();
-    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    let (plane, operator) = running().await;
+    let cr = healthy(&plane, &sample("default.yaml")).await;
     let istiod = Istiod::start(&plane, "istio-system", "istiod")
         .await
         .unwrap();

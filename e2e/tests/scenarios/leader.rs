@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use e2e::{
     control_plane::ControlPlane,
-    cr::Cr,
     drift::{Damage, damage},
     error::Error,
     loopback,
@@ -17,7 +16,7 @@ use kube::api::ResourceExt;
 use crate::{
     SOON,
     bystander::{object_writes, quiet},
-    sample,
+    healthy, sample,
 };
 
 /// For how long nothing is written where nothing is left to write.
@@ -29,8 +28,7 @@ async fn a_second_operator_takes_over() {
     let mut first = replica(&plane, "first").await;
     leads(&first).await;
     let mut second = replica(&plane, "second").await;
-    let cr = Cr::apply(&plane, &sample("minimal.yaml")).await.unwrap();
-    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    let cr = healthy(&plane, &sample("minimal.yaml")).await;
     assert_eq!(metric(&second, "writes_total").unwrap(), "0");
 
     quiet(&plane, &first, QUIET).await;

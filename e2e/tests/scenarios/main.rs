@@ -27,7 +27,32 @@ mod truthful_status;
 
 use std::fs;
 
-use e2e::{wait::SOON, workspace::root};
+use e2e::{control_plane::ControlPlane, cr::Cr, operator::Operator, wait::SOON, workspace::root};
+use serde_json::{Value, json};
+
+/// A control plane with the operator at work on it.
+async fn running() -> (ControlPlane, Operator) {
+    let plane = ControlPlane::start().await.unwrap();
+    let operator = Operator::start(&plane).await.unwrap();
+    (plane, operator)
+}
+
+/// Applies an IstioOperator and waits until it is HEALTHY.
+async fn healthy(plane: &ControlPlane, text: &str) -> Cr {
+    let cr = Cr::apply(plane, text).await.unwrap();
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    cr
+}
+
+/// An IstioOperator in `istio-system`.
+fn manifest(name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "install.istio.io/v1alpha1",
+        "kind": "IstioOperator",
+        "metadata": {"name": name, "namespace": "istio-system"},
+        "spec": spec,
+    })
+}
 
 /// The text of a sample.
 fn sample(name: &str) -> String {

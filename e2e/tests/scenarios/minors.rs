@@ -18,7 +18,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{SOON, bystander::object_writes, deletion::only_crds_are_left};
+use crate::{SOON, bystander::object_writes, deletion::only_crds_are_left, running};
 
 /// What is installed.
 const EVERYTHING: &str = include_str!("everything.yaml");
@@ -35,8 +35,7 @@ const PARALLEL: usize = 8;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_minor_is_installed_as_printed_and_removed() {
-    let plane = ControlPlane::start().await.unwrap();
-    let operator = Operator::start(&plane).await.unwrap();
+    let (plane, operator) = running().await;
     let client = plane.client().await.unwrap();
     let inventory = plane.inventory().await.unwrap();
     let charts = Charts::embedded().unwrap();

@@ -11,7 +11,7 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
-use crate::SOON;
+use crate::{SOON, manifest};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_is_taken_as_what_it_says_it_is() {
@@ -19,13 +19,10 @@ async fn a_cluster_is_taken_as_what_it_says_it_is() {
     let gate = Gate::start(&plane.kubeconfig()).await.unwrap();
     gate.claim("v1.28.15-gke.2403000");
     let mut operator = Operator::start_behind(&plane, &gate).await.unwrap();
-    let cr = json!({
-        "apiVersion": "install.istio.io/v1alpha1",
-        "kind": "IstioOperator",
-        "metadata": {"name": "minimal", "namespace": "istio-system"},
-        "spec": {"profile": "minimal", "version": "1.26", "components": {"cni": {"enabled": true}}},
-    });
-    let cr = Cr::apply(&plane, &cr.to_string()).await.unwrap();
+    let components = json!({"cni": {"enabled": true}});
+    let spec = json!({"profile": "minimal", "version": "1.26", "components": components});
+    let cr = manifest("minimal", &spec).to_string();
+    let cr = Cr::apply(&plane, &cr).await.unwrap();
 
     is_healthy_and_outdated(&cr).await;
     let agent = plane.kubectl(["get", "daemonsets", "-n=kube-system", "-o=yaml"]);

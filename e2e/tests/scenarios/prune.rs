@@ -7,13 +7,12 @@ use e2e::{
     cr::Cr,
     error::Error,
     inventory::{Inventory, Item, OWNER},
-    operator::Operator,
     wait::wait_until,
 };
 use kube::api::ResourceExt;
 use serde_json::{Value, json};
 
-use crate::{SOON, sample};
+use crate::{SOON, healthy, manifest, running, sample};
 
 /// An ingress and an egress gateway, each with its own namespace; the lists are replaced by patches.
 fn spec(ingress: &str, egress: bool) -> Value {
@@ -29,8 +28,7 @@ fn spec(ingress: &str, egress: bool) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_rendered_any_more_goes_away() {
-    let plane = ControlPlane::start().await.unwrap();
-    let _operator = Operator::start(&plane).await.unwrap();
+    let (plane, _operator) = running().await;
     let inventory = plane.inventory().await.unwrap();
     let cr = apply(&plane, "mesh", &spec("in", true)).await;
     // Somebody copied an object with all its labels; it was never ours.
@@ -82,8 +80,7 @@ async fn what_is_not_rendered_any_more_goes_away() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn objects_of_others_are_taken_over_or_left_in_place() {
-    let plane = ControlPlane::start().await.unwrap();
-    let _operator = Operator::start(&plane).await.unwrap();
+    let (plane, _operator) = running().await;
     let inventory = plane.inventory().await.unwrap();
     let mesh = json!({
         "apiVersion": "v1",
@@ -97,8 +94,7 @@ async fn objects_of_others_are_taken_over_or_left_in_place() {
     plane.apply(&mesh.to_string()).unwrap();
 
     // Without an owner: taken over, as istioctl does, and what is not rendered stays.
-    let first = Cr::apply(&plane, &sample("minimal.yaml")).await.unwrap();
-    first.wait_for("HEALTHY", SOON).await.unwrap();
+    let first = healthy(&plane, &sample("minimal.yaml")).await;
     let data = plane.kubectl([
         "get",
         "configmap",
@@ -136,15 +132,7 @@ async fn objects_of_others_are_taken_over_or_left_in_place() {
 }
 
 async fn apply(plane: &ControlPlane, name: &str, spec: &Value) -> Cr {
-    let cr = json!({
-        "apiVersion": "install.istio.io/v1alpha1",
-        "kind": "IstioOperator",
-        "metadata": {"name": name, "namespace": "istio-system"},
-        "spec": spec,
-    });
-    let cr = Cr::apply(plane, &cr.to_string()).await.unwrap();
-    cr.wait_for("HEALTHY", SOON).await.unwrap();
-    cr
+    healthy(plane, &manifest(name, spec).to_string()).await
 }
 
 fn copy(namespace: &str) -> Value {

@@ -6,7 +6,7 @@ use e2e::{
 };
 use serde_json::{Value, json};
 
-use crate::SOON;
+use crate::{SOON, healthy, manifest};
 
 /// Where the remote cluster finds istiod, in each form that there is.
 const IPV4: &str = "192.0.2.10";
@@ -49,8 +49,7 @@ async fn pods_of_a_remote_cluster_are_injected_by_the_istiod_of_another() {
 
     let _operator = Operator::start(&remote).await.unwrap();
     let install = remote_install(IPV4).to_string();
-    let cr = Cr::apply(&remote, &install).await.unwrap();
-    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    let cr = healthy(&remote, &install).await;
     // So that no connection is left which found its way before.
     istiod.process().restart().unwrap();
     assert_eq!(injected(&remote).await, expected);
@@ -103,12 +102,7 @@ fn remote_install(address: &str) -> Value {
 }
 
 fn install(profile: &str, values: &Value) -> Value {
-    json!({
-        "apiVersion": "install.istio.io/v1alpha1",
-        "kind": "IstioOperator",
-        "metadata": {"name": "mesh", "namespace": "istio-system"},
-        "spec": {"profile": profile, "values": values},
-    })
+    manifest("mesh", &json!({"profile": profile, "values": values}))
 }
 
 fn upstreams(cr: &Value) -> String {

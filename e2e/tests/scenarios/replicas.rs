@@ -9,7 +9,7 @@ use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
 use kube::Api;
 use serde_json::{Value, json};
 
-use crate::{SOON, bystander::quiet, sample};
+use crate::{SOON, bystander::quiet, running, sample};
 
 /// Who has something to write does so sooner.
 const QUIET: Duration = Duration::from_secs(4);
@@ -29,8 +29,7 @@ fn change(autoscaled: bool, replicas: i32) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_autoscaler_takes_replicas_over_and_gives_them_back() {
-    let plane = ControlPlane::start().await.unwrap();
-    let operator = Operator::start(&plane).await.unwrap();
+    let (plane, operator) = running().await;
     let cr = Cr::apply(&plane, &sample("minimal.yaml")).await.unwrap();
     let deployments: Api<Deployment> =
         Api::namespaced(plane.client().await.unwrap(), "istio-system");
