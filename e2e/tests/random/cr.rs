@@ -131,7 +131,28 @@ fn compatibility(sampler: &mut Sampler) -> Option<Value> {
 
 fn mesh(sampler: &mut Sampler, place: &mut Vec<String>) -> Option<Value> {
     let schema = sampler.schema();
-    sampler.value_inside(&schema.mesh, place)
+    let mesh = sampler.value_inside(&schema.mesh, place)?;
+    let is_snake_case = sampler.dice.roll(8) == 0;
+    Some(if is_snake_case {
+        snake_case(mesh)
+    } else {
+        mesh
+    })
+}
+
+/// The same message of protocol buffers with its own fields written the other way.
+fn snake_case(message: Value) -> Value {
+    let Value::Object(fields) = message else {
+        return message;
+    };
+    let renamed = fields.into_iter().map(|(key, value)| {
+        let key = key.chars().flat_map(|letter| {
+            let separator = letter.is_ascii_uppercase().then_some('_');
+            separator.into_iter().chain([letter.to_ascii_lowercase()])
+        });
+        (key.collect(), value)
+    });
+    Value::Object(renamed.collect())
 }
 
 fn values(sampler: &mut Sampler, place: &mut Vec<String>) -> Option<Value> {

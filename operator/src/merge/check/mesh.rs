@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Checked, Findings, balance, elements};
+use super::{Checked, Findings, balance, elements, schema::in_camel_case};
 use crate::api::{Mistake, Path};
 use crate::charts::tree::at;
 
@@ -17,7 +17,8 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
             spec.key("values").key("meshConfig"),
         ),
     ] {
-        if let Some(mesh) = at(checked.user, keys) {
+        if let Some(mesh) = at(checked.user, keys).map(in_camel_case) {
+            let mesh = &mesh;
             providers(mesh, &path, findings);
             tracers(mesh, &path, findings);
             spans(mesh, checked.version.minor, &path, findings);

@@ -115,7 +115,7 @@ fn check_object(
     };
     for (key, field) in fields {
         let path = path.key(key);
-        match (known.and_then(|known| known.get(key)), rest) {
+        match (declared(key, known, rest), rest) {
             (Some(node), _) => check(definitions, node, field, &path, mistakes),
             (None, Some(rest @ Value::Object(_))) => {
                 check(definitions, rest, field, &path, mistakes);
@@ -123,6 +123,46 @@ fn check_object(
             (None, _) if open => {}
             (None, _) => mistakes.push(unknown(key, node, known, path)),
         }
+    }
+}
+
+/// What the schema says of a field. Open objects are messages of protocol buffers, whose fields may
+/// be written in snake case too.
+fn declared<'n>(
+    key: &str,
+    known: Option<&'n Map<String, Value>>,
+    rest: Option<&Value>,
+) -> Option<&'n Value> {
+    let known = known?;
+    let is_message = rest == Some(&Value::Bool(true));
+    let other_case = || is_message.then(|| known.get(&camel_case(key))).flatten();
+    known.get(key).or_else(other_case)
+}
+
+/// `trustDomain` for `trust_domain`.
+fn camel_case(key: &str) -> String {
+    let mut words = key.split('_');
+    let mut name = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        let mut letters = word.chars();
+        name.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        name.push_str(letters.as_str());
+    }
+    name
+}
+
+/// The value with the fields of messages in camel case, for checks that read them by name. Keys of
+/// maps come out changed too, and no check reads those.
+pub(super) fn in_camel_case(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let renamed = fields
+                .iter()
+                .map(|(key, field)| (camel_case(key), in_camel_case(field)));
+            Value::Object(renamed.collect())
+        }
+        Value::Array(list) => list.iter().map(in_camel_case).collect(),
+        scalar => scalar.clone(),
     }
 }
 
