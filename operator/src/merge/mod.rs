@@ -123,7 +123,7 @@ pub fn merge(
     let mut profile = profile::read(&user, version, charts, &mut findings);
     cluster.lay_settings(&mut profile, &user, version);
     let spec = derive::derive(profile, &user, version, charts.catalogue());
-    let namespace = namespace(cr, &spec);
+    let namespace = namespace(&spec);
     let spec = with_unvalidated(spec);
     let revision = text_at(&spec, &["values", "revision"]).unwrap_or_default();
     let components = Installation {
@@ -165,13 +165,8 @@ pub fn merge(
 }
 
 /// Where Istio is installed. Like upstream, `unvalidatedValues` have no say in it.
-fn namespace(cr: &IstioOperator, spec: &Value) -> String {
+fn namespace(spec: &Value) -> String {
     text_at(spec, &["values", "global", "istioNamespace"])
-        .or(cr
-            .metadata
-            .namespace
-            .as_deref()
-            .filter(|namespace| !namespace.is_empty()))
         .unwrap_or("istio-system")
         .to_owned()
 }

@@ -23,6 +23,7 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
                 .mistakes
                 .push(unlike(expected, &Value::Null, &path));
         }
+        incomplete(checked, root, findings);
         replicas(checked, kind, root, &path, findings);
         if !is_true(checked.spec, &["values", "gateways", root, "runAsRoot"]) {
             let list = at(checked.spec, &["components", key]);
@@ -34,6 +35,39 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
         }
     }
     ingress_ports(checked, findings);
+}
+
+/// What the charts write of each element of a list of values.
+const NEEDED: [(&str, &[&str]); 4] = [
+    ("configVolumes", &["name", "configMapName"]),
+    (
+        "podAntiAffinityLabelSelector",
+        &["key", "operator", "topologyKey"],
+    ),
+    (
+        "podAntiAffinityTermLabelSelector",
+        &["key", "operator", "topologyKey"],
+    ),
+    ("secretVolumes", &["name", "secretName", "mountPath"]),
+];
+
+/// Upstream leaves the place of what is missing empty, and no cluster takes that.
+fn incomplete(checked: &Checked, root: &str, findings: &mut Findings) {
+    let gateway = Path::root("spec").key("values").key("gateways").key(root);
+    for (list, needed) in NEEDED {
+        let path = gateway.key(list);
+        for (path, element) in
+            elements(at(checked.spec, &["values", "gateways", root, list]), &path)
+        {
+            for key in needed {
+                if element.get(key).is_none_or(Value::is_null) {
+                    let problem = "is required".to_owned();
+                    let path = path.key(key);
+                    findings.mistakes.push(Mistake { path, problem });
+                }
+            }
+        }
+    }
 }
 
 /// Two gateways of one name in one namespace would be one object; one without a name none at all.
