@@ -1,6 +1,7 @@
 //! YAML in and out, as charts need it.
 
 mod document;
+mod order;
 mod read;
 mod style;
 mod write;

@@ -6,19 +6,22 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::style::{self, indent_by};
+use super::{
+    order::InOrder,
+    style::{self, indent_by},
+};
 
-/// Writes block style YAML with sorted keys and a line feed at the end. Texts are quoted wherever a
+/// Writes block style YAML with keys in Go's order and a line feed at the end. Texts are quoted wherever a
 /// YAML 1.1 or 1.2 parser could read them as something else; those of several lines become literal
 /// blocks.
 #[must_use]
 pub fn write(value: &Value) -> String {
     let mut out = String::new();
-    put(&mut out, Place::Document, value);
+    put(&mut out, Place::Document, InOrder(value));
     out
 }
 
-/// [`write`] for the entries of a map, of which each is a key and JSON text that was written here.
+/// [`write`] in the order given for the entries of a map, of which each is a key and JSON text that was written here.
 pub(super) fn write_fields<'f>(out: &mut String, fields: impl Iterator<Item = (&'f str, &'f str)>) {
     let start = out.len();
     for (key, json) in fields {
