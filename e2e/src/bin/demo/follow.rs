@@ -16,6 +16,9 @@ use crate::display::{Display, Row};
 /// How often is looked; also the speed of the animation.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long everything has to be well before it is shown: the operator may not have seen the last change yet.
+const CALM: Duration = Duration::from_secs(2);
+
 /// An ERROR that stays this long is what it ends in; a shorter one was repaired by the next try.
 const LASTING: Duration = Duration::from_secs(5);
 
@@ -72,10 +75,11 @@ pub async fn until_scaled(
 ) -> Result<(), Error> {
     let client = plane.client().await?;
     let started = Instant::now();
-    while started.elapsed() < limit {
+    let mut well_since = started;
+    while started.elapsed() < limit && well_since.elapsed() < CALM {
         let are_healthy = |states: Vec<State>| states.iter().all(|one| one.state() == "HEALTHY");
-        if are_scaled(&client).await? && are_healthy(states(&client, crs).await?) {
-            break;
+        if !are_scaled(&client).await? || !are_healthy(states(&client, crs).await?) {
+            well_since = Instant::now();
         }
         sleep(PAUSE).await;
     }

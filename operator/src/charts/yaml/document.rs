@@ -51,7 +51,7 @@ impl Document {
         )
     }
 
-    /// Everything as one document of a YAML stream, written as by [`write()`](super::write()).
+    /// Everything as one document of a YAML stream, in the style of [`write()`](super::write()) and with sorted keys.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         // Most of it is indentation. A text that grows is copied with each step.
