@@ -75,7 +75,7 @@ pub async fn damage(
     };
     let mut last = "no event".to_string();
     // Followed from the start: a repair may be seen before the answer to the damage has arrived.
-    let repaired = until_as_before(events, &before, damage, &mut last);
+    let repaired = until_as_before(&api, events, &before, damage, &mut last);
     let both = timeout(deadline, try_join(damaged, repaired)).await;
     match both {
         Ok(both) => {
@@ -168,8 +168,12 @@ fn as_vandal() -> PatchParams {
     }
 }
 
+/// After so long without an event the API server may have forgotten what it has to do.
+const FORGOTTEN: Duration = Duration::from_secs(10);
+
 /// Follows the events of one object; gives when it was as before again.
 async fn until_as_before(
+    api: &Api<DynamicObject>,
     mut events: impl StreamExt<Item = kube::Result<WatchEvent<DynamicObject>>> + Unpin,
     before: &DynamicObject,
     damage: Damage,
@@ -177,7 +181,16 @@ async fn until_as_before(
 ) -> Result<Instant, Error> {
     let whole = settled(before);
     let mut is_damaged = false;
-    while let Some(event) = events.try_next().await? {
+    loop {
+        let Ok(event) = timeout(FORGOTTEN, events.try_next()).await else {
+            if damage == Damage::Delete {
+                remind(api, before).await;
+            }
+            continue;
+        };
+        let Some(event) = event? else {
+            return Err(Error::Unexpected("the watch ended".into()));
+        };
         let seen = Instant::now();
         match event {
             WatchEvent::Deleted(_) => {
@@ -198,5 +211,17 @@ async fn until_as_before(
             WatchEvent::Error(status) => return Err(Error::Unexpected(status.message.clone())),
         }
     }
-    Err(Error::Unexpected("the watch ended".into()))
+}
+
+/// Changes an object that is being deleted and still there.
+///
+/// The API server empties a CRD before it lets it go. If it meets a conflict while it does so, it looks at the CRD again only
+/// when something else than the condition `Terminating` changes, or after five minutes (Kubernetes 1.36,
+/// `crd_finalizer.go`).
+async fn remind(api: &Api<DynamicObject>, object: &DynamicObject) {
+    let marks =
+        json!({"annotations": {"reminded": format!("{:?}", Instant::now())}, "uid": object.uid()});
+    let change = Patch::Merge(json!({"metadata": marks}));
+    // It may be gone by now, or another one by the same name, which the UID protects.
+    let _ = api.patch(&object.name_any(), &as_vandal(), &change).await;
 }
