@@ -174,13 +174,12 @@ impl Charts {
         for file in self.parsed.keys() {
             self.gated(file)?;
         }
-        self.compile()
+        self.by_name.keys().try_for_each(|name| self.compile(name))
     }
 
-    /// Compiles every template.
-    pub fn compile(&self) -> Result<(), ChartError> {
-        let mut names = self.by_name.keys();
-        names.try_for_each(|name| self.templates(name).map(drop))
+    /// Compiles the templates of a chart.
+    pub fn compile(&self, chart: &str) -> Result<(), ChartError> {
+        self.templates(chart).map(drop)
     }
 
     /// The Istio minors that the charts know.

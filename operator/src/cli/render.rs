@@ -49,9 +49,12 @@ enum Format {
     Json,
 }
 
+/// The charts of what most profiles install.
+const USUAL: [&str; 3] = ["base", "pilot", "gateway"];
+
 pub(super) fn render(args: &Args, charts: &'static Charts) -> Result<(), Failure> {
     // Meanwhile, because merging needs no template. A mistake in one shows again where it is used.
-    thread::spawn(|| charts.compile());
+    thread::spawn(|| USUAL.map(|chart| charts.compile(chart)));
     let cr = read(&args.file)?;
     let (cluster, now) = (Cluster::default(), jiff::Timestamp::now());
     let merged = merge(&cr, args.istio_version.as_deref(), cluster, charts);
