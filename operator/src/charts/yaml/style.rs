@@ -10,6 +10,8 @@ const RESERVED: [&str; 10] = [
 
 /// The forms of a text, the more readable the better.
 enum Style {
+    /// Plain, and surely on one line.
+    Word,
     Plain,
     Single,
     Double,
@@ -19,7 +21,7 @@ enum Style {
 /// Writes a key, which never goes over several lines.
 pub(super) fn write_key(out: &mut String, text: &str) {
     match style(text) {
-        Style::Plain => out.push_str(text),
+        Style::Word | Style::Plain => out.push_str(text),
         Style::Single => write_single(out, text, None),
         Style::Double | Style::Literal => write_double(out, text, None),
     }
@@ -28,7 +30,7 @@ pub(super) fn write_key(out: &mut String, text: &str) {
 /// Writes a value; the lines after its first one are indented so.
 pub(super) fn write_value(out: &mut String, text: &str, indent: usize) {
     match style(text) {
-        Style::Plain if is_word(text) => out.push_str(text),
+        Style::Word => out.push_str(text),
         Style::Plain => write_plain(out, text, indent),
         Style::Single => write_single(out, text, Some(indent)),
         Style::Double => write_double(out, text, Some(indent)),
@@ -38,7 +40,7 @@ pub(super) fn write_value(out: &mut String, text: &str, indent: usize) {
 
 fn style(text: &str) -> Style {
     if is_word(text) {
-        return Style::Plain;
+        return Style::Word;
     }
     let printable = text.chars().all(is_printable);
     if text.contains('\n') {

@@ -139,29 +139,23 @@ impl<'de> Visitor<'de> for Node<'_> {
             Place::Entry => self.indent,
             Place::Element => self.indent + 2,
         };
-        let before = self.out.len();
+        let start = self.out.len();
         self.begin(indent);
-        self.out.push_str("- ");
-        if elements
-            .next_element_seed(self.inner(indent, Place::Element))?
-            .is_none()
-        {
-            self.out.truncate(before);
-            self.word("[]");
-            return Ok(());
-        }
+        let mut end = start;
         loop {
-            let end = self.out.len();
-            indent_by(self.out, indent);
             self.out.push_str("- ");
-            if elements
-                .next_element_seed(self.inner(indent, Place::Element))?
-                .is_none()
-            {
-                self.out.truncate(end);
-                return Ok(());
+            let element = self.inner(indent, Place::Element);
+            if elements.next_element_seed(element)?.is_none() {
+                break;
             }
+            end = self.out.len();
+            indent_by(self.out, indent);
         }
+        self.out.truncate(end);
+        if end == start {
+            self.word("[]");
+        }
+        Ok(())
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
