@@ -135,9 +135,9 @@ impl<L: Leases> Candidate<L> {
     }
 
     /// Waits until this candidate leads; calls `beat` at every look.
-    pub async fn acquire(&mut self, beat: impl Fn()) {
+    pub async fn acquire(&mut self, heartbeat: impl Fn()) {
         while !self.try_acquire().await {
-            beat();
+            heartbeat();
             tokio::time::sleep(PERIOD).await;
         }
     }

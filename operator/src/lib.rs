@@ -17,6 +17,8 @@ pub mod merge;
 
 pub mod render;
 
+pub mod cluster;
+
 pub mod plan;
 
 pub mod apply;

@@ -20,17 +20,17 @@ const SILENCE: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Health {
     ready: AtomicBool,
-    beat: Mutex<Instant>,
+    heartbeat: Mutex<Instant>,
     /// What `/metrics` reports.
     pub metrics: Metrics,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        let beat = Mutex::new(Instant::now());
+        let heartbeat = Mutex::new(Instant::now());
         Self {
             ready: AtomicBool::new(false),
-            beat,
+            heartbeat,
             metrics: Metrics::default(),
         }
     }
@@ -38,8 +38,11 @@ impl Default for Health {
 
 impl Health {
     /// The main loop is alive.
-    pub fn beat(&self) {
-        *self.beat.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    pub fn heartbeat(&self) {
+        *self
+            .heartbeat
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// The operator can do its work, or stands by for another one that leads.
@@ -48,7 +51,7 @@ impl Health {
     }
 
     fn is_alive(&self) -> bool {
-        self.beat
+        self.heartbeat
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .elapsed()

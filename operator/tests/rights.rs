@@ -13,8 +13,8 @@ use std::collections::BTreeSet;
 
 use istio_operator::api::IstioOperator;
 use istio_operator::charts::Charts;
+use istio_operator::cluster::KINDS;
 use istio_operator::merge::{Cluster, merge};
-use istio_operator::plan::KINDS;
 use istio_operator::render::{Object, operator, render};
 use serde_json::{Value, json};
 

@@ -3,9 +3,9 @@
 //! The only stage that writes objects. A refusal is data, not an early return: it holds back what comes later in the
 //! same component, and nothing else, so that status always sees the whole picture.
 
-#[cfg(test)]
-pub(crate) mod double;
 mod error;
+#[cfg(test)]
+pub(crate) mod fake_api_server;
 mod send;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,9 +17,8 @@ pub use error::{ApplyError, Class};
 pub use send::Sender;
 
 use crate::api::ComponentKind;
-use crate::plan::{
-    CrKey, Decision, Doomed, Ledger, Live, LiveObject, Need, Plan, Planned, Removal, Sending, Sent,
-};
+use crate::cluster::{AppliedDigests, ApplyReason, CrKey, LastApplied, Live, LiveObject};
+use crate::plan::{Decision, DeletionStep, ObjectToApply, ObjectToDelete, Plan, PlannedComponent};
 use crate::render::ObjectKey;
 
 /// Calls that are under way at once. Enough to hide the latency of one, few enough to stay below the share that the API
@@ -36,7 +35,7 @@ pub struct Applied {
     /// How many writes were sent, refused ones included.
     pub writes: usize,
     /// Whether everything was as it should be, so that the pass had nothing to do.
-    pub is_settled: bool,
+    pub is_in_sync: bool,
     answers: Vec<Answer>,
     deleted: Vec<Deleted>,
 }
@@ -55,18 +54,18 @@ pub struct AppliedComponent {
 /// What happened to one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The cluster held it as it should be.
+    /// The cluster blocked it as it should be.
     Unchanged,
     /// It was sent and taken.
     Applied,
     /// It belongs to another living CR that renders it too.
-    Shared(CrKey),
+    OwnedByOther(CrKey),
     /// It belongs to the default tag, which another revision has.
-    Untagged,
+    TagElsewhere,
     /// Something else has to happen first.
     Waiting(String),
     /// Somebody keeps changing it, so it is left alone for a while.
-    Contested {
+    Conflict {
         /// The field manager that holds the field.
         manager: String,
         /// The field.
@@ -79,8 +78,8 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 struct Answer {
     key: ObjectKey,
-    sent: Sent,
-    need: Need,
+    digests: AppliedDigests,
+    reason: ApplyReason,
     live: LiveObject,
 }
 
@@ -99,7 +98,7 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
         namespaces,
         waves,
         prune,
-        is_settled,
+        is_in_sync,
     } = plan;
     let mut missing = BTreeMap::new();
     for namespace in namespaces {
@@ -108,18 +107,19 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
         }
     }
     let mut applied = Applied {
-        is_settled,
+        is_in_sync,
         ..Applied::default()
     };
     for component in components {
         applied.components.push(decided(sender, component).await);
     }
-    let mut held = BTreeMap::new();
+    let mut blocked = BTreeMap::new();
     for wave in waves {
-        let results = send_wave(sender, wave, &missing, &held).await;
+        let results = send_wave(sender, wave, &missing, &blocked).await;
         for (send, result) in results {
             if let Err(Verdict::Refused(_)) = result {
-                held.entry(send.component)
+                blocked
+                    .entry(send.component)
                     .or_insert_with(|| format!("{} was refused", send.key));
             }
             applied.take(send, result);
@@ -132,42 +132,42 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
     applied
 }
 
-/// What became of the deletes of a [`Removal`]. Only [`remove`] makes one.
+/// What became of the deletes of a [`DeletionStep`]. Only [`apply_deletion`] makes one.
 #[derive(Clone, Debug, Default)]
-pub struct Removed {
+pub struct DeletionResult {
     /// Objects that could not be deleted.
     pub refused: Vec<(ObjectKey, ApplyError)>,
     deleted: Vec<Deleted>,
 }
 
 /// Deletes what can be deleted now.
-pub async fn remove(sender: &Sender, removal: &Removal) -> Removed {
-    let mut removed = Removed::default();
-    removed.refused = delete(sender, &removal.now, &mut removed.deleted).await;
+pub async fn apply_deletion(sender: &Sender, deletion_step: &DeletionStep) -> DeletionResult {
+    let mut removed = DeletionResult::default();
+    removed.refused = delete(sender, &deletion_step.now, &mut removed.deleted).await;
     removed
 }
 
-impl Removed {
+impl DeletionResult {
     /// Takes the answers into what is known of the cluster, ahead of the watches.
-    pub fn remember(&mut self, live: &mut Live, ledger: &mut Ledger) {
-        forget(std::mem::take(&mut self.deleted), live, ledger);
+    pub fn remember(&mut self, live: &mut Live, last_applied: &mut LastApplied) {
+        forget(std::mem::take(&mut self.deleted), live, last_applied);
     }
 }
 
 impl Applied {
     /// Takes the answers into what is known of the cluster, ahead of the watches.
-    pub fn remember(&mut self, live: &mut Live, ledger: &mut Ledger, now: Instant) {
+    pub fn remember(&mut self, live: &mut Live, last_applied: &mut LastApplied, now: Instant) {
         for Answer {
             key,
-            sent,
-            need,
+            digests,
+            reason,
             live: object,
         } in std::mem::take(&mut self.answers)
         {
-            ledger.note(key.clone(), sent, need, &object, now);
+            last_applied.record(key.clone(), digests, reason, &object, now);
             live.put_answer(key, object);
         }
-        forget(std::mem::take(&mut self.deleted), live, ledger);
+        forget(std::mem::take(&mut self.deleted), live, last_applied);
     }
 
     /// All objects with their verdicts.
@@ -186,12 +186,12 @@ impl Applied {
         refused.chain(self.unpruned.iter().map(|(key, error)| (key, error)))
     }
 
-    fn take(&mut self, send: Sending, result: Result<LiveObject, Verdict>) {
-        let Sending {
+    fn take(&mut self, send: ObjectToApply, result: Result<LiveObject, Verdict>) {
+        let ObjectToApply {
             component,
             key,
-            sent,
-            need,
+            digests,
+            reason,
             ..
         } = send;
         let verdict = result
@@ -206,8 +206,8 @@ impl Applied {
         if let Ok(live) = result {
             self.answers.push(Answer {
                 key,
-                sent,
-                need,
+                digests,
+                reason,
                 live,
             });
         }
@@ -215,8 +215,8 @@ impl Applied {
 }
 
 /// The verdicts that the plan itself reached.
-async fn decided(sender: &Sender, planned: Planned) -> AppliedComponent {
-    let Planned {
+async fn decided(sender: &Sender, planned: PlannedComponent) -> AppliedComponent {
+    let PlannedComponent {
         kind,
         name,
         keys: _,
@@ -226,16 +226,16 @@ async fn decided(sender: &Sender, planned: Planned) -> AppliedComponent {
     for (key, decision) in decided {
         let verdict = match decision {
             Decision::Unchanged => Verdict::Unchanged,
-            Decision::Shared(owner) => Verdict::Shared(owner),
-            Decision::Untagged => Verdict::Untagged,
+            Decision::OwnedByOther(owner) => Verdict::OwnedByOther(owner),
+            Decision::TagElsewhere => Verdict::TagElsewhere,
             Decision::Waiting(why) => Verdict::Waiting(why),
-            Decision::Unsupported => Verdict::Refused(ApplyError::UnknownKind),
-            Decision::Contested(body) => match sender.rival(&key, &body).await {
+            Decision::UnsupportedKind => Verdict::Refused(ApplyError::UnknownKind),
+            Decision::Conflict(body) => match sender.conflicting_manager(&key, &body).await {
                 Err(error) => Verdict::Refused(error),
-                Ok(rival) => {
+                Ok(conflicting_manager) => {
                     let unknown = || ("unknown".to_owned(), "a field that was removed".to_owned());
-                    let (manager, field) = rival.unwrap_or_else(unknown);
-                    Verdict::Contested { manager, field }
+                    let (manager, field) = conflicting_manager.unwrap_or_else(unknown);
+                    Verdict::Conflict { manager, field }
                 }
             },
         };
@@ -251,10 +251,10 @@ async fn decided(sender: &Sender, planned: Planned) -> AppliedComponent {
 /// Sends one wave, except what its namespace or an earlier refusal in its component holds back.
 async fn send_wave(
     sender: &Sender,
-    wave: Vec<Sending>,
+    wave: Vec<ObjectToApply>,
     missing: &BTreeMap<String, ApplyError>,
-    held: &BTreeMap<usize, String>,
-) -> Vec<(Sending, Result<LiveObject, Verdict>)> {
+    blocked: &BTreeMap<usize, String>,
+) -> Vec<(ObjectToApply, Result<LiveObject, Verdict>)> {
     let calls = wave.into_iter().map(|send| async move {
         let namespace = send
             .key
@@ -263,7 +263,7 @@ async fn send_wave(
             .and_then(|name| missing.get(name));
         let result = if let Some(error) = namespace {
             Err(Verdict::Refused(error.clone()))
-        } else if let Some(why) = held.get(&send.component) {
+        } else if let Some(why) = blocked.get(&send.component) {
             Err(Verdict::Waiting(why.clone()))
         } else {
             sender.apply(&send).await.map_err(Verdict::Refused)
@@ -279,25 +279,25 @@ async fn send_wave(
 /// Deletes objects in the order given; gives those that could not be deleted.
 async fn delete(
     sender: &Sender,
-    doomed: &[Doomed],
+    deletions: &[ObjectToDelete],
     deleted: &mut Vec<Deleted>,
 ) -> Vec<(ObjectKey, ApplyError)> {
-    let ranks: BTreeSet<_> = doomed
+    let ranks: BTreeSet<_> = deletions
         .iter()
-        .map(|doomed| doomed.kind.role.removal_rank())
+        .map(|deletions| deletions.kind.role.deletion_rank())
         .collect();
     let mut refused = Vec::new();
     for rank in ranks {
-        let of_rank = doomed
+        let of_rank = deletions
             .iter()
-            .filter(|doomed| doomed.kind.role.removal_rank() == rank);
+            .filter(|deletions| deletions.kind.role.deletion_rank() == rank);
         // Gathered first: the compiler cannot tell that a stream of borrowing calls may move between threads.
         let mut calls = Vec::new();
-        for doomed in of_rank {
-            calls.push(async { (doomed.clone(), sender.delete(doomed).await) });
+        for deletions in of_rank {
+            calls.push(async { (deletions.clone(), sender.delete(deletions).await) });
         }
         let mut results = stream::iter(calls).buffer_unordered(PARALLEL);
-        while let Some((Doomed { key, uid, .. }, result)) = results.next().await {
+        while let Some((ObjectToDelete { key, uid, .. }, result)) = results.next().await {
             match result {
                 Ok(is_gone) => deleted.push(Deleted { key, uid, is_gone }),
                 Err(error) => refused.push((key, error)),
@@ -308,9 +308,9 @@ async fn delete(
 }
 
 /// Takes in which objects are gone, or going.
-fn forget(deleted: Vec<Deleted>, live: &mut Live, ledger: &mut Ledger) {
+fn forget(deleted: Vec<Deleted>, live: &mut Live, last_applied: &mut LastApplied) {
     for Deleted { key, uid, is_gone } in deleted {
-        ledger.forget(&key);
+        last_applied.forget(&key);
         live.put_deleted(&key, &uid, is_gone);
     }
 }

@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use super::ApplyError;
 use crate::charts::yaml::Document;
-use crate::plan::{Doomed, Kind, LiveObject, MANAGER, Namespace, Need, Sending, copy_ca, rival};
+use crate::cluster::{ApplyReason, Kind, LiveObject, MANAGER, conflicting_manager};
+use crate::plan::{Namespace, ObjectToApply, ObjectToDelete, copy_ca};
 use crate::render::ObjectKey;
 
 /// The longest that one call may take. The API server gives up a write after 34 s, webhooks included, and the client
@@ -68,12 +69,12 @@ impl Sender {
     }
 
     /// Applies one object. The answer carries metadata only: it is all that is needed to notice later changes.
-    pub(super) async fn apply(&self, send: &Sending) -> Result<LiveObject, ApplyError> {
+    pub(super) async fn apply(&self, send: &ObjectToApply) -> Result<LiveObject, ApplyError> {
         let api = self.api(send.kind, &send.key);
         // For the strict check the API server parses the body once more, an eighth of its work on a large CRD. What is
         // sent again as it was has passed that check.
-        let params = match send.need {
-            Need::Rollout => PatchParams::apply(MANAGER).validation_strict(),
+        let params = match send.reason {
+            ApplyReason::Rollout => PatchParams::apply(MANAGER).validation_strict(),
             _ => PatchParams::apply(MANAGER).validation_ignore(),
         };
         // Forced, because what a chart renders is ours; what is not was left out by the plan.
@@ -89,15 +90,15 @@ impl Sender {
     }
 
     /// Deletes the very object that was judged; gives whether it is gone already.
-    pub(super) async fn delete(&self, doomed: &Doomed) -> Result<bool, ApplyError> {
-        let api = self.api(doomed.kind, &doomed.key);
-        let uid = Some(doomed.uid.clone());
+    pub(super) async fn delete(&self, deletions: &ObjectToDelete) -> Result<bool, ApplyError> {
+        let api = self.api(deletions.kind, &deletions.key);
+        let uid = Some(deletions.uid.clone());
         let preconditions = Preconditions {
             uid,
             resource_version: None,
         };
         let params = DeleteParams::background().preconditions(preconditions);
-        let name = &doomed.key.name;
+        let name = &deletions.key.name;
         let call = async {
             match api.delete(name, &params).await {
                 Err(error) if ApplyError::is_gone(&error) => Ok(true),
@@ -157,7 +158,7 @@ impl Sender {
     }
 
     /// Who else holds a field that `body` sets.
-    pub(super) async fn rival(
+    pub(super) async fn conflicting_manager(
         &self,
         key: &ObjectKey,
         body: &Document,
@@ -170,7 +171,7 @@ impl Sender {
         let entries = live
             .and_then(|live| live.metadata.managed_fields)
             .unwrap_or_default();
-        Ok(rival(&body.value(), &entries))
+        Ok(conflicting_manager(&body.value(), &entries))
     }
 
     fn api(&self, kind: &Kind, key: &ObjectKey) -> Api<DynamicObject> {
@@ -195,18 +196,18 @@ impl Sender {
 mod tests {
     use serde_json::json;
 
-    use super::super::double::{Answer, Double};
+    use super::super::fake_api_server::{Answer, FakeApiServer};
     use super::*;
-    use crate::plan::Sent;
+    use crate::cluster::AppliedDigests;
 
-    fn sending(need: Need) -> Sending {
+    fn sending(reason: ApplyReason) -> ObjectToApply {
         let key = ObjectKey {
             group: String::new(),
             kind: "ConfigMap".into(),
             namespace: Some("a".into()),
             name: "b".into(),
         };
-        Sending {
+        ObjectToApply {
             component: 0,
             kind: Kind::of(&key).unwrap(),
             key,
@@ -214,29 +215,29 @@ mod tests {
                 &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}}),
             ),
             ca_from: None,
-            sent: Sent {
+            digests: AppliedDigests {
                 rendered: 1,
-                withheld: 0,
+                left_to_others: 0,
             },
-            need,
+            reason,
         }
     }
 
     #[tokio::test]
     async fn what_is_sent_again_is_not_checked_twice() {
-        for (need, validation) in [
-            (Need::Rollout, "Strict"),
-            (Need::Repair, "Ignore"),
-            (Need::Reedit, "Ignore"),
+        for (reason, validation) in [
+            (ApplyReason::Rollout, "Strict"),
+            (ApplyReason::Repair, "Ignore"),
+            (ApplyReason::Revert, "Ignore"),
         ] {
             let live = json!({"metadata": {"name": "b", "uid": "1", "resourceVersion": "7"}});
-            let double = Double::answering([Answer::Object(live)]);
-            let live = double.sender().apply(&sending(need)).await.unwrap();
+            let api = FakeApiServer::answering([Answer::Object(live)]);
+            let live = api.sender().apply(&sending(reason)).await.unwrap();
             assert_eq!((live.uid.as_str(), live.version), ("1", 7));
-            let path = &double.calls()[0].path;
+            let path = &api.calls()[0].path;
             assert!(path.contains("force=true"), "{path}");
             let expected = format!("fieldValidation={validation}");
-            assert!(path.contains(&expected), "{need:?}: {path}");
+            assert!(path.contains(&expected), "{reason:?}: {path}");
         }
     }
 
@@ -250,16 +251,16 @@ mod tests {
         };
         let webhooks = json!([{"clientConfig": {"caBundle": "Q0E="}}]);
         let live = json!({"metadata": {"name": "injector"}, "webhooks": webhooks});
-        let send = Sending {
+        let send = ObjectToApply {
             body: Document::from(&json!({"webhooks": [{"clientConfig": {}}]})),
             ca_from: Some(injector),
-            ..sending(Need::Rollout)
+            ..sending(ApplyReason::Rollout)
         };
         let answer = json!({"metadata": {"name": "tag"}});
-        let double = Double::answering([live, answer].map(Answer::Object));
-        double.sender().apply(&send).await.unwrap();
-        let [first, second] = &double.calls()[..] else {
-            panic!("{:?}", double.calls())
+        let api = FakeApiServer::answering([live, answer].map(Answer::Object));
+        api.sender().apply(&send).await.unwrap();
+        let [first, second] = &api.calls()[..] else {
+            panic!("{:?}", api.calls())
         };
         assert!(
             first

@@ -7,79 +7,80 @@ use std::time::Duration;
 
 use super::ctx::Ctx;
 use super::finalizer;
-use super::retry::Next;
+use super::requeue::Action;
 use super::state::{State, is_paused};
 use crate::api::condition::{self, reason};
 use crate::api::{DeletionPolicy, IstioOperator};
-use crate::apply::{ApplyError, remove};
-use crate::plan::{CrKey, removal};
-use crate::status::{Leaving, Outcome};
+use crate::apply::{ApplyError, apply_deletion};
+use crate::cluster::CrKey;
+use crate::plan::deletion_step;
+use crate::status::{DeletionProgress, PassResult};
 
 /// How soon a deletion is tried again that waits for something no event tells of.
-const HOLD: Duration = Duration::from_secs(2);
+const DELETION_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 /// How often it is checked that objects are gone whose end no event told of.
-const LOOK: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Goes one step towards the end of a CR.
-pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<IstioOperator>) -> Result<Next, ApplyError> {
-    if !finalizer::is_held(&cr) {
-        return Ok(Next::Event);
+pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<IstioOperator>) -> Result<Action, ApplyError> {
+    if !finalizer::is_present(&cr) {
+        return Ok(Action::AwaitChange);
     }
     if cr.deletion_policy() == DeletionPolicy::Orphan {
-        finalizer::release(&ctx.sender, &cr).await?;
-        return Ok(Next::Event);
+        finalizer::remove(&ctx.sender, &cr).await?;
+        return Ok(Action::AwaitChange);
     }
-    let hold = hold(&ctx.state(), key, &cr);
-    if let Some(hold) = hold {
-        let leaving = Leaving {
-            hold: Some(hold),
-            ..Leaving::default()
+    let blocker = deletion_blocker(&ctx.state(), key, &cr);
+    if let Some(blocked_by) = blocker {
+        let deletion = DeletionProgress {
+            blocked_by: Some(blocked_by),
+            ..DeletionProgress::default()
         };
-        ctx.publish(&cr, &Outcome::Leaving(leaving)).await?;
-        return Ok(Next::After(HOLD));
+        ctx.publish(&cr, &PassResult::Deleting(deletion)).await?;
+        return Ok(Action::RequeueAfter(DELETION_RETRY_INTERVAL));
     }
-    let plan = {
+    let step = {
         let state = ctx.state();
-        removal(key, &state.live, &state.claims)
+        deletion_step(key, &state.live, &state.desired)
     };
-    if plan.left.is_empty() {
-        finalizer::release(&ctx.sender, &cr).await?;
-        return Ok(Next::Event);
+    if step.remaining.is_empty() {
+        finalizer::remove(&ctx.sender, &cr).await?;
+        return Ok(Action::AwaitChange);
     }
-    if !is_announced(&cr) || plan.now.is_empty() {
-        let leaving = Leaving {
-            left: plan.left.clone(),
-            ..Leaving::default()
+    if !is_announced(&cr) || step.now.is_empty() {
+        let deletion = DeletionProgress {
+            remaining: step.remaining.clone(),
+            ..DeletionProgress::default()
         };
-        ctx.publish(&cr, &Outcome::Leaving(leaving)).await?;
+        ctx.publish(&cr, &PassResult::Deleting(deletion)).await?;
     }
-    let mut removed = remove(&ctx.sender, &plan).await;
+    let mut result = apply_deletion(&ctx.sender, &step).await;
     {
         let state = &mut *ctx.state();
-        removed.remember(&mut state.live, &mut state.ledger);
+        result.remember(&mut state.live, &mut state.last_applied);
     }
-    if !removed.refused.is_empty() {
-        let leaving = Leaving {
-            left: plan.left,
-            refused: removed.refused,
-            hold: None,
+    if !result.refused.is_empty() {
+        let deletion = DeletionProgress {
+            remaining: step.remaining,
+            refused: result.refused,
+            blocked_by: None,
         };
-        ctx.publish(&cr, &Outcome::Leaving(leaving)).await?;
-        return Ok(Next::Retry);
+        ctx.publish(&cr, &PassResult::Deleting(deletion)).await?;
+        return Ok(Action::Backoff);
     }
-    Ok(if plan.now.is_empty() {
-        Next::After(LOOK)
+    Ok(if step.now.is_empty() {
+        Action::RequeueAfter(POLL_INTERVAL)
     } else {
-        Next::Now
+        Action::RequeueNow
     })
 }
 
 /// What keeps a deletion from starting.
-fn hold(state: &State, key: &CrKey, cr: &IstioOperator) -> Option<String> {
+fn deletion_blocker(state: &State, key: &CrKey, cr: &IstioOperator) -> Option<String> {
     if is_paused(cr) {
         return Some(
             "the annotation install.istio.io/ignoreReconcile is true: remove it to have everything \
-             deleted, or set spec.deletionPolicy to Orphan to leave it in place"
+             deleted, or set spec.deletionPolicy to Orphan to set_deleting it in place"
                 .to_owned(),
         );
     }
@@ -90,7 +91,7 @@ fn hold(state: &State, key: &CrKey, cr: &IstioOperator) -> Option<String> {
             unlisted.join("; ")
         ));
     }
-    let others_known = state.claims.are_known(key);
+    let others_known = state.desired.are_others_rendered(key);
     (!others_known).then(|| "other IstioOperators are being looked at".to_owned())
 }
 

@@ -6,16 +6,16 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::queue::Queue;
-use super::retry::Next;
-use super::state::{self, Concerned, State};
+use super::requeue::Action;
+use super::state::{self, State, ToRequeue};
 use crate::api::IstioOperator;
 use crate::apply::{Applied, ApplyError, Sender};
 use crate::charts::Charts;
+use crate::cluster::{CrKey, KINDS};
 use crate::merge::{Cluster, out_of_support};
-use crate::plan::{CrKey, KINDS};
 use crate::serve::Health;
 use crate::settings::Settings;
-use crate::status::{self, Outcome, Publisher, Subject};
+use crate::status::{self, PassResult, Publisher, StatusInput};
 use crate::telemetry::RefusalLabels;
 
 /// What every part of the controller works with.
@@ -56,73 +56,73 @@ impl Ctx {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is known, and wakes the CRs that this concerns.
-    pub(super) fn note(&self, change: impl FnOnce(&mut State) -> Concerned) {
-        let concerned = change(&mut self.state());
-        for cr in &concerned {
+    /// Changes the state, and requeues the CRs that the change concerns.
+    pub(super) fn update(&self, change: impl FnOnce(&mut State) -> ToRequeue) {
+        let requeue = change(&mut self.state());
+        for cr in &requeue {
             self.queue.wake(cr);
         }
     }
 
     /// Takes in a CR as a write of ours left it; the answer may already hold what somebody else changed meanwhile.
-    pub(super) fn put(&self, cr: IstioOperator) {
-        self.note(|state| state.put_answered_cr(cr));
+    pub(super) fn store_answer(&self, cr: IstioOperator) {
+        self.update(|state| state.put_answered_cr(cr));
     }
 
     /// The newest known state of `cr`, if its spec is still the same.
-    pub(super) fn same(&self, cr: &IstioOperator) -> Option<Arc<IstioOperator>> {
+    pub(super) fn newest_if_unchanged(&self, cr: &IstioOperator) -> Option<Arc<IstioOperator>> {
         let newest = self.state().cr(&state::key_of(cr))?;
         let is_same = newest.metadata.uid == cr.metadata.uid
             && newest.metadata.generation == cr.metadata.generation;
         is_same.then_some(newest)
     }
 
-    /// Publishes what follows from `outcome`; gives when it counts as stalled.
+    /// Publishes what follows from `result`; gives when it counts as stalled.
     pub(super) async fn publish(
         &self,
         cr: &IstioOperator,
-        outcome: &Outcome,
+        result: &PassResult,
     ) -> Result<Option<Duration>, ApplyError> {
         let now = Timestamp::now();
         let before = cr.status.clone().unwrap_or_default();
         let generation = cr.metadata.generation.unwrap_or_default();
-        let outdated = outcome
+        let outdated = result
             .version()
             .map(|version| out_of_support(version, self.cluster, now, self.charts.catalogue()));
         let wanted = {
-            let subject = Subject {
+            let subject = StatusInput {
                 generation,
                 before: &before,
                 now,
                 outdated: &outdated.unwrap_or_default(),
             };
-            status::of(subject, outcome, &self.state().live)
+            status::of(subject, result, &self.state().live)
         };
         if let Some(written) = self.publisher.publish(cr, &wanted).await? {
-            self.put(written);
+            self.store_answer(written);
         }
         Ok(status::deadline(&wanted, now))
     }
 
     /// Turns the wish of a pass into a delay; `None` waits for an event.
-    pub(super) fn delay(&self, key: &CrKey, next: Next) -> Option<Duration> {
+    pub(super) fn delay(&self, key: &CrKey, next: Action) -> Option<Duration> {
         let mut state = self.state();
         let generation = state.cr(key).and_then(|cr| cr.metadata.generation);
         let generation = generation.unwrap_or_default();
         let delay = match next {
-            Next::Retry => return Some(state.retries.failed(key, generation)),
-            Next::Wait => return Some(state.retries.waited(key, generation)),
-            Next::Now => Some(Duration::ZERO),
-            Next::After(delay) => Some(delay),
-            Next::Event => None,
+            Action::Backoff => return Some(state.retries.failed(key, generation)),
+            Action::ShortBackoff => return Some(state.retries.waited(key, generation)),
+            Action::RequeueNow => Some(Duration::ZERO),
+            Action::RequeueAfter(delay) => Some(delay),
+            Action::AwaitChange => None,
         };
         state.retries.clear(key);
         delay
     }
 
     /// The main loop is alive.
-    pub(super) fn beat(&self) {
-        self.health.beat();
+    pub(super) fn heartbeat(&self) {
+        self.health.heartbeat();
         let (crs, healthy) = self.state().count();
         let metrics = &self.health.metrics;
         metrics.crs.set(i64::try_from(crs).unwrap_or(i64::MAX));

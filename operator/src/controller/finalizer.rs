@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::api::IstioOperator;
 use crate::apply::{ApplyError, Sender};
-use crate::plan::MANAGER;
+use crate::cluster::MANAGER;
 
 /// The name that Istio's own operator used, so that CRs which it left behind can be deleted.
 const FINALIZER: &str = "istio-finalizer.install.istio.io";
@@ -20,25 +20,27 @@ pub fn is_deleting(cr: &IstioOperator) -> bool {
 }
 
 /// Whether a CR waits for us to go.
-pub fn is_held(cr: &IstioOperator) -> bool {
+pub fn is_present(cr: &IstioOperator) -> bool {
     cr.finalizers().iter().any(|name| name == FINALIZER)
 }
 
 /// Holds a CR that is not held; gives it as it is then, or nothing if it is gone.
-pub async fn hold(
+pub async fn ensure(
     sender: &Sender,
     cr: &IstioOperator,
 ) -> Result<Option<IstioOperator>, ApplyError> {
-    send(sender, cr, added(cr.finalizers())).await
+    send(sender, cr, patch_that_adds(cr.finalizers())).await
 }
 
 /// Lets a CR go. One that is gone already is no error.
-pub async fn release(sender: &Sender, cr: &IstioOperator) -> Result<(), ApplyError> {
-    send(sender, cr, removed(cr.finalizers())).await.map(drop)
+pub async fn remove(sender: &Sender, cr: &IstioOperator) -> Result<(), ApplyError> {
+    send(sender, cr, patch_that_removes(cr.finalizers()))
+        .await
+        .map(drop)
 }
 
 /// The patch that adds our finalizer to `finalizers`.
-fn added(finalizers: &[String]) -> Value {
+fn patch_that_adds(finalizers: &[String]) -> Value {
     if finalizers.is_empty() {
         json!([
             {"op": "test", "path": "/metadata/finalizers", "value": null},
@@ -53,7 +55,7 @@ fn added(finalizers: &[String]) -> Value {
 }
 
 /// The patch that removes our finalizer from `finalizers`.
-fn removed(finalizers: &[String]) -> Value {
+fn patch_that_removes(finalizers: &[String]) -> Value {
     let index = finalizers
         .iter()
         .position(|name| name == FINALIZER)
@@ -97,7 +99,7 @@ async fn send(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apply::double::{Answer, Double, refusals, told};
+    use crate::apply::fake_api_server::{Answer, FakeApiServer, refusals, told};
 
     fn cr(finalizers: &[&str]) -> IstioOperator {
         serde_json::from_value(object(finalizers)).unwrap()
@@ -113,14 +115,14 @@ mod tests {
 
     #[tokio::test]
     async fn the_very_cr_that_was_seen_is_held_and_let_go() {
-        let double = Double::answering([
+        let api = FakeApiServer::answering([
             Answer::Object(object(&[FINALIZER])),
             Answer::Object(object(&[])),
         ]);
-        let held = hold(&double.sender(), &cr(&[])).await.unwrap().unwrap();
-        assert!(is_held(&held));
-        release(&double.sender(), &held).await.unwrap();
-        let calls = double.calls();
+        let held = ensure(&api.sender(), &cr(&[])).await.unwrap().unwrap();
+        assert!(is_present(&held));
+        remove(&api.sender(), &held).await.unwrap();
+        let calls = api.calls();
         assert_eq!(calls.len(), 2);
         let is_same = json!({"op": "test", "path": "/metadata/uid", "value": "1"});
         assert!(calls.iter().all(|call| call.body[0] == is_same));
@@ -129,9 +131,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_patch_that_is_not_taken_is_left_to_the_next_pass() {
         for (answer, reason, class) in refusals() {
-            let double = Double::answering([answer.clone(), answer]);
-            let held = hold(&double.sender(), &cr(&[])).await;
-            let released = release(&double.sender(), &cr(&[FINALIZER])).await;
+            let api = FakeApiServer::answering([answer.clone(), answer]);
+            let held = ensure(&api.sender(), &cr(&[])).await;
+            let released = remove(&api.sender(), &cr(&[FINALIZER])).await;
             assert_eq!(told(&held.unwrap_err()), (reason, class));
             assert_eq!(told(&released.unwrap_err()), (reason, class));
         }
@@ -140,23 +142,26 @@ mod tests {
     #[tokio::test]
     async fn a_cr_that_is_gone_is_no_error() {
         let gone = Answer::Failure(404, "istiooperators.install.istio.io \"cr\" not found");
-        let double = Double::answering([gone.clone(), gone]);
-        assert!(hold(&double.sender(), &cr(&[])).await.unwrap().is_none());
-        release(&double.sender(), &cr(&[FINALIZER])).await.unwrap();
+        let api = FakeApiServer::answering([gone.clone(), gone]);
+        assert!(ensure(&api.sender(), &cr(&[])).await.unwrap().is_none());
+        remove(&api.sender(), &cr(&[FINALIZER])).await.unwrap();
     }
 
     #[test]
     fn patches_test_what_they_change() {
         assert_eq!(
-            added(&[]),
+            patch_that_adds(&[]),
             json!([
                 {"op": "test", "path": "/metadata/finalizers", "value": null},
                 {"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]},
             ])
         );
-        assert_eq!(added(&["other".to_owned()])[0]["value"], json!(["other"]));
         assert_eq!(
-            removed(&["other".to_owned(), FINALIZER.to_owned()]),
+            patch_that_adds(&["other".to_owned()])[0]["value"],
+            json!(["other"])
+        );
+        assert_eq!(
+            patch_that_removes(&["other".to_owned(), FINALIZER.to_owned()]),
             json!([
                 {"op": "test", "path": "/metadata/finalizers/1", "value": FINALIZER},
                 {"op": "remove", "path": "/metadata/finalizers/1"},

@@ -5,10 +5,10 @@ mod ctx;
 mod finalizer;
 mod queue;
 mod reconcile;
-mod retry;
+mod requeue;
 mod state;
 mod watch;
-mod work;
+mod worker;
 
 #[cfg(test)]
 mod tests;
@@ -26,20 +26,20 @@ use tokio::time::timeout;
 
 use crate::apply::Sender;
 use crate::charts::Charts;
+use crate::cluster::KINDS;
 use crate::lease::{Candidate, Leadership};
 use crate::merge::Cluster;
-use crate::plan::KINDS;
 use crate::serve::{Health, serve};
 use crate::settings::Settings;
 use crate::telemetry;
 use ctx::Ctx;
 use state::scopes;
-use work::work;
+use worker::run_workers;
 
 /// How long a start waits for the API server to answer at all.
-const GREETING: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long passes that are under way may take at the end; below the 30 s that Kubernetes grants a pod.
-const DRAIN: Duration = Duration::from_secs(25);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Why the operator ended.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +97,7 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
     let config = Config::infer()
         .await
         .map_err(|error| Error::Unreachable(error.to_string()))?;
-    let (client, found) = greet(config.clone()).await?;
+    let (client, found) = connect(config.clone()).await?;
     let cluster = Cluster {
         is_adapted_to: settings.auto_gke_detection,
         ..found
@@ -121,7 +121,7 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
     if let Some(candidate) = &mut candidate {
         health.set_ready();
         tokio::select! {
-            () = candidate.acquire(|| health.beat()) => {}
+            () = candidate.acquire(|| health.heartbeat()) => {}
             () = &mut stop => return Ok(()),
             ended = tasks.join_next() => return Err(ended_with(ended)),
         }
@@ -134,7 +134,7 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
     let ctx = Arc::new(Ctx::new(&settings, charts, cluster, sender, health));
     let drain = Arc::new(Semaphore::new(0));
     spawn_watches(&ctx, &settings, &mut tasks);
-    let mut passes = tokio::spawn(work(
+    let mut passes = tokio::spawn(run_workers(
         Arc::clone(&ctx),
         settings.concurrency,
         Arc::clone(&drain),
@@ -148,7 +148,7 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
     drain.add_permits(1);
     if ended.is_ok() {
         tracing::info!("ending");
-        if timeout(DRAIN, passes).await.is_err() {
+        if timeout(SHUTDOWN_TIMEOUT, passes).await.is_err() {
             tracing::warn!("passes were cut off");
         }
         if let Some(candidate) = &mut candidate {
@@ -161,9 +161,9 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
 /// A client whose API server has answered, and what the answer says of the cluster.
 ///
 /// It is not asked again: whoever upgrades a cluster replaces its nodes after the API server, and with them this process.
-async fn greet(config: Config) -> Result<(Client, Cluster), Error> {
+async fn connect(config: Config) -> Result<(Client, Cluster), Error> {
     let client = Client::try_from(config).map_err(|error| Error::Unreachable(error.to_string()))?;
-    match timeout(GREETING, client.apiserver_version()).await {
+    match timeout(CONNECT_TIMEOUT, client.apiserver_version()).await {
         Ok(Ok(version)) => {
             let cluster = Cluster::read(&version.git_version);
             tracing::info!(kubernetes = version.git_version, "connected");
@@ -187,7 +187,7 @@ fn candidate(settings: &Settings, mut config: Config) -> Result<Option<Candidate
     config.default_retry = false;
     let client = Client::try_from(config).map_err(|error| Error::Unreachable(error.to_string()))?;
     // Two processes of one name (a pod whose container was restarted) are two candidates.
-    let identity = format!("{}_{}", settings.instance, retry::random());
+    let identity = format!("{}_{}", settings.instance, requeue::random());
     Ok(Some(Candidate::new(client, namespace, identity)))
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use crate::plan::CrKey;
+use crate::cluster::CrKey;
 
 /// How long a CR rests after a pass before an event brings the next one: one write causes several events, and one pass
 /// serves them all. The first event after a rest is served at once, so that a repair waits for nothing.
@@ -32,7 +32,7 @@ struct Slot {
 }
 
 impl Slot {
-    fn wish(&mut self, at: Instant) {
+    fn mode(&mut self, at: Instant) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 }
@@ -43,7 +43,7 @@ impl Queue {
         let mut slots = self.lock();
         let slot = slots.entry(cr.clone()).or_default();
         let now = Instant::now();
-        slot.wish(slot.rests_until.map_or(now, |rested| rested.max(now)));
+        slot.mode(slot.rests_until.map_or(now, |rested| rested.max(now)));
         drop(slots);
         self.changed.notify_one();
     }
@@ -74,7 +74,7 @@ impl Queue {
             slot.running = false;
             slot.rests_until = Some(now + REST);
             match delay {
-                Some(delay) => slot.wish(now + delay),
+                Some(delay) => slot.mode(now + delay),
                 None if slot.due.is_none() => {
                     slots.remove(cr);
                 }

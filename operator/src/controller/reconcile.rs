@@ -8,90 +8,94 @@ use std::time::Instant;
 use kube::ResourceExt;
 
 use super::ctx::Ctx;
-use super::retry::{Next, resync};
+use super::requeue::{Action, resync};
 use super::state::{is_paused, key_of};
 use super::{cleanup, finalizer};
 use crate::api::condition::reason;
 use crate::api::{IstioOperator, Mistake, Path};
 use crate::apply::{ApplyError, Class, apply};
 use crate::catalogue::Version;
+use crate::cluster::{CrKey, MAX_NAME, TagRequest, revision_label};
 use crate::merge::{Merged, merge};
-use crate::plan::{CrKey, MAX_NAME, Plan, Stake, Surroundings, keys, plan, revision_label, view};
+use crate::plan::{Plan, PlanInput, keys, plan, plan_inputs_digest};
 use crate::render::render;
-use crate::status::{Advance, Outcome};
+use crate::status::{InstallProgress, PassResult};
 
 /// Why nothing of a spec can be followed.
-struct Refusal {
+struct SpecRejection {
     reason: &'static str,
     mistakes: Vec<String>,
 }
 
 /// What a pass is going to do.
-struct Draft {
+struct PlannedPass {
     plan: Plan,
     /// What of the cluster the plan was made from.
-    view: u64,
+    inputs_digest: u64,
     version: Version,
     revision: String,
     warnings: Vec<String>,
 }
 
 /// Brings the cluster one step closer to what a CR says, and its status up to date.
-pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Next, ApplyError> {
+pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
     let Some(cr) = ctx.state().cr(key) else {
-        return Ok(Next::Event);
+        return Ok(Action::AwaitChange);
     };
     if finalizer::is_deleting(&cr) {
         return cleanup::cleanup(ctx, key, cr).await; // Never looks at the spec.
     }
     if is_paused(&cr) {
         // What it renders is not looked at, and nobody can wait for that.
-        ctx.note(|state| state.refuse(key));
-        ctx.publish(&cr, &Outcome::Paused).await?;
-        return Ok(Next::Event);
+        ctx.update(|state| state.refuse(key));
+        ctx.publish(&cr, &PassResult::Paused).await?;
+        return Ok(Action::AwaitChange);
     }
-    let Some(cr) = hold(ctx, cr).await? else {
-        return Ok(Next::Event);
+    let Some(cr) = ensure_finalizer(ctx, cr).await? else {
+        return Ok(Action::AwaitChange);
     };
-    let settled = ctx.state().settled(key, &cr);
-    if let Some(advance) = settled {
-        return report(ctx, &cr, advance).await;
+    let in_sync = ctx.state().in_sync(key, &cr);
+    if let Some(progress) = in_sync {
+        return publish_progress(ctx, &cr, progress).await;
     }
-    let merged = match guarded(|| understand(ctx, &cr)) {
+    let merged = match catch_panic(|| merge_spec(ctx, &cr)) {
         Ok(merged) => merged,
-        Err(refusal) => return refuse(ctx, &cr, refusal).await,
+        Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
     };
-    begin(ctx, &cr, &merged).await?;
-    let draft = match guarded(|| draw(ctx, key, &merged)) {
+    mark_reconciling(ctx, &cr, &merged).await?;
+    let draft = match catch_panic(|| make_plan(ctx, key, &merged)) {
         Ok(draft) => draft,
-        Err(refusal) => return refuse(ctx, &cr, refusal).await,
+        Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
     };
-    let view = draft.view;
-    let advance = carry_out(ctx, draft).await;
+    let inputs_digest = draft.inputs_digest;
+    let progress = apply_plan(ctx, draft).await;
     // A spec that changed meanwhile is not what was carried out.
-    let Some(cr) = ctx.same(&cr) else {
-        return Ok(Next::Now);
+    let Some(cr) = ctx.newest_if_unchanged(&cr) else {
+        return Ok(Action::RequeueNow);
     };
-    if advance.applied.is_settled {
-        ctx.state().settle(&cr, view, &advance);
+    if progress.applied.is_in_sync {
+        ctx.state().remember_in_sync(&cr, inputs_digest, &progress);
     }
-    report(ctx, &cr, advance).await
+    publish_progress(ctx, &cr, progress).await
 }
 
 /// Makes sure that the CR cannot go before its objects; `None` if it is gone already, and nothing may be installed for it.
-async fn hold(ctx: &Ctx, cr: Arc<IstioOperator>) -> Result<Option<Arc<IstioOperator>>, ApplyError> {
-    if finalizer::is_held(&cr) {
+async fn ensure_finalizer(
+    ctx: &Ctx,
+    cr: Arc<IstioOperator>,
+) -> Result<Option<Arc<IstioOperator>>, ApplyError> {
+    if finalizer::is_present(&cr) {
         return Ok(Some(cr));
     }
-    let held = finalizer::hold(&ctx.sender, &cr).await?;
-    Ok(held.map(|held| {
-        ctx.put(held.clone());
-        Arc::new(held)
+    let present = finalizer::ensure(&ctx.sender, &cr).await?;
+    Ok(present.map(|present| {
+        ctx.store_answer(present.clone());
+        Arc::new(present)
     }))
 }
 
 /// CR → merged. Pure.
-fn understand(ctx: &Ctx, cr: &IstioOperator) -> Result<Merged, Refusal> {
+fn merge_spec(ctx: &Ctx, cr: &IstioOperator) -> Result<Merged, SpecRejection> {
     let name = cr.name_any();
     let merged = merge(cr, None, ctx.cluster, &ctx.charts);
     let mut mistakes = merged.as_ref().err().cloned().unwrap_or_default();
@@ -107,7 +111,7 @@ fn understand(ctx: &Ctx, cr: &IstioOperator) -> Result<Merged, Refusal> {
     }
     match merged {
         Ok(merged) if mistakes.is_empty() => Ok(merged.with_default_tag()),
-        _ => Err(Refusal {
+        _ => Err(SpecRejection {
             reason: reason::INVALID_SPEC,
             mistakes: mistakes.iter().map(ToString::to_string).collect(),
         }),
@@ -115,21 +119,25 @@ fn understand(ctx: &Ctx, cr: &IstioOperator) -> Result<Merged, Refusal> {
 }
 
 /// The first write for a new generation, before anything that takes time.
-async fn begin(ctx: &Ctx, cr: &IstioOperator, merged: &Merged) -> Result<(), ApplyError> {
+async fn mark_reconciling(
+    ctx: &Ctx,
+    cr: &IstioOperator,
+    merged: &Merged,
+) -> Result<(), ApplyError> {
     let observed = cr
         .status
         .as_ref()
         .and_then(|status| status.observed_generation);
     if observed != cr.metadata.generation {
         let version = merged.version;
-        ctx.publish(cr, &Outcome::Begun { version }).await?;
+        ctx.publish(cr, &PassResult::Started { version }).await?;
     }
     Ok(())
 }
 
 /// Merged → rendered → planned, from what is known at this moment. Pure.
-fn draw(ctx: &Ctx, key: &CrKey, merged: &Merged) -> Result<Draft, Refusal> {
-    let rendered = render(merged, &ctx.charts).map_err(|errors| Refusal {
+fn make_plan(ctx: &Ctx, key: &CrKey, merged: &Merged) -> Result<PlannedPass, SpecRejection> {
+    let rendered = render(merged, &ctx.charts).map_err(|errors| SpecRejection {
         reason: reason::RENDER_FAILED,
         mistakes: errors.iter().map(ToString::to_string).collect(),
     })?;
@@ -137,21 +145,21 @@ fn draw(ctx: &Ctx, key: &CrKey, merged: &Merged) -> Result<Draft, Refusal> {
     let warnings = warnings.map(ToString::to_string).collect();
     let version = merged.version;
     let revision = revision_label(&merged.revision).to_owned();
-    ctx.note(|state| state.stake(key, Stake::of(merged, &rendered)));
-    ctx.note(|state| state.claim(key, keys(&rendered)));
+    ctx.update(|state| state.tag_request(key, TagRequest::of(merged, &rendered)));
+    ctx.update(|state| state.claim(key, keys(&rendered)));
     let state = ctx.state();
-    let around = Surroundings {
+    let input = PlanInput {
         cr: key,
         live: &state.live,
-        ledger: &state.ledger,
-        claims: &state.claims,
+        last_applied: &state.last_applied,
+        desired: &state.desired,
         now: Instant::now(),
     };
-    let view = view(key, &state.live, &state.claims);
-    let plan = plan(merged, rendered, around);
-    Ok(Draft {
+    let inputs_digest = plan_inputs_digest(key, &state.live, &state.desired);
+    let plan = plan(merged, rendered, input);
+    Ok(PlannedPass {
         plan,
-        view,
+        inputs_digest,
         version,
         revision,
         warnings,
@@ -159,10 +167,10 @@ fn draw(ctx: &Ctx, key: &CrKey, merged: &Merged) -> Result<Draft, Refusal> {
 }
 
 /// Planned → applied. What the API server answered is known at once, ahead of the watches.
-async fn carry_out(ctx: &Ctx, draft: Draft) -> Advance {
-    let Draft {
+async fn apply_plan(ctx: &Ctx, draft: PlannedPass) -> InstallProgress {
+    let PlannedPass {
         plan,
-        view: _,
+        inputs_digest: _,
         version,
         revision,
         warnings,
@@ -170,8 +178,8 @@ async fn carry_out(ctx: &Ctx, draft: Draft) -> Advance {
     let mut applied = apply(&ctx.sender, plan).await;
     ctx.count(&applied);
     let state = &mut *ctx.state();
-    applied.remember(&mut state.live, &mut state.ledger, Instant::now());
-    Advance {
+    applied.remember(&mut state.live, &mut state.last_applied, Instant::now());
+    InstallProgress {
         version,
         revision,
         warnings,
@@ -180,46 +188,54 @@ async fn carry_out(ctx: &Ctx, draft: Draft) -> Advance {
 }
 
 /// The spec cannot be followed: its author learns why, and what runs goes on running.
-async fn refuse(ctx: &Ctx, cr: &IstioOperator, refusal: Refusal) -> Result<Next, ApplyError> {
-    let Refusal { reason, mistakes } = refusal;
-    ctx.note(|state| state.refuse(&key_of(cr)));
-    ctx.publish(cr, &Outcome::Refused { reason, mistakes })
+async fn reject_spec(
+    ctx: &Ctx,
+    cr: &IstioOperator,
+    rejection: SpecRejection,
+) -> Result<Action, ApplyError> {
+    let SpecRejection { reason, mistakes } = rejection;
+    ctx.update(|state| state.refuse(&key_of(cr)));
+    ctx.publish(cr, &PassResult::Rejected { reason, mistakes })
         .await?;
-    Ok(Next::Event)
+    Ok(Action::AwaitChange)
 }
 
 /// Publishes how far the CR is and says when to look again.
 ///
 /// What a pass wrote is judged by the next one, which follows at once. Half of an installation is nothing to tell, and
 /// after a restart of the operator, which applies everything once, it would look like trouble.
-async fn report(ctx: &Ctx, cr: &IstioOperator, advance: Advance) -> Result<Next, ApplyError> {
-    let next = next(&advance);
-    if next == Next::Now {
+async fn publish_progress(
+    ctx: &Ctx,
+    cr: &IstioOperator,
+    progress: InstallProgress,
+) -> Result<Action, ApplyError> {
+    let next = next(&progress);
+    if next == Action::RequeueNow {
         return Ok(next);
     }
-    let deadline = ctx.publish(cr, &Outcome::Advanced(advance)).await?;
+    let deadline = ctx.publish(cr, &PassResult::Applied(progress)).await?;
     Ok(match (next, deadline) {
-        (Next::After(delay), Some(deadline)) => Next::After(delay.min(deadline)),
+        (Action::RequeueAfter(delay), Some(deadline)) => Action::RequeueAfter(delay.min(deadline)),
         _ => next,
     })
 }
 
-fn next(advance: &Advance) -> Next {
-    let classes = advance.applied.refusals().map(|(_, error)| error.class());
+fn next(progress: &InstallProgress) -> Action {
+    let classes = progress.applied.refusals().map(|(_, error)| error.class());
     match classes.max() {
-        Some(Class::Wait) => Next::Wait,
-        Some(Class::Retry | Class::Permanent) => Next::Retry,
-        None if advance.applied.writes > 0 => Next::Now,
-        None => Next::After(resync()),
+        Some(Class::Wait) => Action::ShortBackoff,
+        Some(Class::Retry | Class::Permanent) => Action::Backoff,
+        None if progress.applied.writes > 0 => Action::RequeueNow,
+        None => Action::RequeueAfter(resync()),
     }
 }
 
 /// Runs a pure stage. A panic in it is a mistake of ours that concerns this CR alone.
-fn guarded<T>(stage: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+fn catch_panic<T>(stage: impl FnOnce() -> Result<T, SpecRejection>) -> Result<T, SpecRejection> {
     catch_unwind(AssertUnwindSafe(stage)).unwrap_or_else(|panic| {
         let text = panicked(panic.as_ref());
         tracing::error!(panic = text, "a stage panicked");
-        Err(Refusal {
+        Err(SpecRejection {
             reason: reason::INTERNAL_ERROR,
             mistakes: vec![format!("the operator failed on this spec: {text}")],
         })

@@ -1,6 +1,6 @@
 //! What the controller knows: the CRs, the live objects, and what was sent. Watches and passes share it.
 //!
-//! Everything in here is plain data behind one lock that is never held across a call, so that each change is one step
+//! Everything in here is plain data behind one lock that is never owned across a call, so that each change is one step
 //! and says which CRs it concerns.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -9,14 +9,15 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use crate::api::{DeletionPolicy, InstallState, IstioOperator};
-use crate::plan::{
-    Claims, CrKey, Holder, Injector, Ledger, Live, LiveObject, Stake, holder, version, view,
+use crate::cluster::{
+    CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagRequest, version,
 };
+use crate::plan::{TagHolder, plan_inputs_digest, tag_holder};
 use crate::render::ObjectKey;
-use crate::status::Advance;
+use crate::status::InstallProgress;
 
 use super::finalizer::is_deleting;
-use super::retry::Retries;
+use super::requeue::Retries;
 
 /// The annotation by which Istio's own operator was told to leave a CR alone.
 const PAUSE: &str = "install.istio.io/ignoreReconcile";
@@ -25,7 +26,7 @@ const PAUSE: &str = "install.istio.io/ignoreReconcile";
 #[derive(Debug)]
 pub struct State {
     crs: HashMap<CrKey, Arc<IstioOperator>>,
-    settled: HashMap<CrKey, Settled>,
+    in_sync: HashMap<CrKey, InSyncPass>,
     /// How listing each kind went.
     listings: BTreeMap<&'static str, Listing>,
     /// How listing the CRs of each namespace went; of all of them where the name is absent.
@@ -33,9 +34,9 @@ pub struct State {
     /// What the cluster holds.
     pub live: Live,
     /// What was sent.
-    pub ledger: Ledger,
+    pub last_applied: LastApplied,
     /// What the living CRs render.
-    pub claims: Claims,
+    pub desired: DesiredInventory,
     /// What failed.
     pub retries: Retries,
 }
@@ -55,18 +56,18 @@ pub enum Listing {
 
 /// A pass that found nothing to do: while CR and cluster stay the same, there is nothing to render.
 #[derive(Debug)]
-struct Settled {
+struct InSyncPass {
     uid: Option<String>,
     generation: Option<i64>,
-    view: u64,
-    advance: Advance,
+    inputs_digest: u64,
+    progress: InstallProgress,
 }
 
 /// How a CR ends: with what it owns, or without. Gives whether it was living.
-type End = fn(&mut Claims, &CrKey) -> bool;
+type EndOfCr = fn(&mut DesiredInventory, &CrKey) -> bool;
 
 /// The CRs that a change concerns.
-pub type Concerned = HashSet<CrKey>;
+pub type ToRequeue = HashSet<CrKey>;
 
 impl State {
     /// Knows nothing yet of the CRs in `namespaces` (`None` means all) and of the objects of `kinds`.
@@ -74,12 +75,12 @@ impl State {
         let scopes = scopes(namespaces.as_deref());
         Self {
             crs: HashMap::new(),
-            settled: HashMap::new(),
+            in_sync: HashMap::new(),
             listings: kinds.map(|kind| (kind, Listing::Pending)).collect(),
             cr_listings: scopes.map(|scope| (scope, Listing::Pending)).collect(),
             live: Live::default(),
-            ledger: Ledger::default(),
-            claims: Claims::new(namespaces),
+            last_applied: LastApplied::default(),
+            desired: DesiredInventory::new(namespaces),
             retries: Retries::default(),
         }
     }
@@ -91,53 +92,53 @@ impl State {
 
     /// Takes in a CR, unless a newer state of it is known. Concerns it if there is something to do for it; a change of
     /// its status is none.
-    pub fn put_cr(&mut self, mut cr: IstioOperator, is_list: bool) -> Concerned {
+    pub fn put_cr(&mut self, mut cr: IstioOperator, is_list: bool) -> ToRequeue {
         cr.metadata.managed_fields = None;
         let key = key_of(&cr);
         let known = self.crs.get(&key);
         let same = known.filter(|known| known.metadata.uid == cr.metadata.uid);
         if !is_list && same.is_some_and(|same| version(&same.metadata) > version(&cr.metadata)) {
-            return Concerned::new();
+            return ToRequeue::new();
         }
         let is_news = same.is_none_or(|same| cause(same) != cause(&cr));
         self.crs.insert(key.clone(), Arc::new(cr.clone()));
-        let mut concerned = Concerned::new();
+        let mut requeue = ToRequeue::new();
         if is_deleting(&cr) {
-            let end: End = match cr.deletion_policy() {
-                DeletionPolicy::Delete => Claims::leave,
-                DeletionPolicy::Orphan => Claims::die,
+            let end: EndOfCr = match cr.deletion_policy() {
+                DeletionPolicy::Delete => DesiredInventory::mark_deleting,
+                DeletionPolicy::Orphan => DesiredInventory::remove_cr,
             };
-            concerned = self.bury(&key, end);
+            requeue = self.release_objects(&key, end);
         } else {
-            self.claims.live(&key);
+            self.desired.add_cr(&key);
         }
         if is_news {
-            concerned.insert(key);
+            requeue.insert(key);
         }
-        concerned
+        requeue
     }
 
     /// Takes in a CR as the answer to a write has it. Where it is gone by now, or another one has its name, the watch was
     /// quicker than the answer, and nobody would tell of its end once more.
-    pub fn put_answered_cr(&mut self, cr: IstioOperator) -> Concerned {
+    pub fn put_answered_cr(&mut self, cr: IstioOperator) -> ToRequeue {
         let known = self.crs.get(&key_of(&cr));
         if known.is_some_and(|known| known.metadata.uid == cr.metadata.uid) {
             self.put_cr(cr, false)
         } else {
-            Concerned::new()
+            ToRequeue::new()
         }
     }
 
     /// Takes in that a CR is gone.
-    pub fn remove_cr(&mut self, key: &CrKey) -> Concerned {
+    pub fn remove_cr(&mut self, key: &CrKey) -> ToRequeue {
         self.crs.remove(key);
-        self.settled.remove(key);
+        self.in_sync.remove(key);
         self.retries.clear(key);
-        self.bury(key, Claims::die)
+        self.release_objects(key, DesiredInventory::remove_cr)
     }
 
     /// Takes in that exactly these CRs of a namespace (`None` means all) exist.
-    pub fn retain_crs(&mut self, namespace: Option<&str>, listed: &HashSet<CrKey>) -> Concerned {
+    pub fn retain_crs(&mut self, namespace: Option<&str>, listed: &HashSet<CrKey>) -> ToRequeue {
         let is_gone = |key: &&CrKey| {
             namespace.is_none_or(|namespace| namespace == key.namespace) && !listed.contains(*key)
         };
@@ -146,51 +147,54 @@ impl State {
     }
 
     /// A CR is not living any more: those that need what it holds may take it over.
-    fn bury(&mut self, key: &CrKey, end: End) -> Concerned {
-        let mut concerned = Concerned::new();
-        let was_living = self.telling_all(&mut concerned, |state| end(&mut state.claims, key));
+    fn release_objects(&mut self, key: &CrKey, end: EndOfCr) -> ToRequeue {
+        let mut requeue = ToRequeue::new();
+        let was_living =
+            self.with_tag_and_inventory_changes(&mut requeue, |state| end(&mut state.desired, key));
         if !was_living {
-            return concerned;
+            return requeue;
         }
-        let is_held = |object: &LiveObject| object.ownership.owner.as_ref() == Some(key);
-        let objects = self.live.iter().filter(|(_, object)| is_held(object));
-        let held: Vec<_> = objects.map(|(held, _)| held).collect();
-        let living = self.claims.living();
-        let needs = |cr: &&CrKey| held.iter().any(|held| self.claims.renders(cr, held));
-        concerned.extend(living.iter().filter(needs).cloned());
-        concerned
+        let is_owned = |object: &LiveObject| object.owner_labels.owner.as_ref() == Some(key);
+        let objects = self.live.iter().filter(|(_, object)| is_owned(object));
+        let owned: Vec<_> = objects.map(|(owned, _)| owned).collect();
+        let living = self.desired.crs();
+        let needs = |cr: &&CrKey| owned.iter().any(|owned| self.desired.renders(cr, owned));
+        requeue.extend(living.iter().filter(needs).cloned());
+        requeue
     }
 
     /// Takes in what a CR has to do with the default tag.
-    pub fn stake(&mut self, key: &CrKey, stake: Stake) -> Concerned {
-        let mut concerned = Concerned::new();
-        self.telling_all(&mut concerned, |state| state.claims.set_stake(key, stake));
-        concerned.remove(key);
-        concerned
+    pub fn tag_request(&mut self, key: &CrKey, tag_request: TagRequest) -> ToRequeue {
+        let mut requeue = ToRequeue::new();
+        self.with_tag_and_inventory_changes(&mut requeue, |state| {
+            state.desired.set_tag_request(key, tag_request)
+        });
+        requeue.remove(key);
+        requeue
     }
 
     /// Makes a change that may concern CRs which it is not about: who gets or loses the default tag by it, and all of them
     /// if none is unknown any more, because prune waits for that.
-    fn telling_all<T>(
+    fn with_tag_and_inventory_changes<T>(
         &mut self,
-        concerned: &mut Concerned,
+        requeue: &mut ToRequeue,
         change: impl FnOnce(&mut Self) -> T,
     ) -> T {
-        let some_unknown = !self.claims.are_all_known();
-        let holder = |state: &Self| match holder(&state.live, &state.claims) {
-            Holder::Revision(revision) => Some(revision.to_owned()),
-            Holder::Unknown => None,
+        let some_unknown = !self.desired.are_all_rendered();
+        let holder = |state: &Self| match tag_holder(&state.live, &state.desired) {
+            TagHolder::Revision(revision) => Some(revision.to_owned()),
+            TagHolder::Unknown => None,
         };
         let before = holder(self);
         let outcome = change(self);
         let after = holder(self);
-        let stakes = self.claims.stakes().filter(|(_, stake)| {
-            let has_tag = |holder: &Option<String>| holder.as_ref() == Some(&stake.revision);
+        let tag_requests = self.desired.tag_requests().filter(|(_, tag_request)| {
+            let has_tag = |holder: &Option<String>| holder.as_ref() == Some(&tag_request.revision);
             has_tag(&before) != has_tag(&after)
         });
-        concerned.extend(stakes.map(|(cr, _)| cr.clone()));
-        if some_unknown && self.claims.are_all_known() {
-            concerned.extend(self.crs.keys().cloned());
+        requeue.extend(tag_requests.map(|(cr, _)| cr.clone()));
+        if some_unknown && self.desired.are_all_rendered() {
+            requeue.extend(self.crs.keys().cloned());
         }
         outcome
     }
@@ -200,30 +204,34 @@ impl State {
         &mut self,
         key: &CrKey,
         objects: impl Iterator<Item = &'a ObjectKey>,
-    ) -> Concerned {
-        let mut concerned = Concerned::new();
-        let news = self.telling_all(&mut concerned, |state| state.claims.render(key, objects));
+    ) -> ToRequeue {
+        let mut requeue = ToRequeue::new();
+        let news = self.with_tag_and_inventory_changes(&mut requeue, |state| {
+            state.desired.set_objects(key, objects)
+        });
         let renderers = news
             .iter()
-            .flat_map(|object| self.concerned_by(object, None));
-        concerned.extend(renderers);
-        concerned.remove(key);
-        concerned
+            .flat_map(|object| self.interested_crs(object, None));
+        requeue.extend(renderers);
+        requeue.remove(key);
+        requeue
     }
 
     /// Takes in that the spec of a CR cannot be rendered.
-    pub fn refuse(&mut self, key: &CrKey) -> Concerned {
-        self.settled.remove(key);
-        let mut concerned = Concerned::new();
-        self.telling_all(&mut concerned, |state| state.claims.refuse(key));
-        concerned.remove(key);
-        concerned
+    pub fn refuse(&mut self, key: &CrKey) -> ToRequeue {
+        self.in_sync.remove(key);
+        let mut requeue = ToRequeue::new();
+        self.with_tag_and_inventory_changes(&mut requeue, |state| {
+            state.desired.mark_unreadable(key)
+        });
+        requeue.remove(key);
+        requeue
     }
 
     /// Takes in a live object, unless a newer state of it is known.
-    pub fn put_object(&mut self, key: &ObjectKey, object: LiveObject, is_list: bool) -> Concerned {
+    pub fn put_object(&mut self, key: &ObjectKey, object: LiveObject, is_list: bool) -> ToRequeue {
         if !is_list && self.live.is_overtaken(key, &object) {
-            return Concerned::new();
+            return ToRequeue::new();
         }
         let is_same = self
             .live
@@ -232,21 +240,21 @@ impl State {
         let put = |state: &mut Self| state.live.put(key.clone(), object);
         if is_same {
             put(self);
-            Concerned::new()
+            ToRequeue::new()
         } else {
             self.change(key, put)
         }
     }
 
     /// Takes in that a live object is gone, of which `last` was the last state, unless another one took its place.
-    pub fn delete_object(&mut self, key: &ObjectKey, last: &LiveObject) -> Concerned {
+    pub fn delete_object(&mut self, key: &ObjectKey, last: &LiveObject) -> ToRequeue {
         if self.live.is_overtaken(key, last) {
-            return Concerned::new();
+            return ToRequeue::new();
         }
         self.remove_object(key)
     }
 
-    fn remove_object(&mut self, key: &ObjectKey) -> Concerned {
+    fn remove_object(&mut self, key: &ObjectKey) -> ToRequeue {
         self.change(key, |state| state.live.remove(key))
     }
 
@@ -255,17 +263,17 @@ impl State {
         &mut self,
         key: &ObjectKey,
         change: impl FnOnce(&mut Self) -> Option<LiveObject>,
-    ) -> Concerned {
-        let mut concerned = Concerned::new();
+    ) -> ToRequeue {
+        let mut requeue = ToRequeue::new();
         let before = if Injector::is_injector(key) {
-            self.telling_all(&mut concerned, change)
+            self.with_tag_and_inventory_changes(&mut requeue, change)
         } else {
             change(self)
         };
         if self.live.get(key).is_some() || before.is_some() {
-            concerned.extend(self.concerned_by(key, before.as_ref()));
+            requeue.extend(self.interested_crs(key, before.as_ref()));
         }
-        concerned
+        requeue
     }
 
     /// Takes in that exactly these objects of a kind exist.
@@ -274,7 +282,7 @@ impl State {
         group: &str,
         kind: &str,
         listed: &HashSet<ObjectKey>,
-    ) -> Concerned {
+    ) -> ToRequeue {
         let gone = self
             .live
             .keys_of(group, kind)
@@ -287,36 +295,41 @@ impl State {
     }
 
     /// The CRs that own an object, owned it before, or render it.
-    fn concerned_by(&self, key: &ObjectKey, before: Option<&LiveObject>) -> Concerned {
+    fn interested_crs(&self, key: &ObjectKey, before: Option<&LiveObject>) -> ToRequeue {
         let states = self.live.get(key).into_iter().chain(before);
-        let owners = states.filter_map(|object| object.ownership.owner.clone());
+        let owners = states.filter_map(|object| object.owner_labels.owner.clone());
         let owners = owners.filter(|owner| self.crs.contains_key(owner));
         let renderers = self
             .crs
             .keys()
-            .filter(|cr| self.claims.renders(cr, key))
+            .filter(|cr| self.desired.renders(cr, key))
             .cloned();
         owners.chain(renderers).collect()
     }
 
     /// What the last pass of a CR found, if it had nothing to do and nothing changed since.
-    pub fn settled(&self, key: &CrKey, cr: &IstioOperator) -> Option<Advance> {
-        let settled = self.settled.get(key)?;
-        let is_same = settled.uid == cr.metadata.uid
-            && settled.generation == cr.metadata.generation
-            && settled.view == view(key, &self.live, &self.claims);
-        is_same.then(|| settled.advance.clone())
+    pub fn in_sync(&self, key: &CrKey, cr: &IstioOperator) -> Option<InstallProgress> {
+        let in_sync = self.in_sync.get(key)?;
+        let is_same = in_sync.uid == cr.metadata.uid
+            && in_sync.generation == cr.metadata.generation
+            && in_sync.inputs_digest == plan_inputs_digest(key, &self.live, &self.desired);
+        is_same.then(|| in_sync.progress.clone())
     }
 
     /// Remembers a pass that found nothing to do in what it saw of the cluster.
-    pub fn settle(&mut self, cr: &IstioOperator, view: u64, advance: &Advance) {
-        let settled = Settled {
+    pub fn remember_in_sync(
+        &mut self,
+        cr: &IstioOperator,
+        inputs_digest: u64,
+        progress: &InstallProgress,
+    ) {
+        let in_sync = InSyncPass {
             uid: cr.metadata.uid.clone(),
             generation: cr.metadata.generation,
-            view,
-            advance: advance.clone(),
+            inputs_digest,
+            progress: progress.clone(),
         };
-        self.settled.insert(key_of(cr), settled);
+        self.in_sync.insert(key_of(cr), in_sync);
     }
 
     /// Takes in how listing the objects of a kind went.

@@ -5,10 +5,10 @@ use serde_json::{Value, json};
 
 use super::ctx::Ctx;
 use super::reconcile::reconcile;
-use super::retry::Next;
+use super::requeue::Action;
 use super::state::key_of;
 use crate::api::IstioOperator;
-use crate::apply::double::{Answer, Double};
+use crate::apply::fake_api_server::{Answer, FakeApiServer};
 use crate::charts::Charts;
 use crate::merge::Cluster;
 use crate::serve::Health;
@@ -21,8 +21,11 @@ struct Cli {
 }
 
 /// A controller that knows one CR, in front of an API server that answers so.
-fn controller(cr: &IstioOperator, answers: impl IntoIterator<Item = Answer>) -> (Ctx, Double) {
-    let double = Double::answering(answers);
+fn controller(
+    cr: &IstioOperator,
+    answers: impl IntoIterator<Item = Answer>,
+) -> (Ctx, FakeApiServer) {
+    let api = FakeApiServer::answering(answers);
     let settings = Cli::parse_from(["run"]).settings;
     let charts = Charts::embedded().unwrap();
     let cluster = Cluster::default();
@@ -30,11 +33,11 @@ fn controller(cr: &IstioOperator, answers: impl IntoIterator<Item = Answer>) -> 
         &settings,
         charts,
         cluster,
-        double.sender(),
+        api.sender(),
         Health::default().into(),
     );
-    ctx.note(|state| state.put_cr(cr.clone(), true));
-    (ctx, double)
+    ctx.update(|state| state.put_cr(cr.clone(), true));
+    (ctx, api)
 }
 
 fn cr(metadata: Value) -> IstioOperator {
@@ -54,8 +57,8 @@ fn cr(metadata: Value) -> IstioOperator {
 async fn nothing_is_installed_for_a_cr_that_is_gone_before_it_can_be_held() {
     let cr = cr(json!({}));
     let gone = Answer::Failure(404, "istiooperators.install.istio.io \"cr\" not found");
-    let (ctx, double) = controller(&cr, [gone]);
+    let (ctx, api) = controller(&cr, [gone]);
     let next = reconcile(&ctx, &key_of(&cr)).await.unwrap();
-    assert_eq!(next, Next::Event);
-    assert_eq!(double.calls().len(), 1, "{:?}", double.calls());
+    assert_eq!(next, Action::AwaitChange);
+    assert_eq!(api.calls().len(), 1, "{:?}", api.calls());
 }

@@ -16,10 +16,10 @@ use kube::runtime::watcher::{self, Config, Event, watcher};
 use serde::de::DeserializeOwned;
 
 use super::ctx::Ctx;
-use super::retry::jitter;
-use super::state::{Concerned, Listing, State, key_of};
+use super::requeue::jitter;
+use super::state::{Listing, State, ToRequeue, key_of};
 use crate::api::IstioOperator;
-use crate::plan::{Kind, LiveObject, Progress, WatchedSpec, WatchedStatus};
+use crate::cluster::{Kind, LiveObject, Readiness, WatchedSpec, WatchedStatus};
 use crate::render::ObjectKey;
 
 /// How long one watch call lasts. A connection that died silently is noticed this late, and every renewal is a request.
@@ -47,10 +47,10 @@ pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
                 continue;
             }
         };
-        ctx.note(|state| match event {
+        ctx.update(|state| match event {
             Event::Init => {
                 listed.clear();
-                Concerned::new()
+                ToRequeue::new()
             }
             Event::InitApply(cr) => {
                 listed.insert(key_of(&cr));
@@ -69,12 +69,12 @@ pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
 /// Watches the objects of one kind that carry the label which those of interest have.
 pub async fn objects(ctx: Arc<Ctx>, kind: &'static Kind) {
     loop {
-        if kind.reports_progress() {
+        if kind.reports_readiness() {
             let events = watched::<Object<WatchedSpec, WatchedStatus>>(&ctx, kind);
             let reduce = |object: Object<WatchedSpec, WatchedStatus>| {
                 let status = object.status.unwrap_or_default();
-                let progress = Progress::read(kind.kind, &object.spec, &status);
-                reduced(kind, &object.metadata, progress)
+                let readiness = Readiness::read(kind.kind, &object.spec, &status);
+                reduced(kind, &object.metadata, readiness)
             };
             follow(&ctx, kind, events.map_ok(|event| map(event, reduce))).await;
         } else {
@@ -105,7 +105,7 @@ where
 
 type Seen = (ObjectKey, LiveObject);
 
-fn reduced(kind: &Kind, meta: &ObjectMeta, progress: Option<Progress>) -> Seen {
+fn reduced(kind: &Kind, meta: &ObjectMeta, readiness: Option<Readiness>) -> Seen {
     let key = kind.key(
         meta.namespace.clone(),
         meta.name.clone().unwrap_or_default(),
@@ -113,7 +113,7 @@ fn reduced(kind: &Kind, meta: &ObjectMeta, progress: Option<Progress>) -> Seen {
     (
         key,
         LiveObject {
-            progress,
+            readiness,
             ..LiveObject::read(kind.kind, meta)
         },
     )
@@ -139,7 +139,7 @@ async fn follow(
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         match event {
-            Ok(event) => ctx.note(|state| take(state, kind, &mut listed, event)),
+            Ok(event) => ctx.update(|state| take(state, kind, &mut listed, event)),
             Err(error) => {
                 let listing = failed(ctx, kind.kind, &error);
                 let is_absent = listing == Listing::Absent;
@@ -149,7 +149,7 @@ async fn follow(
                 }
                 if is_absent {
                     let none = HashSet::new();
-                    ctx.note(|state| state.retain_objects(kind.group, kind.kind, &none));
+                    ctx.update(|state| state.retain_objects(kind.group, kind.kind, &none));
                     return;
                 }
             }
@@ -162,17 +162,17 @@ fn take(
     kind: &'static Kind,
     listed: &mut HashSet<ObjectKey>,
     event: Event<Seen>,
-) -> Concerned {
+) -> ToRequeue {
     match event {
         Event::Init => {
             listed.clear();
             state.live.note_told(kind.kind, None);
-            Concerned::new()
+            ToRequeue::new()
         }
         Event::InitApply((key, object)) => {
-            let concerned = state.put_object(&key, object, true);
+            let requeue = state.put_object(&key, object, true);
             listed.insert(key);
-            concerned
+            requeue
         }
         Event::InitDone => {
             state.put_listing(kind.kind, Listing::Listed);

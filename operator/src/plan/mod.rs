@@ -7,62 +7,47 @@
 //! ready; repairing an object to what it was before waits for nobody, because it cannot break an order that was kept
 //! when the object was rolled out.
 
-mod ca;
-mod claims;
-mod injector;
-mod kinds;
-mod ledger;
-mod live;
+mod default_tag;
 mod order;
-mod owner;
-mod ownership;
-mod progress;
-mod prune;
-mod tag;
+mod orphans;
+mod webhook_ca;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
-pub use ca::copy as copy_ca;
-pub use claims::Claims;
-pub use injector::{Injector, Stake, Wish};
-#[cfg(test)]
-pub(crate) use kinds::key;
-pub use kinds::{KINDS, Kind, Role};
-pub use ledger::{Ledger, Need, Sent};
-pub use live::{Live, LiveObject, version};
+pub use default_tag::{TagHolder, tag_holder};
 pub use order::in_apply_order;
-pub use owner::{CrKey, MANAGER, MAX_NAME, Ownership, revision_label};
-pub use ownership::{Holdings, rival};
-pub use progress::{Progress, WatchedSpec, WatchedStatus, Workload};
-pub use prune::{Doomed, Removal, removal};
-pub use tag::{Holder, holder};
+pub use orphans::{DeletionStep, ObjectToDelete, deletion_step};
+pub use webhook_ca::copy as copy_ca;
 
 use crate::api::ComponentKind;
 use crate::charts::yaml::Document;
+use crate::cluster::{
+    AppliedDigests, ApplyReason, CoOwnedFields, CrKey, DesiredInventory, Kind, LastApplied, Live,
+    LiveObject, Role, Scaling, belongs_to_default_tag, digest, label, omit_co_owned,
+};
 use crate::merge::Merged;
 use crate::render::{Object, ObjectKey, Rendered, RenderedComponent};
-use ownership::Scaling;
-use tag::Standing;
+use default_tag::TagAssignment;
 
 /// What a pass does. Only [`plan`] makes one.
 #[derive(Debug)]
 pub struct Plan {
     /// The components of the CR, in render order; objects below name theirs by its index here.
-    pub components: Vec<Planned>,
+    pub components: Vec<PlannedComponent>,
     /// Namespaces that have to exist before the first wave.
     pub namespaces: Vec<Namespace>,
     /// Objects to send, wave by wave; those of one wave go out together.
-    pub waves: Vec<Vec<Sending>>,
+    pub waves: Vec<Vec<ObjectToApply>>,
     /// Objects to delete. Empty unless everything else is done.
-    pub prune: Vec<Doomed>,
+    pub prune: Vec<ObjectToDelete>,
     /// Whether everything is as it should be, so that there is nothing to do.
-    pub is_settled: bool,
+    pub is_in_sync: bool,
 }
 
 /// One component of a plan.
 #[derive(Debug)]
-pub struct Planned {
+pub struct PlannedComponent {
     /// Which component this is.
     pub kind: ComponentKind,
     /// The name of its workload; empty for base.
@@ -79,15 +64,15 @@ pub enum Decision {
     /// The cluster holds it as we last sent it.
     Unchanged,
     /// It belongs to another living CR that renders it too.
-    Shared(CrKey),
+    OwnedByOther(CrKey),
     /// It belongs to the default tag, which this revision has not.
-    Untagged,
+    TagElsewhere,
     /// Something else has to happen first.
     Waiting(String),
     /// Another writer keeps changing it.
-    Contested(Document),
+    Conflict(Document),
     /// Its kind is none that charts may render.
-    Unsupported,
+    UnsupportedKind,
 }
 
 /// A namespace that has to exist. It is created if absent and otherwise not touched, and it carries no owner label, so
@@ -102,7 +87,7 @@ pub struct Namespace {
 
 /// An object to send.
 #[derive(Debug)]
-pub struct Sending {
+pub struct ObjectToApply {
     /// Index of its component in [`Plan::components`].
     pub component: usize,
     /// Its kind.
@@ -114,83 +99,87 @@ pub struct Sending {
     /// The live webhook configuration whose CA goes along, for webhooks that name none.
     pub ca_from: Option<ObjectKey>,
     /// Digests of what is sent.
-    pub sent: Sent,
+    pub digests: AppliedDigests,
     /// Why it is sent.
-    pub need: Need,
+    pub reason: ApplyReason,
 }
 
 /// Everything that a plan is made from beside what was rendered.
 #[derive(Clone, Copy, Debug)]
-pub struct Surroundings<'a> {
+pub struct PlanInput<'a> {
     /// The CR that is planned for.
     pub cr: &'a CrKey,
     /// What the cluster holds.
     pub live: &'a Live,
     /// What this process sent.
-    pub ledger: &'a Ledger,
+    pub last_applied: &'a LastApplied,
     /// What all living CRs render.
-    pub claims: &'a Claims,
+    pub desired: &'a DesiredInventory,
     /// The present.
     pub now: Instant,
 }
 
 /// Plans a pass.
 #[must_use]
-pub fn plan(merged: &Merged, rendered: Rendered, around: Surroundings<'_>) -> Plan {
+pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
     let autoscaled = autoscaled(&rendered);
     let all: HashSet<_> = keys(&rendered).cloned().collect();
-    let injector = ca::injector(&rendered, around.live).cloned();
-    let mut components: Vec<_> = rendered.components.iter().map(Planned::of).collect();
+    let injector = webhook_ca::injector(&rendered, input.live).cloned();
+    let mut components: Vec<_> = rendered
+        .components
+        .iter()
+        .map(PlannedComponent::of)
+        .collect();
     let mut by_rank: Vec<_> = rendered.components.into_iter().enumerate().collect();
     by_rank.sort_by_key(|(index, component)| (order::rank(component.kind), *index));
 
     // What belongs to the default tag goes ahead of the rest of its role: the webhooks that it replaces rest only once it
     // is there.
-    let mut waves: BTreeMap<(Role, bool), Vec<Sending>> = BTreeMap::new();
-    let tag = Standing::of(&merged.revision, around.live, around.claims);
+    let mut waves: BTreeMap<(Role, bool), Vec<ObjectToApply>> = BTreeMap::new();
+    let tag = TagAssignment::of(&merged.revision, input.live, input.desired);
     let mut gaps: BTreeMap<ComponentKind, String> = BTreeMap::new();
     for (index, component) in by_rank {
         let parents = order::parents(component.kind);
-        let gap = parents.iter().find_map(|parent| gaps.get(parent));
-        let step = Step {
+        let unready_reason = parents.iter().find_map(|parent| gaps.get(parent));
+        let step = ComponentPlanner {
             merged,
-            around,
+            input,
             autoscaled: &autoscaled,
             tag,
             injector: injector.as_ref(),
             index,
-            gap: gap.cloned(),
-            unready: unready(&component, around.live),
+            unready_reason: unready_reason.cloned(),
+            unready: unready(&component, input.live),
         };
         let kind = component.kind;
         for object in component.objects {
             match step.decide(kind, object) {
-                Outcome::Send(send) => {
-                    let wave = (send.kind.role, !injector::is_tagged(&send.body));
+                ObjectPlan::Apply(send) => {
+                    let wave = (send.kind.role, !belongs_to_default_tag(&send.body));
                     waves.entry(wave).or_default().push(send);
                 }
-                Outcome::Leave(key, decision) => components[index].decided.push((key, decision)),
+                ObjectPlan::Skip(key, decision) => components[index].decided.push((key, decision)),
             }
         }
-        if let Some(gap) = components[index].gap(around.live) {
-            gaps.entry(kind).or_insert(gap);
+        if let Some(unready_reason) = components[index].unready_reason(input.live) {
+            gaps.entry(kind).or_insert(unready_reason);
         }
     }
-    let is_done = gaps.is_empty() && around.claims.are_known(around.cr);
+    let is_done = gaps.is_empty() && input.desired.are_others_rendered(input.cr);
     let prune = if is_done {
-        prune::leftovers(around.cr, around.live, around.claims, &all)
+        orphans::orphans(input.cr, input.live, input.desired, &all)
     } else {
         Vec::new()
     };
     let waves: Vec<_> = waves.into_values().collect();
-    let namespaces = namespaces(merged, &waves, around.live);
-    let is_settled = is_done && prune.is_empty();
+    let namespaces = namespaces(merged, &waves, input.live);
+    let is_in_sync = is_done && prune.is_empty();
     Plan {
         components,
         namespaces,
         waves,
         prune,
-        is_settled,
+        is_in_sync,
     }
 }
 
@@ -206,86 +195,91 @@ pub fn keys(rendered: &Rendered) -> impl Iterator<Item = &ObjectKey> {
 /// A digest of everything in the cluster that the plan of `cr` depends on, except how ready things are. While it and
 /// the spec stay the same, a plan that had nothing left to do has nothing to do.
 #[must_use]
-pub fn view(cr: &CrKey, live: &Live, claims: &Claims) -> u64 {
+pub fn plan_inputs_digest(cr: &CrKey, live: &Live, desired: &DesiredInventory) -> u64 {
     let is_relevant = |key: &ObjectKey, object: &LiveObject| {
-        object.ownership.owner.as_ref() == Some(cr) || claims.renders(cr, key)
+        object.owner_labels.owner.as_ref() == Some(cr) || desired.renders(cr, key)
     };
     live.iter()
         .filter(|(key, object)| is_relevant(key, object))
         .map(|(key, object)| {
             let LiveObject {
                 uid,
-                ownership,
+                owner_labels,
                 terminating,
-                ours,
-                held,
+                our_fields,
+                co_owned,
                 ..
             } = object;
-            let holder = claims.holder(cr, key, object);
-            let is_needed = claims.is_needed(cr, key, object);
-            live::digest(&(
+            let holder = desired.other_owner(cr, key, object);
+            let is_needed = desired.is_needed(cr, key, object);
+            digest(&(
                 key,
                 uid,
-                ownership,
+                owner_labels,
                 terminating,
-                ours,
-                held,
+                our_fields,
+                co_owned,
                 holder,
                 is_needed,
             ))
         })
-        .fold(u64::from(claims.are_known(cr)), u64::wrapping_add)
-        .wrapping_add(live::digest(&holder(live, claims)))
+        .fold(
+            u64::from(desired.are_others_rendered(cr)),
+            u64::wrapping_add,
+        )
+        .wrapping_add(digest(&tag_holder(live, desired)))
 }
 
 /// What happens to one object.
-enum Outcome {
-    Send(Sending),
-    Leave(ObjectKey, Decision),
+enum ObjectPlan {
+    Apply(ObjectToApply),
+    Skip(ObjectKey, Decision),
 }
 
 /// One component being planned.
-struct Step<'a> {
+struct ComponentPlanner<'a> {
     merged: &'a Merged,
-    around: Surroundings<'a>,
+    input: PlanInput<'a>,
     autoscaled: &'a BTreeSet<(Option<String>, String)>,
-    tag: Standing<'a>,
+    tag: TagAssignment<'a>,
     /// The CR's own injector that has a CA already.
     injector: Option<&'a ObjectKey>,
     index: usize,
-    gap: Option<String>,
+    unready_reason: Option<String>,
     /// What the component's own workload lacks to be ready.
     unready: Option<String>,
 }
 
-impl Step<'_> {
-    fn decide(&self, component: ComponentKind, object: Object) -> Outcome {
+impl ComponentPlanner<'_> {
+    fn decide(&self, component: ComponentKind, object: Object) -> ObjectPlan {
         let Object { key, mut body, .. } = object;
-        let Surroundings {
+        let PlanInput {
             cr,
             live,
-            ledger,
-            claims,
+            last_applied,
+            desired,
             now,
-        } = self.around;
+        } = self.input;
         let Some(kind) = Kind::of(&key) else {
-            return Outcome::Leave(key, Decision::Unsupported);
+            return ObjectPlan::Skip(key, Decision::UnsupportedKind);
         };
         let there = live.get(&key);
-        let is_tagged = injector::is_tagged(&body);
-        if is_tagged && !self.tag.is_ours() {
-            return Outcome::Leave(key, Decision::Untagged);
+        let belongs_to_default_tag = belongs_to_default_tag(&body);
+        if belongs_to_default_tag && !self.tag.is_ours() {
+            return ObjectPlan::Skip(key, Decision::TagElsewhere);
         }
-        let holder = there.and_then(|there| claims.holder(cr, &key, there));
-        if let Some(holder) = holder.filter(|holder| !is_tagged || self.tag.is_peer(holder)) {
+        let holder = there.and_then(|there| desired.other_owner(cr, &key, there));
+        if let Some(holder) =
+            holder.filter(|holder| !belongs_to_default_tag || self.tag.may_share_with(holder))
+        {
             let holder = holder.clone();
-            return Outcome::Leave(key, Decision::Shared(holder));
+            return ObjectPlan::Skip(key, Decision::OwnedByOther(holder));
         }
         let version = self.merged.version.to_string();
         body.change("metadata", |metadata| {
-            owner::label(metadata, cr, component, &version, &self.merged.revision);
+            label(metadata, cr, component, &version, &self.merged.revision);
         });
-        let rendered = live::digest(&body);
+        let rendered = digest(&body);
         let scaling = Scaling {
             autoscaled: key.kind == "Deployment"
                 && self
@@ -293,48 +287,48 @@ impl Step<'_> {
                     .contains(&(key.namespace.clone(), key.name.clone())),
             live: there.and_then(LiveObject::replicas),
         };
-        let nobody = Holdings::default();
-        let held = there.map_or(&nobody, |there| &there.held);
-        let withheld = ownership::withhold(&mut body, kind.kind, held, scaling);
-        let sent = Sent {
+        let nobody = CoOwnedFields::default();
+        let co_owned = there.map_or(&nobody, |there| &there.co_owned);
+        let left_to_others = omit_co_owned(&mut body, kind.kind, co_owned, scaling);
+        let digests = AppliedDigests {
             rendered,
-            withheld: live::digest(&withheld),
+            left_to_others: digest(&left_to_others),
         };
-        let need = ledger.need(&key, sent, there, now);
-        let decision = match need {
-            Need::Nothing => Decision::Unchanged,
+        let reason = last_applied.apply_reason(&key, digests, there, now);
+        let decision = match reason {
+            ApplyReason::InSync => Decision::Unchanged,
             _ if there.is_some_and(|there| there.terminating) => {
                 Decision::Waiting("the object is being deleted".to_owned())
             }
-            Need::Contest => Decision::Contested(body),
-            Need::Rollout if self.gap.is_some() => {
-                Decision::Waiting(self.gap.clone().unwrap_or_default())
+            ApplyReason::Conflict => Decision::Conflict(body),
+            ApplyReason::Rollout if self.unready_reason.is_some() => {
+                Decision::Waiting(self.unready_reason.clone().unwrap_or_default())
             }
             _ if let Some(why) =
                 self.tag
-                    .holds_back(&key, &body, there.is_some(), self.unready.as_ref()) =>
+                    .wait_reason(&key, &body, there.is_some(), self.unready.as_ref()) =>
             {
                 Decision::Waiting(why)
             }
-            Need::Rollout | Need::Repair | Need::Reedit => {
+            ApplyReason::Rollout | ApplyReason::Repair | ApplyReason::Revert => {
                 let component = self.index;
-                let ca_from = ca::source(&key, held, self.injector);
-                return Outcome::Send(Sending {
+                let ca_from = webhook_ca::source(&key, co_owned, self.injector);
+                return ObjectPlan::Apply(ObjectToApply {
                     component,
                     kind,
                     key,
                     body,
                     ca_from,
-                    sent,
-                    need,
+                    digests,
+                    reason,
                 });
             }
         };
-        Outcome::Leave(key, decision)
+        ObjectPlan::Skip(key, decision)
     }
 }
 
-impl Planned {
+impl PlannedComponent {
     fn of(component: &RenderedComponent) -> Self {
         let RenderedComponent {
             kind,
@@ -351,11 +345,11 @@ impl Planned {
     }
 
     /// What this component lacks, so that those that stand on it have to wait.
-    fn gap(&self, live: &Live) -> Option<String> {
+    fn unready_reason(&self, live: &Live) -> Option<String> {
         let is_up = |decision: &Decision| {
             matches!(
                 decision,
-                Decision::Unchanged | Decision::Shared(_) | Decision::Untagged
+                Decision::Unchanged | Decision::OwnedByOther(_) | Decision::TagElsewhere
             )
         };
         let up = self
@@ -369,9 +363,11 @@ impl Planned {
         let mut ours = self
             .decided
             .iter()
-            .filter(|(_, decision)| *decision != Decision::Untagged);
-        let gap = ours.find_map(|(key, _)| Some((key, live.gap(key)?)));
-        gap.map(|(key, gap)| format!("{} is not ready: {key}: {gap}", self.label()))
+            .filter(|(_, decision)| *decision != Decision::TagElsewhere);
+        let unready_reason = ours.find_map(|(key, _)| Some((key, live.unready_reason(key)?)));
+        unready_reason.map(|(key, unready_reason)| {
+            format!("{} is not ready: {key}: {unready_reason}", self.label())
+        })
     }
 
     fn label(&self) -> String {
@@ -388,7 +384,7 @@ impl Planned {
 fn unready(component: &RenderedComponent, live: &Live) -> Option<String> {
     let mut keys = component.objects.iter().map(|object| &object.key);
     keys.find_map(|key| match key.kind.as_str() {
-        "Deployment" => Some(format!("{key}: {}", live.gap(key)?)),
+        "Deployment" => Some(format!("{key}: {}", live.unready_reason(key)?)),
         _ => None,
     })
 }
@@ -412,7 +408,7 @@ fn autoscaled(rendered: &Rendered) -> BTreeSet<(Option<String>, String)> {
 }
 
 /// The namespaces of what is sent that are not known to exist.
-fn namespaces(merged: &Merged, waves: &[Vec<Sending>], live: &Live) -> Vec<Namespace> {
+fn namespaces(merged: &Merged, waves: &[Vec<ObjectToApply>], live: &Live) -> Vec<Namespace> {
     let sent = waves
         .iter()
         .flatten()

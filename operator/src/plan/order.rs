@@ -1,7 +1,7 @@
 //! Which component stands on which.
 
-use super::{Kind, Role};
 use crate::api::ComponentKind;
+use crate::cluster::{Kind, Role};
 use crate::render::{Object, Rendered};
 
 /// The components that have to be applied and ready before this one is rolled out. A parent that is not rendered (it

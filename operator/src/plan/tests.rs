@@ -1,11 +1,12 @@
 //! Plans of a small installation: base with a CRD, istiod with an autoscaler and a webhook, one gateway.
 
-mod tag;
+mod default_tag;
 
 use serde_json::{Value, json};
 
 use super::*;
 use crate::catalogue::Version;
+use crate::cluster::{Injector, OwnerLabels, Readiness, TagRequest, Workload, key};
 use crate::merge::Cluster;
 
 /// A cluster that answers every apply at once, as a double of the API server for what plans depend on.
@@ -13,8 +14,8 @@ struct World {
     cr: CrKey,
     revision: &'static str,
     live: Live,
-    ledger: Ledger,
-    claims: Claims,
+    last_applied: LastApplied,
+    desired: DesiredInventory,
     now: Instant,
 }
 
@@ -24,15 +25,15 @@ impl World {
             namespace: "mesh".into(),
             name: "one".into(),
         };
-        let mut claims = Claims::new(None);
-        claims.live(&cr);
-        let (live, ledger) = (Live::default(), Ledger::default());
+        let mut desired = DesiredInventory::new(None);
+        desired.add_cr(&cr);
+        let (live, last_applied) = (Live::default(), LastApplied::default());
         Self {
             cr,
             revision: "",
             live,
-            ledger,
-            claims,
+            last_applied,
+            desired,
             now: Instant::now(),
         }
     }
@@ -42,25 +43,25 @@ impl World {
             revision: self.revision.into(),
             ..merged()
         };
-        self.claims.render(&self.cr, keys(&rendered));
-        let stake = Stake::of(&merged, &rendered);
-        self.claims.set_stake(&self.cr, stake);
+        self.desired.set_objects(&self.cr, keys(&rendered));
+        let tag_request = TagRequest::of(&merged, &rendered);
+        self.desired.set_tag_request(&self.cr, tag_request);
         let Self {
             cr,
             revision: _,
             live,
-            ledger,
-            claims,
+            last_applied,
+            desired,
             now,
         } = self;
         plan(
             &merged,
             rendered,
-            Surroundings {
+            PlanInput {
                 cr,
                 live,
-                ledger,
-                claims,
+                last_applied,
+                desired,
                 now: *now,
             },
         )
@@ -73,37 +74,40 @@ impl World {
             names.push(send.key.to_string());
             let labels =
                 serde_json::from_value(send.body.field("metadata")["labels"].clone()).unwrap();
-            let ownership = Ownership::read(&labels);
+            let owner_labels = OwnerLabels::read(&labels);
             let injector = Injector::read(&send.key.kind, &labels);
             let uid = format!("uid of {}", send.key);
             let object = LiveObject {
                 uid,
-                ownership,
-                ours: Some(1),
+                owner_labels,
+                our_fields: Some(1),
                 injector,
                 ..LiveObject::default()
             };
-            self.ledger
-                .note(send.key.clone(), send.sent, send.need, &object, self.now);
+            self.last_applied.record(
+                send.key.clone(),
+                send.digests,
+                send.reason,
+                &object,
+                self.now,
+            );
             self.live.put_answer(send.key, object);
         }
-        for doomed in plan.prune {
-            names.push(format!("delete {}", doomed.key));
-            self.live.remove(&doomed.key);
+        for deletions in plan.prune {
+            names.push(format!("delete {}", deletions.key));
+            self.live.remove(&deletions.key);
         }
         names
     }
 
     /// Every workload and every CRD becomes ready.
-    fn settle(&mut self) {
+    fn remember_in_sync(&mut self) {
         let keys: Vec<_> = self.live.iter().map(|(key, _)| key.clone()).collect();
         for key in keys {
             let mut object = self.live.get(&key).unwrap().clone();
-            object.progress = match object.progress {
-                Some(Progress::Definition { .. }) => {
-                    Some(Progress::Definition { established: true })
-                }
-                Some(Progress::Workload(_)) => Some(Progress::Workload(Workload::default())),
+            object.readiness = match object.readiness {
+                Some(Readiness::Crd { .. }) => Some(Readiness::Crd { established: true }),
+                Some(Readiness::Workload(_)) => Some(Readiness::Workload(Workload::default())),
                 other => other,
             };
             self.live.put(key, object);
@@ -114,7 +118,7 @@ impl World {
         for _ in 0..3 {
             let plan = self.plan(sample());
             self.apply(plan);
-            self.settle();
+            self.remember_in_sync();
         }
     }
 
@@ -225,7 +229,7 @@ fn components_follow_their_parents_and_workloads_their_config() {
                 .into()
         )
     );
-    world.settle();
+    world.remember_in_sync();
     let plan = world.plan(sample());
     assert!(
         plan.namespaces.is_empty(),
@@ -240,7 +244,7 @@ fn components_follow_their_parents_and_workloads_their_config() {
             "HorizontalPodAutoscaler istio-system/istiod",
         ]
     );
-    world.settle();
+    world.remember_in_sync();
     let plan = world.plan(sample());
     assert_eq!(
         world.apply(plan),
@@ -252,13 +256,19 @@ fn components_follow_their_parents_and_workloads_their_config() {
 fn a_settled_cr_needs_nothing_and_a_lost_object_one_request() {
     let mut world = World::new();
     world.install();
-    let before = view(&world.cr, &world.live, &world.claims);
+    let before = plan_inputs_digest(&world.cr, &world.live, &world.desired);
     let plan = world.plan(sample());
     assert!(plan.waves.is_empty() && plan.prune.is_empty());
-    assert_eq!(view(&world.cr, &world.live, &world.claims), before);
+    assert_eq!(
+        plan_inputs_digest(&world.cr, &world.live, &world.desired),
+        before
+    );
 
     world.live.remove(&key("ConfigMap", "istio"));
-    assert_ne!(view(&world.cr, &world.live, &world.claims), before);
+    assert_ne!(
+        plan_inputs_digest(&world.cr, &world.live, &world.desired),
+        before
+    );
     let plan = world.plan(sample());
     assert_eq!(world.apply(plan), ["ConfigMap istio-system/istio"]);
 }
@@ -269,7 +279,7 @@ fn a_repair_does_not_wait_for_parents() {
     world.install();
     world.edit(&key("Deployment", "istiod"), |istiod| istiod.generation = 9);
     world.edit(&key("Deployment", "istio-ingressgateway"), |gateway| {
-        gateway.ours = Some(2);
+        gateway.our_fields = Some(2);
     });
     let plan = world.plan(sample());
     assert_eq!(
@@ -287,7 +297,7 @@ fn leftovers_go_once_everything_else_is_done() {
     world.edit(&key("Deployment", "istiod"), |istiod| istiod.generation = 9);
     let plan = world.plan(smaller.clone());
     assert!(plan.prune.is_empty(), "istiod is not ready");
-    world.settle();
+    world.remember_in_sync();
     world.edit(&key("Deployment", "istiod"), |istiod| istiod.generation = 0);
     let plan = world.plan(smaller);
     assert_eq!(
@@ -310,20 +320,20 @@ fn a_co_owned_field_is_sent_until_its_owner_holds_it() {
     };
     let plan = world.plan(sample());
     world.apply(plan);
-    world.settle();
+    world.remember_in_sync();
     let plan = world.plan(sample());
     assert_eq!(policy(&plan), Some(json!("Ignore")));
     world.apply(plan);
-    world.settle();
+    world.remember_in_sync();
     world.edit(&validator, |validator| {
-        validator.ours = Some(2);
-        validator.held.others = vec!["webhooks[a.istio.io].failurePolicy".into()];
+        validator.our_fields = Some(2);
+        validator.co_owned.others = vec!["webhooks[a.istio.io].failurePolicy".into()];
     });
     let plan = world.plan(sample());
     assert_eq!(policy(&plan), None);
     assert_eq!(
-        plan.waves.iter().flatten().next().unwrap().need,
-        Need::Repair
+        plan.waves.iter().flatten().next().unwrap().reason,
+        ApplyReason::Repair
     );
 }
 
@@ -336,7 +346,7 @@ fn an_object_of_another_living_cr_is_shared_and_taken_over_when_that_goes() {
         namespace: "mesh".into(),
         name: "two".into(),
     };
-    world.claims.live(&world.cr);
+    world.desired.add_cr(&world.cr);
     let plan = world.plan(sample());
     assert!(plan.waves.is_empty());
     let decided = plan
@@ -346,15 +356,15 @@ fn an_object_of_another_living_cr_is_shared_and_taken_over_when_that_goes() {
     assert!(
         decided
             .into_iter()
-            .all(|(_, decision)| *decision == Decision::Shared(first.clone()))
+            .all(|(_, decision)| *decision == Decision::OwnedByOther(first.clone()))
     );
 
-    world.claims.die(&first);
+    world.desired.remove_cr(&first);
     let plan = world.plan(sample());
     let sent = world.apply(plan);
     assert_eq!(sent.len(), 2, "base first: {sent:?}");
     let reader = world.live.get(&key("ServiceAccount", "reader")).unwrap();
-    assert_eq!(reader.ownership.owner.as_ref(), Some(&world.cr));
+    assert_eq!(reader.owner_labels.owner.as_ref(), Some(&world.cr));
 }
 
 #[test]
@@ -373,7 +383,7 @@ fn a_kind_outside_the_table_is_not_sent() {
     }];
     let plan = world.plan(rendered);
     assert!(plan.waves.is_empty());
-    assert_eq!(plan.components[0].decided[0].1, Decision::Unsupported);
+    assert_eq!(plan.components[0].decided[0].1, Decision::UnsupportedKind);
 }
 
 #[test]

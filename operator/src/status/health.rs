@@ -6,7 +6,7 @@ use crate::api::{
     ComponentKind, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
 };
 use crate::apply::{Applied, AppliedComponent, Class, Verdict};
-use crate::plan::Live;
+use crate::cluster::Live;
 use crate::render::ObjectKey;
 
 /// How far an installation is.
@@ -20,23 +20,23 @@ pub struct ComponentHealth {
     kind: ComponentKind,
     gateway: Option<GatewayStatus>,
     /// What it lacks, worst first.
-    pub lacks: Vec<Lack>,
+    pub problems: Vec<Problem>,
 }
 
 /// One thing that a component lacks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Lack {
+pub struct Problem {
     /// How bad it is.
-    pub grade: Grade,
+    pub severity: Severity,
     /// The object and what is wrong with it.
     pub text: String,
 }
 
 /// How bad a lack is, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Grade {
+pub enum Severity {
     /// Another writer insists on its own value.
-    Contested,
+    Conflict,
     /// The API server refuses it for good.
     Refused,
     /// The API server could not take it now.
@@ -59,14 +59,14 @@ impl Health {
     }
 
     /// Everything that is lacking, worst first.
-    pub fn lacks(&self) -> Vec<&Lack> {
-        let mut lacks: Vec<_> = self
+    pub fn problems(&self) -> Vec<&Problem> {
+        let mut problems: Vec<_> = self
             .components
             .iter()
-            .flat_map(|component| &component.lacks)
+            .flat_map(|component| &component.problems)
             .collect();
-        lacks.sort_by_key(|lack| lack.grade);
-        lacks
+        problems.sort_by_key(|problem| problem.severity);
+        problems
     }
 
     /// `componentStatus`: one entry per kind of component, as bad as its worst one.
@@ -88,9 +88,11 @@ impl Health {
             }
             let worst = of_kind
                 .iter()
-                .filter_map(|component| component.lacks.first())
+                .filter_map(|component| component.problems.first())
                 .min();
-            let state = worst.map_or(InstallState::Healthy, |lack| lack.grade.state(overdue));
+            let state = worst.map_or(InstallState::Healthy, |problem| {
+                problem.severity.state(overdue)
+            });
             let before = before.component_status.get(kind.as_str());
             let installed = match state {
                 InstallState::Healthy => Some(version.to_owned()),
@@ -98,7 +100,7 @@ impl Health {
             };
             let status = ComponentStatus {
                 status: Some(state),
-                error: worst.map(|lack| lack.text.clone()),
+                error: worst.map(|problem| problem.text.clone()),
                 version: installed,
             };
             statuses.insert(kind.as_str().to_owned(), status);
@@ -122,11 +124,11 @@ impl ComponentHealth {
             name,
             objects,
         } = component;
-        let lacks = objects
+        let problems = objects
             .iter()
-            .filter_map(|(key, verdict)| lack(key, verdict, live));
-        let mut lacks: Vec<_> = lacks.collect();
-        lacks.sort();
+            .filter_map(|(key, verdict)| problem(key, verdict, live));
+        let mut problems: Vec<_> = problems.collect();
+        problems.sort();
         let is_gateway = matches!(
             kind,
             ComponentKind::IngressGateways | ComponentKind::EgressGateways
@@ -136,7 +138,7 @@ impl ComponentHealth {
             let addresses = keys.clone().flat_map(|key| live.addresses(key));
             GatewayStatus {
                 name: name.clone(),
-                ready: lacks.is_empty(),
+                ready: problems.is_empty(),
                 addresses: addresses.cloned().collect(),
                 namespace: keys
                     .find_map(|key| key.namespace.clone())
@@ -146,45 +148,45 @@ impl ComponentHealth {
         Self {
             kind: *kind,
             gateway,
-            lacks,
+            problems,
         }
     }
 }
 
-impl Grade {
+impl Severity {
     /// The state of a component whose worst lack this is. What takes too long needs a person.
     const fn state(self, overdue: bool) -> InstallState {
         match self {
-            Self::Contested | Self::Refused => InstallState::Error,
+            Self::Conflict | Self::Refused => InstallState::Error,
             Self::Retrying | Self::RollingOut if overdue => InstallState::Error,
             Self::Retrying | Self::RollingOut | Self::Waiting => InstallState::Reconciling,
         }
     }
 }
 
-fn lack(key: &ObjectKey, verdict: &Verdict, live: &Live) -> Option<Lack> {
-    let (grade, why) = match verdict {
-        Verdict::Contested { manager, field } => (
-            Grade::Contested,
+fn problem(key: &ObjectKey, verdict: &Verdict, live: &Live) -> Option<Problem> {
+    let (severity, why) = match verdict {
+        Verdict::Conflict { manager, field } => (
+            Severity::Conflict,
             format!("{manager} keeps changing {field}"),
         ),
         Verdict::Refused(error) => match error.class() {
-            Class::Permanent => (Grade::Refused, error.to_string()),
-            Class::Retry | Class::Wait => (Grade::Retrying, error.to_string()),
+            Class::Permanent => (Severity::Refused, error.to_string()),
+            Class::Retry | Class::Wait => (Severity::Retrying, error.to_string()),
         },
         Verdict::Waiting(why) => {
-            return Some(Lack {
-                grade: Grade::Waiting,
+            return Some(Problem {
+                severity: Severity::Waiting,
                 text: format!("waiting: {why}"),
             });
         }
-        Verdict::Untagged => return None,
-        Verdict::Unchanged | Verdict::Applied | Verdict::Shared(_) => {
-            (Grade::RollingOut, live.gap(key)?)
+        Verdict::TagElsewhere => return None,
+        Verdict::Unchanged | Verdict::Applied | Verdict::OwnedByOther(_) => {
+            (Severity::RollingOut, live.unready_reason(key)?)
         }
     };
-    Some(Lack {
-        grade,
+    Some(Problem {
+        severity,
         text: format!("{key}: {why}"),
     })
 }

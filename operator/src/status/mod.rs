@@ -19,31 +19,31 @@ use crate::api::condition::{self, reason};
 use crate::api::{InstallState, IstioOperatorStatus, Mistake};
 use crate::apply::{Applied, ApplyError};
 use crate::catalogue::Version;
-use crate::plan::Live;
+use crate::cluster::Live;
 use crate::render::ObjectKey;
 use conditions::{Conditions, Truth, find};
-use health::{Grade, Health, Lack};
+use health::{Health, Problem, Severity};
 
-pub use publish::{Notice, Publisher, notices, patch};
+pub use publish::{Publisher, StatusEvent, patch, status_events};
 
 /// How long an installation may take to become ready, from its last change on, before it counts as stalled.
 pub const PROGRESS_DEADLINE: Duration = Duration::from_mins(10);
 
-/// The longest message; a condition may hold 32 KiB, and a person reads far less.
+/// The longest message; a condition may blocked_by 32 KiB, and a person reads far less.
 const MAX_MESSAGE: usize = 4096;
 /// Names that a list in a message spells out.
 const MAX_NAMES: usize = 5;
 
 /// What a pass found out about a CR.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum PassResult {
     /// A generation that was not seen before; nothing of it is done.
-    Begun {
+    Started {
         /// The Istio version that it asks for.
         version: Version,
     },
     /// The spec cannot be followed; nothing was touched.
-    Refused {
+    Rejected {
         /// A reason of [`condition::reason`].
         reason: &'static str,
         /// Everything that is wrong, one text each.
@@ -52,14 +52,14 @@ pub enum Outcome {
     /// The CR is paused by its annotation.
     Paused,
     /// The spec was followed as far as possible.
-    Advanced(Advance),
+    Applied(InstallProgress),
     /// The CR is being deleted.
-    Leaving(Leaving),
+    Deleting(DeletionProgress),
 }
 
 /// How far a pass came.
 #[derive(Clone, Debug)]
-pub struct Advance {
+pub struct InstallProgress {
     /// The Istio version that the spec asks for.
     pub version: Version,
     /// The revision, `default` if the spec names none.
@@ -72,58 +72,58 @@ pub struct Advance {
 
 /// How far a deletion came.
 #[derive(Clone, Debug, Default)]
-pub struct Leaving {
+pub struct DeletionProgress {
     /// Objects that are still there.
-    pub left: Vec<ObjectKey>,
+    pub remaining: Vec<ObjectKey>,
     /// Objects that could not be deleted.
     pub refused: Vec<(ObjectKey, ApplyError)>,
     /// What holds the deletion apart from objects.
-    pub hold: Option<String>,
+    pub blocked_by: Option<String>,
 }
 
 /// The CR whose status is computed.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'a> {
+pub struct StatusInput<'a> {
     /// Its generation.
     pub generation: i64,
     /// Its status so far.
     pub before: &'a IstioOperatorStatus,
     /// The present.
     pub now: Timestamp,
-    /// What upstream does not support in the version that the outcome is about.
+    /// What upstream does not support in the version that the result is about.
     pub outdated: &'a [Mistake],
 }
 
-impl Outcome {
+impl PassResult {
     /// The Istio version that the spec asks for, where it is known.
     #[must_use]
     pub const fn version(&self) -> Option<Version> {
         match self {
-            Self::Begun { version } => Some(*version),
-            Self::Advanced(advance) => Some(advance.version),
-            Self::Refused { .. } | Self::Paused | Self::Leaving(_) => None,
+            Self::Started { version } => Some(*version),
+            Self::Applied(progress) => Some(progress.version),
+            Self::Rejected { .. } | Self::Paused | Self::Deleting(_) => None,
         }
     }
 }
 
-/// Computes the status that follows from `outcome`.
+/// Computes the status that follows from `result`.
 #[must_use]
-pub fn of(subject: Subject<'_>, outcome: &Outcome, live: &Live) -> IstioOperatorStatus {
+pub fn of(subject: StatusInput<'_>, result: &PassResult, live: &Live) -> IstioOperatorStatus {
     let mut status = IstioOperatorStatus {
         observed_generation: Some(subject.generation),
         ..subject.before.clone()
     };
     let mut conditions =
         Conditions::new(&subject.before.conditions, subject.generation, subject.now);
-    match outcome {
-        Outcome::Begun { version } => begin(&mut status, &mut conditions, *version),
-        Outcome::Refused { reason, mistakes } => {
+    match result {
+        PassResult::Started { version } => mark_reconciling(&mut status, &mut conditions, *version),
+        PassResult::Rejected { reason, mistakes } => {
             let message = bounded(mistakes.join("; "));
             status.status = Some(InstallState::Error);
             stall(&mut conditions, reason, &message);
             status.message = Some(message);
         }
-        Outcome::Paused => {
+        PassResult::Paused => {
             for kind in [
                 condition::READY,
                 condition::RECONCILING,
@@ -135,18 +135,18 @@ pub fn of(subject: Subject<'_>, outcome: &Outcome, live: &Live) -> IstioOperator
             let message = "the annotation install.istio.io/ignoreReconcile is true";
             conditions.set(condition::SUSPENDED, Truth::True, reason::PAUSED, message);
         }
-        Outcome::Advanced(advance) => {
-            let health = Health::of(&advance.applied, live);
-            status.default_tag = Some(live.has_default_tag(&advance.revision));
-            advanced(&mut status, &mut conditions, subject, advance, &health);
+        PassResult::Applied(progress) => {
+            let health = Health::of(&progress.applied, live);
+            status.default_tag = Some(live.has_default_tag(&progress.revision));
+            set_progress(&mut status, &mut conditions, subject, progress, &health);
         }
-        Outcome::Leaving(leaving) => leave(&mut status, &mut conditions, leaving),
+        PassResult::Deleting(deletion) => set_deleting(&mut status, &mut conditions, deletion),
     }
-    match outcome.version() {
+    match result.version() {
         Some(_) => {
             let told = subject.outdated.iter().map(ToString::to_string);
             let reason = reason::OUT_OF_SUPPORT;
-            mention(&mut conditions, condition::OUTDATED, reason, told);
+            set_if_any(&mut conditions, condition::OUTDATED, reason, told);
         }
         // What is installed stays what it is.
         None => conditions.keep(condition::OUTDATED),
@@ -164,9 +164,13 @@ pub fn deadline(status: &IstioOperatorStatus, now: Timestamp) -> Option<Duration
     Some(PROGRESS_DEADLINE.saturating_sub(spent))
 }
 
-/// The first write for a new generation: what was said of the old one does not hold any more, errors least of all. Its
+/// The first write for a new generation: what was said of the old one does not blocked_by any more, errors least of all. Its
 /// warnings stay until the new ones are known, or each edit of a CR would have them told again.
-fn begin(status: &mut IstioOperatorStatus, conditions: &mut Conditions<'_>, version: Version) {
+fn mark_reconciling(
+    status: &mut IstioOperatorStatus,
+    conditions: &mut Conditions<'_>,
+    version: Version,
+) {
     let state = under_way(status, version);
     let message = format!("installing Istio {version}");
     status.status = Some(state);
@@ -194,30 +198,30 @@ fn under_way(status: &IstioOperatorStatus, version: Version) -> InstallState {
     }
 }
 
-fn advanced(
+fn set_progress(
     status: &mut IstioOperatorStatus,
     conditions: &mut Conditions<'_>,
-    subject: Subject<'_>,
-    advance: &Advance,
+    subject: StatusInput<'_>,
+    progress: &InstallProgress,
     health: &Health,
 ) {
-    let Advance {
+    let InstallProgress {
         version,
         revision,
         warnings,
         applied,
-    } = advance;
+    } = progress;
     let installed = version.to_string();
-    let lacks = health.lacks();
+    let problems = health.problems();
     let overdue = is_overdue(subject);
     let refused = unpruned(applied);
-    let worst = lacks.first().copied().or(refused.first());
+    let worst = problems.first().copied().or(refused.first());
     status.component_status = health.component_status(&installed, subject.before, overdue);
     status.gateways = health.gateways();
     let message = match worst {
         None if health.components.is_empty() => "no components are enabled".to_owned(),
         None => format!("Istio {installed} is installed and available"),
-        Some(worst) => bounded(summary(worst, lacks.len() + refused.len())),
+        Some(worst) => bounded(summary(worst, problems.len() + refused.len())),
     };
     match worst {
         None => {
@@ -233,30 +237,30 @@ fn advanced(
             conditions.set(condition::READY, Truth::True, reason, &message);
         }
         Some(worst) => {
-            if let Some(reason) = stalled_reason(worst.grade, overdue) {
+            if let Some(reason) = stalled_reason(worst.severity, overdue) {
                 status.status = Some(InstallState::Error);
                 stall(conditions, reason, &message);
             } else {
                 status.status = Some(under_way(status, *version));
-                let reason = progress_reason(worst.grade, subject);
+                let reason = progress_reason(worst.severity, subject);
                 conditions.set(condition::READY, Truth::False, reason, &message);
                 conditions.set(condition::RECONCILING, Truth::True, reason, &message);
             }
         }
     }
-    let contested = lacks
+    let contested = problems
         .iter()
-        .filter(|lack| lack.grade == Grade::Contested)
-        .map(|lack| lack.text.clone());
+        .filter(|problem| problem.severity == Severity::Conflict)
+        .map(|problem| problem.text.clone());
     let reason = reason::OTHER_WRITER;
-    mention(conditions, condition::CONFLICT, reason, contested);
+    set_if_any(conditions, condition::CONFLICT, reason, contested);
     let (reason, warnings) = (reason::NO_EFFECT, warnings.iter().cloned());
-    mention(conditions, condition::WARNINGS, reason, warnings);
+    set_if_any(conditions, condition::WARNINGS, reason, warnings);
     status.message = Some(message);
 }
 
 /// Sets a condition that is there only while there is something to say.
-fn mention(
+fn set_if_any(
     conditions: &mut Conditions<'_>,
     kind: &str,
     reason: &str,
@@ -274,43 +278,43 @@ fn stall(conditions: &mut Conditions<'_>, reason: &str, message: &str) {
 }
 
 /// Deletes that were refused lack nothing in a component, yet are not done.
-fn unpruned(applied: &Applied) -> Vec<Lack> {
-    let lack = |(key, error): &(ObjectKey, ApplyError)| Lack {
-        grade: Grade::Retrying,
+fn unpruned(applied: &Applied) -> Vec<Problem> {
+    let problem = |(key, error): &(ObjectKey, ApplyError)| Problem {
+        severity: Severity::Retrying,
         text: format!("{key} is not rendered any more and cannot be deleted: {error}"),
     };
-    applied.unpruned.iter().map(lack).collect()
+    applied.unpruned.iter().map(problem).collect()
 }
 
 /// Why an installation is stalled by its worst lack, if it is.
-const fn stalled_reason(grade: Grade, overdue: bool) -> Option<&'static str> {
-    match grade {
-        Grade::Contested => Some(reason::OTHER_WRITER),
-        Grade::Refused => Some(reason::APPLY_REFUSED),
-        Grade::Retrying | Grade::RollingOut | Grade::Waiting if overdue => {
+const fn stalled_reason(severity: Severity, overdue: bool) -> Option<&'static str> {
+    match severity {
+        Severity::Conflict => Some(reason::OTHER_WRITER),
+        Severity::Refused => Some(reason::APPLY_REFUSED),
+        Severity::Retrying | Severity::RollingOut | Severity::Waiting if overdue => {
             Some(reason::DEADLINE_EXCEEDED)
         }
-        Grade::Retrying | Grade::RollingOut | Grade::Waiting => None,
+        Severity::Retrying | Severity::RollingOut | Severity::Waiting => None,
     }
 }
 
 /// Why an installation goes on. One that was ready in this very generation is degraded.
-fn progress_reason(grade: Grade, subject: Subject<'_>) -> &'static str {
+fn progress_reason(severity: Severity, subject: StatusInput<'_>) -> &'static str {
     let ready = find(&subject.before.conditions, condition::READY);
     let was_ready = ready.is_some_and(|ready| {
         ready.observed_generation == Some(subject.generation)
             && (ready.status == "True" || ready.reason == reason::DEGRADED)
     });
-    match grade {
-        Grade::Retrying => reason::RETRYING,
-        Grade::RollingOut if was_ready => reason::DEGRADED,
-        Grade::RollingOut => reason::ROLLING_OUT,
+    match severity {
+        Severity::Retrying => reason::RETRYING,
+        Severity::RollingOut if was_ready => reason::DEGRADED,
+        Severity::RollingOut => reason::ROLLING_OUT,
         _ => reason::PROGRESSING,
     }
 }
 
 /// Whether this generation has not been ready for longer than it may.
-fn is_overdue(subject: Subject<'_>) -> bool {
+fn is_overdue(subject: StatusInput<'_>) -> bool {
     let ready = find(&subject.before.conditions, condition::READY).filter(|ready| {
         ready.status == "False" && ready.observed_generation == Some(subject.generation)
     });
@@ -320,7 +324,7 @@ fn is_overdue(subject: Subject<'_>) -> bool {
     })
 }
 
-fn summary(worst: &Lack, count: usize) -> String {
+fn summary(worst: &Problem, count: usize) -> String {
     match count {
         0 | 1 => worst.text.clone(),
         more => format!("{} (and {} more)", worst.text, more - 1),
@@ -328,22 +332,26 @@ fn summary(worst: &Lack, count: usize) -> String {
 }
 
 /// The status of a CR that is on its way out keeps the last health and says what it waits for.
-fn leave(status: &mut IstioOperatorStatus, conditions: &mut Conditions<'_>, leaving: &Leaving) {
-    let Leaving {
-        left,
+fn set_deleting(
+    status: &mut IstioOperatorStatus,
+    conditions: &mut Conditions<'_>,
+    deletion: &DeletionProgress,
+) {
+    let DeletionProgress {
+        remaining,
         refused,
-        hold,
-    } = leaving;
+        blocked_by,
+    } = deletion;
     let mut parts = Vec::new();
-    parts.extend(hold.clone());
+    parts.extend(blocked_by.clone());
     parts.extend(refused.iter().map(|(key, error)| format!("{key}: {error}")));
-    if !left.is_empty() {
-        let names: Vec<_> = left
+    if !remaining.is_empty() {
+        let names: Vec<_> = remaining
             .iter()
             .take(MAX_NAMES)
             .map(ToString::to_string)
             .collect();
-        let rest = left.len().saturating_sub(MAX_NAMES);
+        let rest = remaining.len().saturating_sub(MAX_NAMES);
         let more = if rest > 0 {
             format!(" and {rest} more")
         } else {

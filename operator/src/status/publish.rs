@@ -17,7 +17,7 @@ const MAX_NOTE: usize = 1024;
 
 /// Something worth an Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
+pub struct StatusEvent {
     /// Whether somebody should look at it.
     pub is_warning: bool,
     /// The reason of the condition that it comes from.
@@ -70,20 +70,20 @@ impl Publisher {
         };
         let written = self.sender.write(call).await?;
         if written.is_some() {
-            for notice in notices(&before, wanted) {
-                self.announce(cr, notice).await;
+            for event in status_events(&before, wanted) {
+                self.announce(cr, event).await;
             }
         }
         Ok(written)
     }
 
     /// Sends an Event. One that cannot be sent is logged: the status says the same.
-    async fn announce(&self, cr: &IstioOperator, notice: Notice) {
-        let Notice {
+    async fn announce(&self, cr: &IstioOperator, event: StatusEvent) {
+        let StatusEvent {
             is_warning,
             reason,
             note,
-        } = notice;
+        } = event;
         let event = Event {
             type_: if is_warning {
                 EventType::Warning
@@ -127,8 +127,11 @@ fn reference(cr: &IstioOperator) -> ObjectReference {
 
 /// What is worth an Event in the step from one status to the next: becoming installed, trouble, and new trouble.
 #[must_use]
-pub fn notices(before: &IstioOperatorStatus, after: &IstioOperatorStatus) -> Vec<Notice> {
-    let mut notices = Vec::new();
+pub fn status_events(
+    before: &IstioOperatorStatus,
+    after: &IstioOperatorStatus,
+) -> Vec<StatusEvent> {
+    let mut status_events = Vec::new();
     for kind in [
         condition::STALLED,
         condition::CONFLICT,
@@ -141,14 +144,14 @@ pub fn notices(before: &IstioOperatorStatus, after: &IstioOperatorStatus) -> Vec
         let was = holds(&before.conditions, kind);
         if was.is_none_or(|was| (&was.reason, &was.message) != (&now.reason, &now.message)) {
             let (reason, note) = (now.reason.clone(), now.message.clone());
-            let notice = Notice {
+            let event = StatusEvent {
                 is_warning: true,
                 reason,
                 note,
             };
             // A conflict that stalls everything is said by two conditions, and is one Event.
-            if !notices.contains(&notice) {
-                notices.push(notice);
+            if !status_events.contains(&event) {
+                status_events.push(event);
             }
         }
     }
@@ -164,14 +167,14 @@ pub fn notices(before: &IstioOperatorStatus, after: &IstioOperatorStatus) -> Vec
         };
         if is_new {
             let (reason, note) = (now.reason.clone(), now.message.clone());
-            notices.push(Notice {
+            status_events.push(StatusEvent {
                 is_warning,
                 reason,
                 note,
             });
         }
     }
-    notices
+    status_events
 }
 
 /// The merge patch that turns one status into the other; `None` if they are the same.
@@ -204,7 +207,7 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
 
     use super::*;
-    use crate::apply::double::{Answer, Call, Double, refusals, told};
+    use crate::apply::fake_api_server::{Answer, Call, FakeApiServer, refusals, told};
 
     fn object() -> Value {
         json!({
@@ -234,11 +237,11 @@ mod tests {
     async fn publish(
         answers: Vec<Answer>,
     ) -> (Result<Option<IstioOperator>, ApplyError>, Vec<Call>) {
-        let double = Double::answering(answers);
-        let publisher = Publisher::new(double.sender(), "istio-operator-0".to_owned());
+        let api = FakeApiServer::answering(answers);
+        let publisher = Publisher::new(api.sender(), "istio-operator-0".to_owned());
         let cr = serde_json::from_value(object()).unwrap();
         let result = publisher.publish(&cr, &installed()).await;
-        (result, double.calls())
+        (result, api.calls())
     }
 
     #[tokio::test]

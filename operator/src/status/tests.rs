@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use super::*;
 use crate::api::ComponentKind;
 use crate::apply::{AppliedComponent, Verdict};
-use crate::plan::{Injector, LiveObject, Progress, key};
-use story::{DONE, FAILED, INSTALLED, Judged, PROGRESSING, Story, advance, argo, istiod, kstatus};
+use crate::cluster::{Injector, LiveObject, Readiness, key};
+use story::{DONE, FAILED, INSTALLED, Judged, PROGRESSING, Story, argo, istiod, kstatus, progress};
 
 #[test]
 fn a_new_cr_becomes_healthy() {
@@ -17,16 +17,16 @@ fn a_new_cr_becomes_healthy() {
         (argo(&story.status), kstatus(1, &story.status)),
         PROGRESSING
     );
-    assert_eq!(story.begin(), PROGRESSING);
+    assert_eq!(story.mark_reconciling(), PROGRESSING);
     assert_eq!(story.status.status, Some(InstallState::Reconciling));
     story.istiod(1);
-    assert_eq!(story.advance(istiod(Verdict::Applied)), PROGRESSING);
+    assert_eq!(story.progress(istiod(Verdict::Applied)), PROGRESSING);
     assert_eq!(
         story.status.message.as_deref(),
         Some("Deployment istio-system/istiod: 1 of 2 replicas are available")
     );
     story.istiod(2);
-    assert_eq!(story.advance(istiod(Verdict::Unchanged)), DONE);
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), DONE);
     assert_eq!(story.status.version.as_deref(), Some("1.31.1"));
     assert_eq!(
         story.status.component_status["Pilot"].version.as_deref(),
@@ -38,11 +38,11 @@ fn a_new_cr_becomes_healthy() {
 #[test]
 fn a_healthy_cr_that_lost_a_pod_is_not_healthy_and_stalls_after_ten_minutes() {
     let mut story = Story::new();
-    story.begin();
+    story.mark_reconciling();
     story.istiod(2);
-    story.advance(istiod(Verdict::Unchanged));
+    story.progress(istiod(Verdict::Unchanged));
     story.istiod(1);
-    assert_eq!(story.advance(istiod(Verdict::Unchanged)), PROGRESSING);
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), PROGRESSING);
     let ready = find(&story.status.conditions, "Ready").unwrap();
     assert_eq!(ready.reason, reason::DEGRADED);
     assert_eq!(
@@ -50,16 +50,16 @@ fn a_healthy_cr_that_lost_a_pod_is_not_healthy_and_stalls_after_ten_minutes() {
         Some(PROGRESS_DEADLINE)
     );
     story.minute = 9;
-    assert_eq!(story.advance(istiod(Verdict::Unchanged)), PROGRESSING);
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), PROGRESSING);
     story.minute = 10;
-    assert_eq!(story.advance(istiod(Verdict::Unchanged)), FAILED);
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), FAILED);
     assert_eq!(
         story.status.component_status["Pilot"].status,
         Some(InstallState::Error)
     );
     assert_eq!(deadline(&story.status, story.now()), None);
     story.istiod(2);
-    assert_eq!(story.advance(istiod(Verdict::Unchanged)), DONE);
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), DONE);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_fix_clears_a_stale_error_before_anything_is_rendered() {
         "spec.foo: unknown".to_owned(),
     ];
     assert_eq!(
-        story.step(&Outcome::Refused {
+        story.step(&PassResult::Rejected {
             reason: reason::INVALID_SPEC,
             mistakes
         }),
@@ -82,17 +82,17 @@ fn a_fix_clears_a_stale_error_before_anything_is_rendered() {
     );
     story.generation = 2;
     assert_eq!(kstatus(2, &story.status), "InProgress");
-    assert_eq!(story.begin(), PROGRESSING);
+    assert_eq!(story.mark_reconciling(), PROGRESSING);
 }
 
 #[test]
 fn an_update_says_so() {
     let mut story = Story::new();
-    story.begin();
+    story.mark_reconciling();
     story.istiod(2);
-    story.advance(istiod(Verdict::Unchanged));
+    story.progress(istiod(Verdict::Unchanged));
     story.generation = 2;
-    story.step(&Outcome::Begun {
+    story.step(&PassResult::Started {
         version: Version {
             minor: 32,
             patch: 0,
@@ -120,7 +120,7 @@ fn trouble_that_may_pass_is_progress_and_the_rest_is_not() {
         (Verdict::Refused(ApplyError::Forbidden("x".into())), FAILED),
         (Verdict::Refused(ApplyError::Immutable("x".into())), FAILED),
         (
-            Verdict::Contested {
+            Verdict::Conflict {
                 manager: "argocd".into(),
                 field: "spec.type".into(),
             },
@@ -129,9 +129,9 @@ fn trouble_that_may_pass_is_progress_and_the_rest_is_not() {
     ];
     for (verdict, expected) in cases {
         let mut story = Story::new();
-        story.begin();
+        story.mark_reconciling();
         assert_eq!(
-            story.advance(istiod(verdict.clone())),
+            story.progress(istiod(verdict.clone())),
             expected,
             "{verdict:?}"
         );
@@ -141,11 +141,11 @@ fn trouble_that_may_pass_is_progress_and_the_rest_is_not() {
 #[test]
 fn a_gateway_shows_the_addresses_of_its_service() {
     let mut story = Story::new();
-    story.begin();
+    story.mark_reconciling();
     let exposed = |addresses: &[&str]| {
         let addresses = addresses.iter().map(ToString::to_string).collect();
         LiveObject {
-            progress: Some(Progress::Exposed(addresses)),
+            readiness: Some(Readiness::Addresses(addresses)),
             ..LiveObject::default()
         }
     };
@@ -162,7 +162,7 @@ fn a_gateway_shows_the_addresses_of_its_service() {
             name: "public".into(),
             objects: vec![(key("Service", "public"), Verdict::Unchanged)],
         });
-        story.step(&advance(applied));
+        story.step(&progress(applied));
         story.status.gateways[0].clone()
     };
     let missing = step(None);
@@ -181,29 +181,29 @@ fn a_gateway_shows_the_addresses_of_its_service() {
 #[test]
 fn a_fight_names_the_other_writer() {
     let mut story = Story::new();
-    story.begin();
-    let contested = Verdict::Contested {
+    story.mark_reconciling();
+    let contested = Verdict::Conflict {
         manager: "argocd".into(),
         field: "spec.type".into(),
     };
     let before = story.status.clone();
-    story.advance(istiod(contested));
-    assert_eq!(notices(&before, &story.status).len(), 1);
+    story.progress(istiod(contested));
+    assert_eq!(status_events(&before, &story.status).len(), 1);
     let conflict = find(&story.status.conditions, condition::CONFLICT).unwrap();
     assert_eq!(
         conflict.message,
         "Deployment istio-system/istiod: argocd keeps changing spec.type"
     );
     story.istiod(2);
-    story.advance(istiod(Verdict::Unchanged));
+    story.progress(istiod(Verdict::Unchanged));
     assert!(find(&story.status.conditions, condition::CONFLICT).is_none());
 }
 
 #[test]
 fn nothing_enabled_is_healthy() {
     let mut story = Story::new();
-    story.begin();
-    assert_eq!(story.step(&advance(Applied::default())), DONE);
+    story.mark_reconciling();
+    assert_eq!(story.step(&progress(Applied::default())), DONE);
     assert_eq!(
         story.status.message.as_deref(),
         Some("no components are enabled")
@@ -213,28 +213,28 @@ fn nothing_enabled_is_healthy() {
 #[test]
 fn a_paused_cr_keeps_its_health() {
     let mut story = Story::new();
-    story.begin();
+    story.mark_reconciling();
     story.istiod(2);
-    story.advance(istiod(Verdict::Unchanged));
+    story.progress(istiod(Verdict::Unchanged));
     story.generation = 2;
-    assert_eq!(story.step(&Outcome::Paused), DONE);
+    assert_eq!(story.step(&PassResult::Paused), DONE);
     assert!(conditions::holds(&story.status.conditions, condition::SUSPENDED).is_some());
-    story.begin();
+    story.mark_reconciling();
     assert!(find(&story.status.conditions, condition::SUSPENDED).is_none());
 }
 
 #[test]
 fn a_deletion_says_what_is_left_and_what_blocks_it() {
     let mut story = Story::new();
-    story.begin();
-    let left: Vec<_> = (0..7).map(|n| key("Service", &format!("s{n}"))).collect();
-    let refused = vec![(left[0].clone(), ApplyError::Forbidden("no".into()))];
-    let leaving = Leaving {
-        left,
+    story.mark_reconciling();
+    let remaining: Vec<_> = (0..7).map(|n| key("Service", &format!("s{n}"))).collect();
+    let refused = vec![(remaining[0].clone(), ApplyError::Forbidden("no".into()))];
+    let deletion = DeletionProgress {
+        remaining,
         refused,
-        hold: None,
+        blocked_by: None,
     };
-    assert_eq!(story.step(&Outcome::Leaving(leaving)), PROGRESSING);
+    assert_eq!(story.step(&PassResult::Deleting(deletion)), PROGRESSING);
     let message = story.status.message.clone().unwrap();
     assert!(message.starts_with("Service istio-system/s0: the operator may not write it: no; "));
     assert!(
@@ -247,7 +247,7 @@ fn a_deletion_says_what_is_left_and_what_blocks_it() {
 fn warnings_are_a_condition_of_their_own() {
     let mut story = Story::new();
     let warned = |text: &str| {
-        Outcome::Advanced(Advance {
+        PassResult::Applied(InstallProgress {
             version: INSTALLED,
             revision: "default".into(),
             warnings: vec![text.to_owned()],
@@ -255,16 +255,16 @@ fn warnings_are_a_condition_of_their_own() {
         })
     };
     let mut told = Vec::new();
-    let mut step = |outcome: &Outcome| {
+    let mut step = |result: &PassResult| {
         let before = story.status.clone();
         assert_eq!(
-            story.step(&Outcome::Begun { version: INSTALLED }),
+            story.step(&PassResult::Started { version: INSTALLED }),
             PROGRESSING
         );
-        told.extend(notices(&before, &story.status));
+        told.extend(status_events(&before, &story.status));
         let before = story.status.clone();
-        assert_eq!(story.step(outcome), DONE);
-        told.extend(notices(&before, &story.status));
+        assert_eq!(story.step(result), DONE);
+        told.extend(status_events(&before, &story.status));
         story.generation += 1;
         story.status.conditions.clone()
     };
@@ -273,16 +273,16 @@ fn warnings_are_a_condition_of_their_own() {
         assert!(conditions::holds(&conditions, condition::WARNINGS).is_some());
     }
     step(&warned("two"));
-    assert!(find(&step(&advance(Applied::default())), condition::WARNINGS).is_none());
-    told.retain(|notice| notice.is_warning);
-    let told: Vec<_> = told.iter().map(|notice| notice.note.as_str()).collect();
+    assert!(find(&step(&progress(Applied::default())), condition::WARNINGS).is_none());
+    told.retain(|event| event.is_warning);
+    let told: Vec<_> = told.iter().map(|event| event.note.as_str()).collect();
     assert_eq!(told, ["one", "two"]);
 }
 
 #[test]
 fn a_status_says_whether_its_revision_has_the_default_tag() {
     let mut story = Story::new();
-    story.advance(Vec::new());
+    story.progress(Vec::new());
     assert_eq!(story.status.default_tag, Some(false));
     let mut tag = |revision: &str| {
         let object = LiveObject {
@@ -292,7 +292,7 @@ fn a_status_says_whether_its_revision_has_the_default_tag() {
         story
             .live
             .put(key("MutatingWebhookConfiguration", "tag"), object);
-        story.advance(Vec::new());
+        story.progress(Vec::new());
         story.status.default_tag
     };
     assert_eq!(tag("canary"), Some(false));
@@ -308,20 +308,20 @@ fn what_is_out_of_support_is_healthy_and_told_once() {
         problem: "old".into(),
     });
     let steps: [fn(&mut Story) -> Judged; 5] = [
-        Story::begin,
-        |story| story.advance(istiod(Verdict::Unchanged)),
-        |story| story.step(&Outcome::Paused),
+        Story::mark_reconciling,
+        |story| story.progress(istiod(Verdict::Unchanged)),
+        |story| story.step(&PassResult::Paused),
         |story| {
             story.generation = 2;
-            story.begin()
+            story.mark_reconciling()
         },
-        |story| story.advance(istiod(Verdict::Unchanged)),
+        |story| story.progress(istiod(Verdict::Unchanged)),
     ];
     let mut told = 0;
     for step in steps {
         let before = story.status.clone();
         step(&mut story);
-        let events = notices(&before, &story.status);
+        let events = status_events(&before, &story.status);
         told += events
             .iter()
             .filter(|event| event.note == "spec: old")
@@ -333,7 +333,7 @@ fn what_is_out_of_support_is_healthy_and_told_once() {
     assert_eq!(story.status.status, Some(InstallState::Healthy));
 
     story.outdated.clear();
-    assert_eq!(story.advance(istiod(Verdict::Unchanged)), DONE);
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), DONE);
     assert!(find(&story.status.conditions, condition::OUTDATED).is_none());
 }
 
@@ -348,7 +348,7 @@ fn conditions_of_others_stay() {
         observed_generation: None,
         last_transition_time: Time(Timestamp::UNIX_EPOCH),
     });
-    story.begin();
+    story.mark_reconciling();
     assert!(find(&story.status.conditions, "Approved").is_some());
 }
 
@@ -357,19 +357,19 @@ fn events_tell_of_transitions_once() {
     let mut story = Story::new();
     let mistakes = vec!["spec.hub: expected text".to_owned()];
     let before = story.status.clone();
-    story.step(&Outcome::Refused {
+    story.step(&PassResult::Rejected {
         reason: reason::INVALID_SPEC,
         mistakes,
     });
-    let sent = notices(&before, &story.status);
+    let sent = status_events(&before, &story.status);
     assert_eq!(sent.len(), 1);
     assert!(sent[0].is_warning && sent[0].note == "spec.hub: expected text");
-    assert!(notices(&story.status, &story.status).is_empty());
+    assert!(status_events(&story.status, &story.status).is_empty());
 
     let before = story.status.clone();
     story.istiod(2);
-    story.advance(istiod(Verdict::Unchanged));
-    let sent = notices(&before, &story.status);
+    story.progress(istiod(Verdict::Unchanged));
+    let sent = status_events(&before, &story.status);
     assert_eq!(sent.len(), 1);
     assert!(!sent[0].is_warning && sent[0].reason == reason::INSTALLED);
 }

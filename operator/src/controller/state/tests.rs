@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::apply::Applied;
 use crate::catalogue::Version;
-use crate::plan::{Ownership, Wish};
+use crate::cluster::{OwnerLabels, TagMode};
 
 fn cr(name: &str, changes: Value) -> IstioOperator {
     let mut metadata = json!({"namespace": "mesh", "name": name, "uid": name, "generation": 1,
@@ -35,15 +35,15 @@ fn object(name: &str) -> ObjectKey {
 }
 
 fn owned(owner: &str, version: u64) -> LiveObject {
-    let ownership = Ownership {
+    let owner_labels = OwnerLabels {
         owner: Some(name(owner)),
-        ..Ownership::default()
+        ..OwnerLabels::default()
     };
     LiveObject {
         uid: "u".into(),
         version,
-        ownership,
-        ours: Some(1),
+        owner_labels,
+        our_fields: Some(1),
         ..LiveObject::default()
     }
 }
@@ -56,8 +56,8 @@ fn state(crs: &[&str]) -> State {
     state
 }
 
-fn sorted(concerned: Concerned) -> Vec<String> {
-    let mut names: Vec<_> = concerned.into_iter().map(|cr| cr.name).collect();
+fn sorted(requeue: ToRequeue) -> Vec<String> {
+    let mut names: Vec<_> = requeue.into_iter().map(|cr| cr.name).collect();
     names.sort();
     names
 }
@@ -75,8 +75,8 @@ fn a_cr_is_looked_at_for_its_spec_but_not_for_its_status() {
         json!({"generation": 2, "finalizers": ["other"]}),
         json!({"generation": 3, "deletionTimestamp": "2026-01-01T00:00:00Z"}),
     ] {
-        let concerned = state.put_cr(cr("one", change.clone()), true);
-        assert_eq!(sorted(concerned), ["one"], "{change}");
+        let requeue = state.put_cr(cr("one", change.clone()), true);
+        assert_eq!(sorted(requeue), ["one"], "{change}");
     }
 }
 
@@ -100,7 +100,7 @@ fn an_event_that_an_answer_overtook_changes_nothing_but_a_list_does() {
     state.put_object(
         &object("a"),
         LiveObject {
-            ours: None,
+            our_fields: None,
             ..owned("one", 7)
         },
         false,
@@ -109,12 +109,12 @@ fn an_event_that_an_answer_overtook_changes_nothing_but_a_list_does() {
     state.put_object(
         &object("a"),
         LiveObject {
-            ours: None,
+            our_fields: None,
             ..owned("one", 7)
         },
         true,
     );
-    assert_eq!(state.live.get(&object("a")).unwrap().ours, None);
+    assert_eq!(state.live.get(&object("a")).unwrap().our_fields, None);
 }
 
 #[test]
@@ -155,8 +155,8 @@ fn an_object_concerns_its_owner_and_those_that_render_it() {
         sorted(state.put_object(&object("a"), owned("one", 2), false)),
         [""; 0]
     );
-    let concerned = state.put_object(&object("a"), owned("three", 3), false);
-    assert_eq!(sorted(concerned), ["one", "three", "two"]);
+    let requeue = state.put_object(&object("a"), owned("three", 3), false);
+    assert_eq!(sorted(requeue), ["one", "three", "two"]);
     assert_eq!(sorted(state.remove_object(&object("a"))), ["three", "two"]);
 }
 
@@ -165,8 +165,8 @@ fn what_a_list_no_longer_has_is_gone() {
     let mut state = state(&["one", "two"]);
     state.put_object(&object("a"), owned("one", 1), true);
     let nothing = HashSet::new();
-    let concerned = state.retain_objects("", "ServiceAccount", &nothing);
-    assert_eq!(sorted(concerned), ["one"]);
+    let requeue = state.retain_objects("", "ServiceAccount", &nothing);
+    assert_eq!(sorted(requeue), ["one"]);
     assert!(state.live.get(&object("a")).is_none());
     state.retain_crs(Some("elsewhere"), &HashSet::new());
     assert!(state.cr(&name("two")).is_some());
@@ -212,7 +212,7 @@ fn a_settled_pass_holds_while_spec_and_cluster_stay() {
     let one = state.cr(&name("one")).unwrap();
     state.claim(&name("one"), [object("a")].iter());
     state.put_object(&object("a"), owned("one", 1), true);
-    let advance = Advance {
+    let progress = InstallProgress {
         version: Version {
             minor: 31,
             patch: 1,
@@ -221,16 +221,16 @@ fn a_settled_pass_holds_while_spec_and_cluster_stay() {
         warnings: Vec::new(),
         applied: Applied::default(),
     };
-    let seen = view(&name("one"), &state.live, &state.claims);
-    state.settle(&one, seen, &advance);
-    assert!(state.settled(&name("one"), &one).is_some());
+    let seen = plan_inputs_digest(&name("one"), &state.live, &state.desired);
+    state.remember_in_sync(&one, seen, &progress);
+    assert!(state.in_sync(&name("one"), &one).is_some());
     assert!(
         state
-            .settled(&name("one"), &cr("one", json!({"generation": 2})))
+            .in_sync(&name("one"), &cr("one", json!({"generation": 2})))
             .is_none()
     );
     state.remove_object(&object("a"));
-    assert!(state.settled(&name("one"), &one).is_none());
+    assert!(state.in_sync(&name("one"), &one).is_none());
 }
 
 #[test]
@@ -282,13 +282,13 @@ fn the_answer_to_a_write_does_not_bring_a_cr_back() {
 #[test]
 fn a_tag_that_moves_concerns_the_cr_that_gets_it_and_the_one_that_loses_it() {
     let mut state = state(&["one", "two", "three"]);
-    let standing = |revision: &str, wish| Stake {
+    let standing = |revision: &str, mode| TagRequest {
         revision: revision.into(),
-        wish,
+        mode,
     };
-    state.stake(&name("one"), standing("default", Wish::IfFree));
-    state.stake(&name("two"), standing("canary", Wish::IfFree));
-    state.stake(&name("three"), standing("third", Wish::IfFree));
+    state.tag_request(&name("one"), standing("default", TagMode::IfUnassigned));
+    state.tag_request(&name("two"), standing("canary", TagMode::IfUnassigned));
+    state.tag_request(&name("three"), standing("third", TagMode::IfUnassigned));
     for cr in ["one", "two", "three"] {
         state.claim(&name(cr), [].iter());
     }
@@ -318,6 +318,6 @@ fn a_tag_that_moves_concerns_the_cr_that_gets_it_and_the_one_that_loses_it() {
         json!({"resourceVersion": "20", "deletionTimestamp": "2026-01-01T00:00:00Z"}),
     );
     assert_eq!(sorted(state.put_cr(gone, false)), ["one", "two"]);
-    let insists = state.stake(&name("three"), standing("third", Wish::Always));
+    let insists = state.tag_request(&name("three"), standing("third", TagMode::Explicit));
     assert_eq!(sorted(insists), ["one"]);
 }

@@ -3,7 +3,7 @@
 use super::super::*;
 use crate::api::ComponentKind;
 use crate::apply::{AppliedComponent, Verdict};
-use crate::plan::{LiveObject, Progress, Workload, key};
+use crate::cluster::{LiveObject, Readiness, Workload, key};
 
 /// What Argo CD 3.x makes of a live IstioOperator: it reads `status.status` and nothing else.
 pub(super) fn argo(status: &IstioOperatorStatus) -> &'static str {
@@ -73,14 +73,14 @@ impl Story {
         Timestamp::from_second(1_800_000_000 + self.minute * 60).unwrap()
     }
 
-    pub(super) fn step(&mut self, outcome: &Outcome) -> (&'static str, &'static str) {
-        let subject = Subject {
+    pub(super) fn step(&mut self, result: &PassResult) -> (&'static str, &'static str) {
+        let subject = StatusInput {
             generation: self.generation,
             before: &self.status,
             now: self.now(),
             outdated: &self.outdated,
         };
-        let after = of(subject, outcome, &self.live);
+        let after = of(subject, result, &self.live);
         assert_eq!(after.observed_generation, Some(self.generation));
         let both = ["Reconciling", "Stalled"];
         assert!(
@@ -92,12 +92,12 @@ impl Story {
             assert!(!condition.reason.is_empty());
         }
         let again = of(
-            Subject {
+            StatusInput {
                 before: &after,
                 now: Timestamp::MAX,
                 ..subject
             },
-            outcome,
+            result,
             &self.live,
         );
         if deadline(&after, self.now()).is_none() {
@@ -107,11 +107,11 @@ impl Story {
         (argo(&self.status), kstatus(self.generation, &self.status))
     }
 
-    pub(super) fn begin(&mut self) -> (&'static str, &'static str) {
-        self.step(&Outcome::Begun { version: INSTALLED })
+    pub(super) fn mark_reconciling(&mut self) -> (&'static str, &'static str) {
+        self.step(&PassResult::Started { version: INSTALLED })
     }
 
-    pub(super) fn advance(
+    pub(super) fn progress(
         &mut self,
         verdicts: Vec<(ObjectKey, Verdict)>,
     ) -> (&'static str, &'static str) {
@@ -122,7 +122,7 @@ impl Story {
         };
         let mut applied = Applied::default();
         applied.components.push(component);
-        self.step(&advance(applied))
+        self.step(&progress(applied))
     }
 
     pub(super) fn istiod(&mut self, available: i64) {
@@ -134,15 +134,15 @@ impl Story {
             ..Workload::default()
         };
         let object = LiveObject {
-            progress: Some(Progress::Workload(workload)),
+            readiness: Some(Readiness::Workload(workload)),
             ..LiveObject::default()
         };
         self.live.put(key("Deployment", "istiod"), object);
     }
 }
 
-pub(super) fn advance(applied: Applied) -> Outcome {
-    Outcome::Advanced(Advance {
+pub(super) fn progress(applied: Applied) -> PassResult {
+    PassResult::Applied(InstallProgress {
         version: INSTALLED,
         revision: "default".into(),
         warnings: Vec::new(),

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
-use super::owner::{REVISION, revision_label};
-use super::ownership::is_ours;
+use super::field_ownership::is_ours;
+use super::owner_labels::{REVISION, revision_label};
 use crate::charts::yaml::Document;
 use crate::merge::Merged;
 use crate::render::{ObjectKey, Rendered, TAG};
 
 /// The name of the default tag, and of the default revision in labels.
-pub(super) const DEFAULT: &str = "default";
+pub(crate) const DEFAULT: &str = "default";
 const WEBHOOKS: &str = "MutatingWebhookConfiguration";
 
 /// For whom a live configuration of injection webhooks stands.
@@ -31,7 +31,7 @@ impl Injector {
     }
 
     /// Reads the labels of a live object of `kind`; `None` if it is no such configuration, or stands for another tag.
-    pub(super) fn read(kind: &str, labels: &BTreeMap<String, String>) -> Option<Self> {
+    pub(crate) fn read(kind: &str, labels: &BTreeMap<String, String>) -> Option<Self> {
         let revision = labels.get(REVISION).filter(|_| kind == WEBHOOKS)?.clone();
         match labels.get(TAG).map(String::as_str) {
             None => Some(Self::Revision(revision)),
@@ -43,7 +43,10 @@ impl Injector {
 
 /// Whether the object of a tag, which our applies made, was pointed to another revision since. Our owner labels stay on
 /// it then, and mean nothing.
-pub(super) fn is_moved(labels: &BTreeMap<String, String>, entries: &[ManagedFieldsEntry]) -> bool {
+pub(crate) fn was_repointed(
+    labels: &BTreeMap<String, String>,
+    entries: &[ManagedFieldsEntry],
+) -> bool {
     if !labels.contains_key(TAG) {
         return false;
     }
@@ -54,19 +57,19 @@ pub(super) fn is_moved(labels: &BTreeMap<String, String>, entries: &[ManagedFiel
 }
 
 /// Whether a rendered object belongs to a tag, the default one or another.
-pub(super) fn is_tag(body: &Document) -> bool {
+pub(crate) fn belongs_to_tag(body: &Document) -> bool {
     label(body, TAG).is_some()
 }
 
 /// Whether a rendered object belongs to the default tag.
-pub(super) fn is_tagged(body: &Document) -> bool {
+pub(crate) fn belongs_to_default_tag(body: &Document) -> bool {
     label(body, TAG).as_deref() == Some(DEFAULT)
 }
 
 /// Whether a rendered object is the configuration of injection webhooks of the default revision itself, which rests
 /// while there is a default tag.
-pub(super) fn is_resting(key: &ObjectKey, body: &Document, revision: &str) -> bool {
-    revision.is_empty() && Injector::is_injector(key) && !is_tag(body)
+pub(crate) fn is_deactivated_injector(key: &ObjectKey, body: &Document, revision: &str) -> bool {
+    revision.is_empty() && Injector::is_injector(key) && !belongs_to_tag(body)
 }
 
 fn label(body: &Document, key: &str) -> Option<String> {
@@ -76,25 +79,25 @@ fn label(body: &Document, key: &str) -> Option<String> {
 
 /// What a living CR has to do with the default tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stake {
+pub struct TagRequest {
     /// Its revision, as labels have it.
     pub revision: String,
     /// Whether it wants the tag.
-    pub wish: Wish,
+    pub mode: TagMode,
 }
 
 /// Whether a CR wants the default tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum TagMode {
     /// It renders no injection webhooks, or leaves webhooks to somebody else.
-    No,
+    Never,
     /// As `istioctl install` does, unless another revision has it.
-    IfFree,
+    IfUnassigned,
     /// Its `values.revisionTags` name it.
-    Always,
+    Explicit,
 }
 
-impl Stake {
+impl TagRequest {
     /// What follows from a CR as it is rendered.
     #[must_use]
     pub fn of(merged: &Merged, rendered: &Rendered) -> Self {
@@ -103,16 +106,16 @@ impl Stake {
             .iter()
             .flat_map(|component| &component.objects);
         let mut webhooks = objects.filter(|object| Injector::is_injector(&object.key));
-        let wish = if !webhooks.any(|object| is_tagged(&object.body)) {
-            Wish::No
+        let mode = if !webhooks.any(|object| belongs_to_default_tag(&object.body)) {
+            TagMode::Never
         } else if rendered.names_default_tag {
-            Wish::Always
+            TagMode::Explicit
         } else {
-            Wish::IfFree
+            TagMode::IfUnassigned
         };
         Self {
             revision: revision_label(&merged.revision).to_owned(),
-            wish,
+            mode,
         }
     }
 }
@@ -122,8 +125,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::plan::live::LiveObject;
-    use crate::plan::owner::CrKey;
+    use crate::cluster::CrKey;
+    use crate::cluster::LiveObject;
 
     #[test]
     fn our_labels_on_a_tag_that_was_moved_mean_nothing() {
@@ -150,9 +153,9 @@ mod tests {
             name: "a".into(),
         };
         let kept = read("f:istio.io/rev", TAG);
-        assert_eq!(kept.ownership.owner, Some(a.clone()));
+        assert_eq!(kept.owner_labels.owner, Some(a.clone()));
         assert_eq!(kept.injector, Some(Injector::DefaultTag("canary".into())));
-        assert_eq!(read("f:app", TAG).ownership.owner, None);
-        assert_eq!(read("f:app", "other").ownership.owner, Some(a), "no tag");
+        assert_eq!(read("f:app", TAG).owner_labels.owner, None);
+        assert_eq!(read("f:app", "other").owner_labels.owner, Some(a), "no tag");
     }
 }

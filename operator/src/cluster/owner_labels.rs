@@ -41,7 +41,7 @@ impl fmt::Display for CrKey {
 
 /// What the labels of an object say of its owner.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Ownership {
+pub struct OwnerLabels {
     /// The CR that the object belongs to.
     pub owner: Option<CrKey>,
     /// The component that it was rendered for.
@@ -50,7 +50,7 @@ pub struct Ownership {
     pub kept: bool,
 }
 
-impl Ownership {
+impl OwnerLabels {
     /// Reads the labels of a live object.
     #[must_use]
     pub fn read(labels: &BTreeMap<String, String>) -> Self {
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(labels["operator.istio.io/version"], "1.31.1");
 
         let labels: BTreeMap<String, String> = serde_json::from_value(labels.clone()).unwrap();
-        let read = Ownership::read(&labels);
+        let read = OwnerLabels::read(&labels);
         assert_eq!(read.owner, Some(cr));
         assert_eq!(read.component, Some(ComponentKind::Pilot));
         assert!(!read.kept);
@@ -158,6 +158,6 @@ mod tests {
     #[test]
     fn half_an_owner_is_none() {
         let labels = BTreeMap::from([(OWNER.to_owned(), "mesh".to_owned())]);
-        assert_eq!(Ownership::read(&labels).owner, None);
+        assert_eq!(OwnerLabels::read(&labels).owner, None);
     }
 }

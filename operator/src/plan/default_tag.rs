@@ -8,16 +8,16 @@
 
 use std::collections::BTreeSet;
 
-use super::claims::Claims;
-use super::injector::{DEFAULT, Injector, Wish, is_resting, is_tagged};
-use super::live::{Live, LiveObject};
-use super::owner::{CrKey, revision_label};
 use crate::charts::yaml::Document;
+use crate::cluster::{
+    CrKey, DEFAULT, DesiredInventory, Injector, Live, LiveObject, TagMode, belongs_to_default_tag,
+    is_deactivated_injector, revision_label,
+};
 use crate::render::ObjectKey;
 
 /// Who has the default tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Holder<'a> {
+pub enum TagHolder<'a> {
     /// This revision has it, or takes it because nobody has it.
     Revision(&'a str),
     /// That depends on CRs that have not been looked at yet.
@@ -25,64 +25,72 @@ pub enum Holder<'a> {
 }
 
 /// Tells who has the default tag. The answer is the same for all CRs, so they never disagree.
-pub fn holder<'a>(live: &'a Live, claims: &'a Claims) -> Holder<'a> {
+pub fn tag_holder<'a>(live: &'a Live, desired: &'a DesiredInventory) -> TagHolder<'a> {
     let tagged: BTreeSet<_> = live.iter().filter_map(tagged).collect();
-    let mut stakes: Vec<_> = claims.stakes().collect();
-    let insists = stakes.iter().any(|(_, stake)| stake.wish == Wish::Always);
-    let wish = if insists { Wish::Always } else { Wish::IfFree };
-    stakes.retain(|(_, stake)| stake.wish == wish);
-    // The default revision comes first, and then names decide, so that it is the same one on every run.
-    stakes.sort_by_key(|(cr, stake)| (stake.revision != DEFAULT, *cr));
-    let mut revisions = stakes.iter().map(|(_, stake)| stake.revision.as_str());
-    let has_tag = |revision: &&str| tagged.contains(revision);
-    let elsewhere = || tagged.iter().find(|revision| runs(live, claims, revision));
-    if let Some(revision) = revisions.clone().find(has_tag) {
-        Holder::Revision(revision)
-    } else if let Some(revision) = elsewhere().filter(|_| !insists) {
-        Holder::Revision(revision)
-    } else if let Some(revision) = revisions.next().filter(|_| claims.are_all_known()) {
-        Holder::Revision(revision)
+    let mut tag_requests: Vec<_> = desired.tag_requests().collect();
+    let insists = tag_requests
+        .iter()
+        .any(|(_, tag_request)| tag_request.mode == TagMode::Explicit);
+    let mode = if insists {
+        TagMode::Explicit
     } else {
-        Holder::Unknown
+        TagMode::IfUnassigned
+    };
+    tag_requests.retain(|(_, tag_request)| tag_request.mode == mode);
+    // The default revision comes first, and then names decide, so that it is the same one on every run.
+    tag_requests.sort_by_key(|(cr, tag_request)| (tag_request.revision != DEFAULT, *cr));
+    let mut revisions = tag_requests
+        .iter()
+        .map(|(_, tag_request)| tag_request.revision.as_str());
+    let has_tag = |revision: &&str| tagged.contains(revision);
+    let elsewhere = || tagged.iter().find(|revision| runs(live, desired, revision));
+    if let Some(revision) = revisions.clone().find(has_tag) {
+        TagHolder::Revision(revision)
+    } else if let Some(revision) = elsewhere().filter(|_| !insists) {
+        TagHolder::Revision(revision)
+    } else if let Some(revision) = revisions.next().filter(|_| desired.are_all_rendered()) {
+        TagHolder::Revision(revision)
+    } else {
+        TagHolder::Unknown
     }
 }
 
 /// How one CR stands to the default tag.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standing<'a> {
+pub(super) struct TagAssignment<'a> {
     revision: &'a str,
     live: &'a Live,
-    claims: &'a Claims,
-    holder: Holder<'a>,
+    desired: &'a DesiredInventory,
+    holder: TagHolder<'a>,
 }
 
-impl<'a> Standing<'a> {
+impl<'a> TagAssignment<'a> {
     /// How the CR of this revision stands, which is empty for the default one.
-    pub(super) fn of(revision: &'a str, live: &'a Live, claims: &'a Claims) -> Self {
+    pub(super) fn of(revision: &'a str, live: &'a Live, desired: &'a DesiredInventory) -> Self {
         Self {
             revision,
             live,
-            claims,
-            holder: holder(live, claims),
+            desired,
+            holder: tag_holder(live, desired),
         }
     }
 
     /// Whether its revision has the tag.
     pub(super) fn is_ours(&self) -> bool {
-        self.holder == Holder::Revision(revision_label(self.revision))
+        self.holder == TagHolder::Revision(revision_label(self.revision))
     }
 
     /// Whether another CR may be of the same revision, so that what belongs to the tag can be shared with it.
-    pub(super) fn is_peer(&self, other: &CrKey) -> bool {
-        let stake = self.claims.stake(other);
-        stake.is_none_or(|stake| stake.revision == revision_label(self.revision))
+    pub(super) fn may_share_with(&self, other: &CrKey) -> bool {
+        let tag_request = self.desired.tag_request(other);
+        tag_request.is_none_or(|tag_request| tag_request.revision == revision_label(self.revision))
     }
 
     /// Why a rendered object is not sent yet although it is to be; `unready` is what istiod lacks.
     ///
     /// Pods shall have an injector at every moment. So the tag moves to a revision whose istiod is ready, and the
     /// webhooks that the tag replaces work until somebody has it.
-    pub(super) fn holds_back(
+    pub(super) fn wait_reason(
         &self,
         key: &ObjectKey,
         body: &Document,
@@ -90,13 +98,13 @@ impl<'a> Standing<'a> {
         unready: Option<&String>,
     ) -> Option<String> {
         let mut tagged = self.live.iter().filter_map(tagged).peekable();
-        if is_tagged(body) {
+        if belongs_to_default_tag(body) {
             let unready = unready?;
             let is_there = tagged.peek().is_some();
             let is_moving = is_there && tagged.all(|other| other != revision_label(self.revision));
             is_moving.then(|| format!("the default tag follows once it can: {unready}"))
         } else {
-            let comes_to_rest = is_there && is_resting(key, body, self.revision);
+            let comes_to_rest = is_there && is_deactivated_injector(key, body, self.revision);
             let is_early = comes_to_rest && !self.is_ours() && tagged.peek().is_none();
             is_early.then(|| "nobody has the default tag yet".to_owned())
         }
@@ -112,25 +120,25 @@ fn tagged<'a>((_, object): (&'a ObjectKey, &'a LiveObject)) -> Option<&'a str> {
 
 /// Whether somebody runs a revision that no living CR is known to render: another tool, or a CR that cannot be read.
 /// What a CR is about to prune, or leaves behind on its way out, runs no more.
-fn runs(live: &Live, claims: &Claims, revision: &str) -> bool {
-    let is_others = |owner: &CrKey| !claims.is_leaving(owner) && claims.stake(owner).is_none();
+fn runs(live: &Live, desired: &DesiredInventory, revision: &str) -> bool {
+    let is_others =
+        |owner: &CrKey| !desired.is_deleting(owner) && desired.tag_request(owner).is_none();
     live.iter().any(|(_, object)| {
         matches!(&object.injector, Some(Injector::Revision(other)) if other == revision)
             && !object.terminating
-            && object.ownership.owner.as_ref().is_none_or(is_others)
+            && object.owner_labels.owner.as_ref().is_none_or(is_others)
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::injector::Stake;
-    use crate::plan::owner::Ownership;
+    use crate::cluster::{OwnerLabels, TagRequest};
 
     /// CRs with their revisions, and the configurations of injection webhooks in the cluster.
     struct World {
         live: Live,
-        claims: Claims,
+        desired: DesiredInventory,
     }
 
     fn cr(name: &str) -> CrKey {
@@ -144,25 +152,26 @@ mod tests {
         fn new(crs: &[(&str, &str)]) -> Self {
             let mut world = Self {
                 live: Live::default(),
-                claims: Claims::new(None),
+                desired: DesiredInventory::new(None),
             };
             for (name, revision) in crs {
-                world.claims.live(&cr(name));
-                world.claims.render(&cr(name), [].iter());
-                world.wish(name, revision, Wish::IfFree);
+                world.desired.add_cr(&cr(name));
+                world.desired.set_objects(&cr(name), [].iter());
+                world.mode(name, revision, TagMode::IfUnassigned);
             }
             world
         }
 
-        fn wish(&mut self, name: &str, revision: &str, wish: Wish) {
+        fn mode(&mut self, name: &str, revision: &str, mode: TagMode) {
             let revision = revision.to_owned();
-            self.claims.set_stake(&cr(name), Stake { revision, wish });
+            self.desired
+                .set_tag_request(&cr(name), TagRequest { revision, mode });
         }
 
         fn put(&mut self, owner: &str, injector: Injector) {
-            let ownership = Ownership {
+            let owner_labels = OwnerLabels {
                 owner: Some(cr(owner)),
-                ..Ownership::default()
+                ..OwnerLabels::default()
             };
             let key = ObjectKey {
                 group: "admissionregistration.k8s.io".into(),
@@ -174,7 +183,7 @@ mod tests {
                 },
             };
             let object = LiveObject {
-                ownership,
+                owner_labels,
                 injector: Some(injector),
                 ..LiveObject::default()
             };
@@ -189,10 +198,10 @@ mod tests {
             self.put(owner, Injector::Revision(revision.into()));
         }
 
-        fn holder(&self) -> Option<&str> {
-            match holder(&self.live, &self.claims) {
-                Holder::Revision(revision) => Some(revision),
-                Holder::Unknown => None,
+        fn tag_holder(&self) -> Option<&str> {
+            match tag_holder(&self.live, &self.desired) {
+                TagHolder::Revision(revision) => Some(revision),
+                TagHolder::Unknown => None,
             }
         }
     }
@@ -200,43 +209,43 @@ mod tests {
     #[test]
     fn a_free_tag_goes_to_the_default_revision_and_otherwise_to_the_first_name() {
         assert_eq!(
-            World::new(&[("a", "one"), ("b", "two")]).holder(),
+            World::new(&[("a", "one"), ("b", "two")]).tag_holder(),
             Some("one")
         );
         let world = World::new(&[("a", "one"), ("b", "default")]);
-        assert_eq!(world.holder(), Some("default"));
-        assert_eq!(World::new(&[]).holder(), None);
+        assert_eq!(world.tag_holder(), Some("default"));
+        assert_eq!(World::new(&[]).tag_holder(), None);
     }
 
     #[test]
     fn a_free_tag_waits_until_every_cr_was_looked_at() {
         let mut world = World::new(&[("a", "one")]);
-        world.claims.live(&cr("new"));
-        assert_eq!(world.holder(), None);
-        world.claims.refuse(&cr("new"));
-        assert_eq!(world.holder(), Some("one"));
+        world.desired.add_cr(&cr("new"));
+        assert_eq!(world.tag_holder(), None);
+        world.desired.mark_unreadable(&cr("new"));
+        assert_eq!(world.tag_holder(), Some("one"));
     }
 
     #[test]
     fn the_tag_stays_with_the_revision_that_it_names() {
         let mut world = World::new(&[("a", "default"), ("b", "canary")]);
         world.tag("canary");
-        assert_eq!(world.holder(), Some("canary"));
+        assert_eq!(world.tag_holder(), Some("canary"));
         world.tag("default");
-        assert_eq!(world.holder(), Some("default"));
+        assert_eq!(world.tag_holder(), Some("default"));
     }
 
     #[test]
     fn the_tag_stays_with_a_revision_that_others_run() {
         let mut world = World::new(&[("a", "default")]);
         world.tag("theirs");
-        assert_eq!(world.holder(), Some("default"), "nobody runs it");
+        assert_eq!(world.tag_holder(), Some("default"), "nobody runs it");
         world.run("istioctl", "theirs");
-        assert_eq!(world.holder(), Some("theirs"));
+        assert_eq!(world.tag_holder(), Some("theirs"));
         // A living CR that cannot be read may well render that revision.
-        world.claims.live(&cr("istioctl"));
-        world.claims.refuse(&cr("istioctl"));
-        assert_eq!(world.holder(), Some("theirs"));
+        world.desired.add_cr(&cr("istioctl"));
+        world.desired.mark_unreadable(&cr("istioctl"));
+        assert_eq!(world.tag_holder(), Some("theirs"));
     }
 
     #[test]
@@ -244,16 +253,20 @@ mod tests {
         let mut world = World::new(&[("a", "default"), ("b", "canary")]);
         world.tag("canary");
         world.run("b", "canary");
-        world.claims.leave(&cr("b"));
-        assert_eq!(world.holder(), Some("default"), "its CR is being deleted");
-        world.claims.die(&cr("b"));
-        assert_eq!(world.holder(), Some("canary"), "its CR left it behind");
+        world.desired.mark_deleting(&cr("b"));
+        assert_eq!(
+            world.tag_holder(),
+            Some("default"),
+            "its CR is being deleted"
+        );
+        world.desired.remove_cr(&cr("b"));
+        assert_eq!(world.tag_holder(), Some("canary"), "its CR left it behind");
 
         let mut world = World::new(&[("a", "new")]);
         world.tag("old");
         world.run("a", "old");
         assert_eq!(
-            world.holder(),
+            world.tag_holder(),
             Some("new"),
             "its CR has another revision now"
         );
@@ -263,16 +276,16 @@ mod tests {
     fn who_names_the_tag_is_stronger_than_whom_it_names() {
         let mut world = World::new(&[("a", "default"), ("b", "canary"), ("c", "third")]);
         world.tag("default");
-        world.wish("c", "third", Wish::Always);
-        assert_eq!(world.holder(), Some("third"));
+        world.mode("c", "third", TagMode::Explicit);
+        assert_eq!(world.tag_holder(), Some("third"));
         world.run("istioctl", "theirs");
         world.tag("theirs");
-        assert_eq!(world.holder(), Some("third"));
+        assert_eq!(world.tag_holder(), Some("third"));
         // Of two that name it, the one stays that has it.
-        world.wish("b", "canary", Wish::Always);
+        world.mode("b", "canary", TagMode::Explicit);
         world.tag("third");
-        assert_eq!(world.holder(), Some("third"));
-        world.wish("c", "third", Wish::No);
-        assert_eq!(world.holder(), Some("canary"));
+        assert_eq!(world.tag_holder(), Some("third"));
+        world.mode("c", "third", TagMode::Never);
+        assert_eq!(world.tag_holder(), Some("canary"));
     }
 }

@@ -3,16 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
-use super::claims::Claims;
-use super::kinds::{Kind, Role};
-use super::live::{Live, LiveObject};
 use super::order::rank;
-use super::owner::CrKey;
+use crate::cluster::{CrKey, DesiredInventory, Kind, Live, LiveObject, Role};
 use crate::render::ObjectKey;
 
 /// An object to delete, if it is still the very one that was judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doomed {
+pub struct ObjectToDelete {
     /// Its identity.
     pub key: ObjectKey,
     /// Its kind.
@@ -23,63 +20,66 @@ pub struct Doomed {
 
 /// The objects of `cr` that it no longer renders.
 #[must_use]
-pub fn leftovers(
+pub fn orphans(
     cr: &CrKey,
     live: &Live,
-    claims: &Claims,
+    desired: &DesiredInventory,
     rendered: &HashSet<ObjectKey>,
-) -> Vec<Doomed> {
+) -> Vec<ObjectToDelete> {
     let is_leftover = |key: &ObjectKey, object: &LiveObject| {
-        !rendered.contains(key) && !object.ownership.kept && !object.terminating
+        !rendered.contains(key) && !object.owner_labels.kept && !object.terminating
     };
-    let mut doomed: Vec<_> = owned(cr, live, claims)
+    let mut deletions: Vec<_> = owned(cr, live, desired)
         .filter(|(key, object, _)| is_leftover(key, object))
-        .map(|(key, object, kind)| Doomed {
+        .map(|(key, object, kind)| ObjectToDelete {
             key: key.clone(),
             kind,
             uid: object.uid.clone(),
         })
         .collect();
-    doomed.sort_by(|a, b| {
-        (a.kind.role.removal_rank(), &a.key).cmp(&(b.kind.role.removal_rank(), &b.key))
+    deletions.sort_by(|a, b| {
+        (a.kind.role.deletion_rank(), &a.key).cmp(&(b.kind.role.deletion_rank(), &b.key))
     });
-    doomed
+    deletions
 }
 
 /// How the deletion of a CR goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Removal {
+pub struct DeletionStep {
     /// What can be deleted now.
-    pub now: Vec<Doomed>,
+    pub now: Vec<ObjectToDelete>,
     /// Everything that is still there, in the order in which it goes.
-    pub left: Vec<ObjectKey>,
+    pub remaining: Vec<ObjectKey>,
 }
 
-/// What is left of a CR that is being deleted, last component first, and inside it what calls a workload before the
+/// What is remaining of a CR that is being deleted, last component first, and inside it what calls a workload before the
 /// workload, and that before what it reads.
 #[must_use]
-pub fn removal(cr: &CrKey, live: &Live, claims: &Claims) -> Removal {
+pub fn deletion_step(cr: &CrKey, live: &Live, desired: &DesiredInventory) -> DeletionStep {
     let step = |object: &LiveObject, kind: &Kind| {
-        let component = object.ownership.component.map_or(0, rank);
-        (Reverse(component), kind.role.removal_rank())
+        let component = object.owner_labels.component.map_or(0, rank);
+        (Reverse(component), kind.role.deletion_rank())
     };
-    let mut left: Vec<_> = owned(cr, live, claims)
+    let mut remaining: Vec<_> = owned(cr, live, desired)
         .map(|(key, object, kind)| (step(object, kind), key, object, kind))
         .collect();
-    left.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
-    let first = left.first().map(|entry| entry.0);
-    let now = left
+    remaining.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
+    let first = remaining.first().map(|entry| entry.0);
+    let now = remaining
         .iter()
         .filter(|(step, _, object, _)| Some(*step) == first && !object.terminating)
-        .map(|(_, key, object, kind)| Doomed {
+        .map(|(_, key, object, kind)| ObjectToDelete {
             key: (*key).clone(),
             kind,
             uid: object.uid.clone(),
         })
         .collect();
-    Removal {
+    DeletionStep {
         now,
-        left: left.into_iter().map(|(_, key, ..)| key.clone()).collect(),
+        remaining: remaining
+            .into_iter()
+            .map(|(_, key, ..)| key.clone())
+            .collect(),
     }
 }
 
@@ -87,20 +87,19 @@ pub fn removal(cr: &CrKey, live: &Live, claims: &Claims) -> Removal {
 fn owned<'a>(
     cr: &'a CrKey,
     live: &'a Live,
-    claims: &'a Claims,
+    desired: &'a DesiredInventory,
 ) -> impl Iterator<Item = (&'a ObjectKey, &'a LiveObject, &'static Kind)> {
     live.iter()
-        .filter(move |(key, object)| object.is_owned_by(cr) && !claims.is_needed(cr, key, object))
+        .filter(move |(key, object)| object.is_owned_by(cr) && !desired.is_needed(cr, key, object))
         .filter_map(|(key, object)| Some((key, object, Kind::of(key)?)))
-        .filter(|(_, _, kind)| kind.role != Role::Definition)
+        .filter(|(_, _, kind)| kind.role != Role::Crd)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::ComponentKind;
-    use crate::plan::key;
-    use crate::plan::owner::Ownership;
+    use crate::cluster::{OwnerLabels, key};
 
     fn cr() -> CrKey {
         CrKey {
@@ -110,15 +109,15 @@ mod tests {
     }
 
     fn object(component: ComponentKind) -> LiveObject {
-        let ownership = Ownership {
+        let owner_labels = OwnerLabels {
             owner: Some(cr()),
             component: Some(component),
-            ..Ownership::default()
+            ..OwnerLabels::default()
         };
         LiveObject {
             uid: "7".into(),
-            ours: Some(1),
-            ownership,
+            our_fields: Some(1),
+            owner_labels,
             ..LiveObject::default()
         }
     }
@@ -134,10 +133,10 @@ mod tests {
             object(ComponentKind::Base),
         );
         let mut tagged = pilot();
-        tagged.ownership.kept = true;
+        tagged.owner_labels.kept = true;
         live.put(key("Service", "tag"), tagged);
         let by_hand = LiveObject {
-            ours: None,
+            our_fields: None,
             ..pilot()
         };
         live.put(key("Service", "labelled-by-hand"), by_hand);
@@ -147,20 +146,20 @@ mod tests {
         };
         live.put(key("Service", "going"), going);
         let mut other = pilot();
-        other.ownership.owner = Some(CrKey {
+        other.owner_labels.owner = Some(CrKey {
             namespace: "other".into(),
             name: "one".into(),
         });
         live.put(key("Service", "of-another"), other);
 
         let rendered = HashSet::from([key("Service", "kept-render")]);
-        let doomed = leftovers(&cr(), &live, &Claims::new(None), &rendered);
-        let names: Vec<_> = doomed
+        let deletions = orphans(&cr(), &live, &DesiredInventory::new(None), &rendered);
+        let names: Vec<_> = deletions
             .iter()
-            .map(|doomed| doomed.key.name.as_str())
+            .map(|deletions| deletions.key.name.as_str())
             .collect();
         assert_eq!(names, ["old"]);
-        assert_eq!(doomed[0].uid, "7");
+        assert_eq!(deletions[0].uid, "7");
     }
 
     #[test]
@@ -186,14 +185,14 @@ mod tests {
         );
         let mut order = Vec::new();
         loop {
-            let removal = removal(&cr(), &live, &Claims::new(None));
-            if removal.now.is_empty() {
-                assert!(removal.left.is_empty());
+            let deletion_step = deletion_step(&cr(), &live, &DesiredInventory::new(None));
+            if deletion_step.now.is_empty() {
+                assert!(deletion_step.remaining.is_empty());
                 break;
             }
-            for doomed in removal.now {
-                order.push(format!("{} {}", doomed.key.kind, doomed.key.name));
-                live.remove(&doomed.key);
+            for deletions in deletion_step.now {
+                order.push(format!("{} {}", deletions.key.kind, deletions.key.name));
+                live.remove(&deletions.key);
             }
         }
         assert_eq!(
@@ -217,9 +216,9 @@ mod tests {
         };
         live.put(key("Deployment", "istiod"), going);
         live.put(key("ServiceAccount", "reader"), object(ComponentKind::Base));
-        let removal = removal(&cr(), &live, &Claims::new(None));
-        assert!(removal.now.is_empty());
-        assert_eq!(removal.left.len(), 2);
+        let deletion_step = deletion_step(&cr(), &live, &DesiredInventory::new(None));
+        assert!(deletion_step.now.is_empty());
+        assert_eq!(deletion_step.remaining.len(), 2);
     }
 
     #[test]
@@ -230,9 +229,12 @@ mod tests {
             namespace: "mesh".into(),
             name: "two".into(),
         };
-        let mut claims = Claims::new(None);
-        claims.live(&other);
-        claims.render(&other, [key("ServiceAccount", "reader")].iter());
-        assert_eq!(removal(&cr(), &live, &claims), Removal::default());
+        let mut desired = DesiredInventory::new(None);
+        desired.add_cr(&other);
+        desired.set_objects(&other, [key("ServiceAccount", "reader")].iter());
+        assert_eq!(
+            deletion_step(&cr(), &live, &desired),
+            DeletionStep::default()
+        );
     }
 }

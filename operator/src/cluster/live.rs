@@ -9,10 +9,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::injector::{Injector, is_moved};
-use super::owner::{CrKey, Ownership};
-use super::ownership::{Holdings, is_ours};
-use super::progress::Progress;
+use super::field_ownership::{CoOwnedFields, is_ours};
+use super::injector::{Injector, was_repointed};
+use super::owner_labels::{CrKey, OwnerLabels};
+use super::readiness::Readiness;
 use crate::render::ObjectKey;
 
 /// Every live object that carries an owner label, of whichever CR, and every configuration of injection webhooks.
@@ -31,19 +31,19 @@ pub struct LiveObject {
     /// Its resource version, to tell an old event from a newer answer; 0 if it is no number.
     pub version: u64,
     /// Whose it is.
-    pub ownership: Ownership,
+    pub owner_labels: OwnerLabels,
     /// Whether it is being deleted.
     pub terminating: bool,
     /// The generation of its spec.
     pub generation: i64,
     /// Digest of the fields that our applies own; absent if we never applied it.
-    pub ours: Option<u64>,
+    pub our_fields: Option<u64>,
     /// Who holds its co-owned fields.
-    pub held: Holdings,
+    pub co_owned: CoOwnedFields,
     /// Whom it injects for, if that is what it does.
     pub injector: Option<Injector>,
     /// How far it is, for kinds whose status says so.
-    pub progress: Option<Progress>,
+    pub readiness: Option<Readiness>,
 }
 
 impl LiveObject {
@@ -54,20 +54,20 @@ impl LiveObject {
         let ours = entries.iter().find(|entry| is_ours(entry));
         let none = BTreeMap::new();
         let labels = meta.labels.as_ref().unwrap_or(&none);
-        let mut ownership = Ownership::read(labels);
-        if is_moved(labels, entries) {
-            ownership.owner = None;
+        let mut owner_labels = OwnerLabels::read(labels);
+        if was_repointed(labels, entries) {
+            owner_labels.owner = None;
         }
         Self {
             uid: meta.uid.clone().unwrap_or_default(),
             version: version(meta),
-            ownership,
+            owner_labels,
             terminating: meta.deletion_timestamp.is_some(),
             generation: meta.generation.unwrap_or_default(),
-            ours: ours.map(|entry| digest(&entry.fields_v1.as_ref().map(|fields| &fields.0))),
-            held: Holdings::read(kind, entries),
+            our_fields: ours.map(|entry| digest(&entry.fields_v1.as_ref().map(|fields| &fields.0))),
+            co_owned: CoOwnedFields::read(kind, entries),
             injector: Injector::read(kind, labels),
-            progress: None,
+            readiness: None,
         }
     }
 
@@ -77,46 +77,46 @@ impl LiveObject {
         let Self {
             uid,
             version: _,
-            ownership,
+            owner_labels,
             terminating,
             generation,
-            ours,
-            held,
+            our_fields,
+            co_owned,
             injector,
-            progress,
+            readiness,
         } = self;
         *uid == other.uid
-            && *ownership == other.ownership
+            && *owner_labels == other.owner_labels
             && *terminating == other.terminating
             && *generation == other.generation
-            && *ours == other.ours
-            && *held == other.held
+            && *our_fields == other.our_fields
+            && *co_owned == other.co_owned
             && *injector == other.injector
-            && *progress == other.progress
+            && *readiness == other.readiness
     }
 
     /// Whether the object belongs to `cr` by its labels, and our applies made it or took it over.
     #[must_use]
     pub fn is_owned_by(&self, cr: &CrKey) -> bool {
-        self.ours.is_some() && self.ownership.owner.as_ref() == Some(cr)
+        self.our_fields.is_some() && self.owner_labels.owner.as_ref() == Some(cr)
     }
 
     /// The replicas that the object asks for, if it is a workload whose status was seen.
     #[must_use]
     pub fn replicas(&self) -> Option<i64> {
-        match self.progress {
-            Some(Progress::Workload(workload)) => Some(workload.desired),
+        match self.readiness {
+            Some(Readiness::Workload(workload)) => Some(workload.desired),
             _ => None,
         }
     }
 
     /// What this object lacks to be ready, such as `1 of 2 replicas are available`. `None` means ready.
     #[must_use]
-    pub fn gap(&self) -> Option<String> {
+    pub fn unready_reason(&self) -> Option<String> {
         if self.terminating {
             return Some("it is being deleted".to_owned());
         }
-        self.progress.as_ref()?.gap(self.generation)
+        self.readiness.as_ref()?.unready_reason(self.generation)
     }
 }
 
@@ -142,28 +142,28 @@ impl Live {
 
     /// What the object lacks to be ready; a missing object lacks everything.
     #[must_use]
-    pub fn gap(&self, key: &ObjectKey) -> Option<String> {
+    pub fn unready_reason(&self, key: &ObjectKey) -> Option<String> {
         match self.get(key) {
             None => Some("it does not exist".to_owned()),
-            Some(object) => object.gap(),
+            Some(object) => object.unready_reason(),
         }
     }
 
     /// Whether the default tag points to this revision, which labels call `default` if it has no name.
     #[must_use]
     pub fn has_default_tag(&self, revision: &str) -> bool {
-        let is_tag = |object: &LiveObject| match &object.injector {
+        let belongs_to_tag = |object: &LiveObject| match &object.injector {
             Some(Injector::DefaultTag(named)) => named == revision && !object.terminating,
             _ => false,
         };
-        self.objects.values().any(is_tag)
+        self.objects.values().any(belongs_to_tag)
     }
 
     /// The addresses at which the object is reached from outside the cluster, if it is a `Service`.
     #[must_use]
     pub fn addresses(&self, key: &ObjectKey) -> &[String] {
-        match self.get(key).and_then(|object| object.progress.as_ref()) {
-            Some(Progress::Exposed(addresses)) => addresses,
+        match self.get(key).and_then(|object| object.readiness.as_ref()) {
+            Some(Readiness::Addresses(addresses)) => addresses,
             _ => &[],
         }
     }
@@ -197,10 +197,10 @@ impl Live {
         match self.get(&key) {
             Some(_) if self.is_overtaken(&key, &object) => return,
             Some(before) if before.uid == object.uid => {
-                object.progress.clone_from(&before.progress);
+                object.readiness.clone_from(&before.readiness);
             }
             None if told.is_some_and(|told| told >= object.version) => return,
-            _ => object.progress = Progress::unseen(&key.kind),
+            _ => object.readiness = Readiness::unknown(&key.kind),
         }
         self.objects.insert(key, object);
     }
@@ -248,7 +248,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::plan::Workload;
+    use crate::cluster::Workload;
 
     fn object(kind: &str, body: &Value) -> LiveObject {
         let meta: ObjectMeta = serde_json::from_value(body["metadata"].clone()).unwrap();
@@ -262,7 +262,7 @@ mod tests {
                 "ConfigMap",
                 &json!({"metadata": {"managedFields": entries}}),
             )
-            .ours
+            .our_fields
         };
         let ours = |fields: Value| json!({"manager": "istio-operator", "operation": "Apply", "fieldsV1": fields});
         let status = json!({"manager": "istio-operator", "operation": "Apply",
@@ -290,17 +290,17 @@ mod tests {
             observed_generation: 1,
             ..Workload::default()
         };
-        let seen = |uid: &str, progress| LiveObject {
+        let seen = |uid: &str, readiness| LiveObject {
             uid: uid.into(),
-            progress,
+            readiness,
             ..Default::default()
         };
         let mut live = Live::default();
-        live.put(key.clone(), seen("1", Some(Progress::Workload(ready))));
+        live.put(key.clone(), seen("1", Some(Readiness::Workload(ready))));
         live.put_answer(key.clone(), seen("1", None));
-        assert_eq!(live.gap(&key), None);
+        assert_eq!(live.unready_reason(&key), None);
         live.put_answer(key.clone(), seen("2", None));
-        assert!(live.gap(&key).is_some());
+        assert!(live.unready_reason(&key).is_some());
     }
 
     fn account() -> ObjectKey {

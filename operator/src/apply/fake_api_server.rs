@@ -34,7 +34,7 @@ pub struct Call {
 
 /// The double. A call beyond the end of its script fails the test that made it.
 #[derive(Clone, Debug, Default)]
-pub struct Double(Arc<Mutex<Script>>);
+pub struct FakeApiServer(Arc<Mutex<Script>>);
 
 #[derive(Debug, Default)]
 struct Script {
@@ -42,12 +42,12 @@ struct Script {
     calls: Vec<Call>,
 }
 
-impl Double {
+impl FakeApiServer {
     /// A double that answers the first call with the first of these, and so on.
     pub fn answering(answers: impl IntoIterator<Item = Answer>) -> Self {
-        let double = Self::default();
-        double.script().answers.extend(answers);
-        double
+        let api = Self::default();
+        api.script().answers.extend(answers);
+        api
     }
 
     /// A sender whose calls come here.
@@ -66,7 +66,7 @@ impl Double {
     }
 }
 
-async fn answer(State(double): State<Double>, request: Request) -> Response {
+async fn answer(State(api): State<FakeApiServer>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
     let call = Call {
@@ -74,7 +74,7 @@ async fn answer(State(double): State<Double>, request: Request) -> Response {
         body: serde_json::from_slice(&body).unwrap_or_default(),
     };
     let answer = {
-        let mut script = double.script();
+        let mut script = api.script();
         script.calls.push(call);
         script.answers.pop_front()
     };

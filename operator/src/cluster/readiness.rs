@@ -4,16 +4,16 @@ use serde::Deserialize;
 
 /// How far a live object is, from its status.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Progress {
+pub enum Readiness {
     /// A `Deployment` or a `DaemonSet`.
     Workload(Workload),
     /// A CRD.
-    Definition {
+    Crd {
         /// Whether the API server serves it.
         established: bool,
     },
     /// A `Service` that is reached from outside the cluster, at these addresses, sorted.
-    Exposed(Vec<String>),
+    Addresses(Vec<String>),
 }
 
 /// How far a `Deployment` or a `DaemonSet` is.
@@ -31,11 +31,11 @@ pub struct Workload {
     pub available: i64,
 }
 
-impl Progress {
+impl Readiness {
     /// What is assumed of a new object until its status is seen: that it is not ready.
-    pub(super) fn unseen(kind: &str) -> Option<Self> {
+    pub(crate) fn unknown(kind: &str) -> Option<Self> {
         match kind {
-            "CustomResourceDefinition" => Some(Self::Definition { established: false }),
+            "CustomResourceDefinition" => Some(Self::Crd { established: false }),
             "Deployment" | "DaemonSet" => {
                 let observed_generation = -1;
                 Some(Self::Workload(Workload {
@@ -48,11 +48,11 @@ impl Progress {
     }
 
     /// What an object of this generation lacks to be ready; `None` means that it is ready.
-    pub(super) fn gap(&self, generation: i64) -> Option<String> {
+    pub(crate) fn unready_reason(&self, generation: i64) -> Option<String> {
         match self {
-            Self::Definition { established: true } | Self::Exposed(_) => None,
-            Self::Definition { established: false } => Some("it is not served yet".to_owned()),
-            Self::Workload(workload) => workload.gap(generation),
+            Self::Crd { established: true } | Self::Addresses(_) => None,
+            Self::Crd { established: false } => Some("it is not served yet".to_owned()),
+            Self::Workload(workload) => workload.unready_reason(generation),
         }
     }
 
@@ -74,7 +74,7 @@ impl Progress {
                     condition.r#type == "Established" && condition.status == "True"
                 };
                 let established = status.conditions.iter().flatten().any(is_established);
-                Some(Self::Definition { established })
+                Some(Self::Crd { established })
             }
             "Deployment" => workload(
                 spec.replicas.unwrap_or(1),
@@ -91,7 +91,7 @@ impl Progress {
             ),
             "Service" => {
                 let addresses = addresses(spec, status);
-                (!addresses.is_empty()).then_some(Self::Exposed(addresses))
+                (!addresses.is_empty()).then_some(Self::Addresses(addresses))
             }
             _ => None,
         }
@@ -164,7 +164,7 @@ pub struct WatchedCondition {
 }
 
 impl Workload {
-    fn gap(&self, generation: i64) -> Option<String> {
+    fn unready_reason(&self, generation: i64) -> Option<String> {
         let Self {
             observed_generation,
             desired,
@@ -208,52 +208,54 @@ mod tests {
 
     use super::*;
 
-    fn read(kind: &str, spec: &Value, status: &Value) -> Option<Progress> {
+    fn read(kind: &str, spec: &Value, status: &Value) -> Option<Readiness> {
         let spec = WatchedSpec::deserialize(spec).unwrap_or_default();
         let status = WatchedStatus::deserialize(status).unwrap_or_default();
-        Progress::read(kind, &spec, &status)
+        Readiness::read(kind, &spec, &status)
     }
 
     #[test]
     fn a_deployment_is_ready_when_its_newest_generation_is_available() {
-        let gap = |status: Value| {
+        let unready_reason = |status: Value| {
             let spec = json!({"replicas": 2});
-            read("Deployment", &spec, &status).unwrap().gap(3)
+            read("Deployment", &spec, &status)
+                .unwrap()
+                .unready_reason(3)
         };
         let status = |observed, replicas, updated, available| {
             json!({"observedGeneration": observed, "replicas": replicas,
                 "updatedReplicas": updated, "availableReplicas": available})
         };
-        assert_eq!(gap(status(3, 2, 2, 2)), None);
+        assert_eq!(unready_reason(status(3, 2, 2, 2)), None);
         assert_eq!(
-            gap(json!(null)).unwrap(),
+            unready_reason(json!(null)).unwrap(),
             "its newest generation is not being rolled out yet"
         );
-        assert!(gap(status(2, 2, 2, 2)).is_some());
+        assert!(unready_reason(status(2, 2, 2, 2)).is_some());
         assert_eq!(
-            gap(status(3, 3, 1, 3)).unwrap(),
+            unready_reason(status(3, 3, 1, 3)).unwrap(),
             "1 of 2 replicas are updated"
         );
         assert_eq!(
-            gap(status(3, 3, 2, 3)).unwrap(),
+            unready_reason(status(3, 3, 2, 3)).unwrap(),
             "1 old replicas are still there"
         );
         assert_eq!(
-            gap(status(3, 2, 2, 1)).unwrap(),
+            unready_reason(status(3, 2, 2, 1)).unwrap(),
             "1 of 2 replicas are available"
         );
     }
 
     #[test]
     fn a_rollout_over_many_nodes_is_told_in_tenths() {
-        let gap = |updated: i64, available: i64| {
+        let unready_reason = |updated: i64, available: i64| {
             let status = json!({"observedGeneration": 1, "desiredNumberScheduled": 1000,
                 "updatedNumberScheduled": updated, "numberAvailable": available});
-            let progress = read("DaemonSet", &json!({}), &status);
-            progress.unwrap().gap(1)
+            let readiness = read("DaemonSet", &json!({}), &status);
+            readiness.unwrap().unready_reason(1)
         };
-        let steps = (0..=1000).map(|updated| gap(updated, 0));
-        let steps = steps.chain((0..=1000).map(|available| gap(1000, available)));
+        let steps = (0..=1000).map(|updated| unready_reason(updated, 0));
+        let steps = steps.chain((0..=1000).map(|available| unready_reason(1000, available)));
         let mut told: Vec<_> = steps.collect();
         told.dedup();
         assert_eq!(told.len(), 10 + 10 + 1, "{told:#?}");
@@ -266,20 +268,20 @@ mod tests {
 
     #[test]
     fn a_daemon_set_without_nodes_is_ready() {
-        let progress = read("DaemonSet", &json!({}), &json!({"observedGeneration": 1}));
-        assert_eq!(progress.unwrap().gap(1), None);
+        let readiness = read("DaemonSet", &json!({}), &json!({"observedGeneration": 1}));
+        assert_eq!(readiness.unwrap().unready_reason(1), None);
     }
 
     #[test]
     fn a_definition_is_ready_when_it_is_served() {
-        let gap = |status: &str| {
+        let unready_reason = |status: &str| {
             let conditions = json!([{"type": "Established", "status": status}]);
             let status = json!({"conditions": conditions});
-            let progress = read("CustomResourceDefinition", &json!({}), &status);
-            progress.unwrap().gap(1)
+            let readiness = read("CustomResourceDefinition", &json!({}), &status);
+            readiness.unwrap().unready_reason(1)
         };
-        assert_eq!(gap("True"), None);
-        assert!(gap("False").is_some());
+        assert_eq!(unready_reason("True"), None);
+        assert!(unready_reason("False").is_some());
         assert!(WatchedStatus::deserialize(&json!({"conditions": null})).is_ok());
     }
 
@@ -292,7 +294,7 @@ mod tests {
         };
         let exposed = |addresses: &[&str]| {
             let addresses = addresses.iter().map(ToString::to_string).collect();
-            Some(Progress::Exposed(addresses))
+            Some(Readiness::Addresses(addresses))
         };
         let ingress = json!([{"hostname": "lb.example.com"}, {"ip": "203.0.113.7", "ports": []}]);
         let both = exposed(&["203.0.113.7", "lb.example.com"]);

@@ -4,31 +4,31 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use crate::plan::CrKey;
+use crate::cluster::CrKey;
 
 /// The first delay; each further one is twice as long.
-const FIRST: Duration = Duration::from_secs(1);
+const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
 /// The longest delay: what a person repaired is noticed within five minutes.
-const LONGEST: Duration = Duration::from_mins(5);
+const MAX_BACKOFF: Duration = Duration::from_mins(5);
 /// The longest delay where nobody has to repair anything: what is waited for comes or goes without telling us, such as
 /// the end of a namespace.
-const LONGEST_WAIT: Duration = Duration::from_secs(15);
+const MAX_SHORT_BACKOFF: Duration = Duration::from_secs(15);
 /// How often a CR is looked at although nothing happened.
-const RESYNC: Duration = Duration::from_mins(10);
+const RESYNC_INTERVAL: Duration = Duration::from_mins(10);
 
 /// When a CR is looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum Action {
     /// At once: what was written makes the next step possible.
-    Now,
+    RequeueNow,
     /// After the time that grows with each failure in a row.
-    Retry,
-    /// As [`Next::Retry`], but soon: it will pass by itself.
-    Wait,
+    Backoff,
+    /// As [`Action::Backoff`], but soon: it will pass by itself.
+    ShortBackoff,
     /// After this time, unless something happens before.
-    After(Duration),
+    RequeueAfter(Duration),
     /// When something happens.
-    Event,
+    AwaitChange,
 }
 
 /// Failures in a row, by CR. Of a newer generation they are counted anew: it may be the fix.
@@ -40,12 +40,12 @@ pub struct Retries {
 impl Retries {
     /// The delay after one more failure of `cr` at `generation`.
     pub fn failed(&mut self, cr: &CrKey, generation: i64) -> Duration {
-        jitter(self.grown(cr, generation).min(LONGEST))
+        jitter(self.grown(cr, generation).min(MAX_BACKOFF))
     }
 
     /// The delay after `cr` had to wait once more at `generation`.
     pub fn waited(&mut self, cr: &CrKey, generation: i64) -> Duration {
-        jitter(self.grown(cr, generation).min(LONGEST_WAIT))
+        jitter(self.grown(cr, generation).min(MAX_SHORT_BACKOFF))
     }
 
     fn grown(&mut self, cr: &CrKey, generation: i64) -> Duration {
@@ -53,7 +53,7 @@ impl Retries {
         if *of != generation {
             (*of, *count) = (generation, 0);
         }
-        let delay = FIRST.saturating_mul(2_u32.saturating_pow(*count));
+        let delay = INITIAL_BACKOFF.saturating_mul(2_u32.saturating_pow(*count));
         *count = count.saturating_add(1);
         delay
     }
@@ -66,7 +66,7 @@ impl Retries {
 
 /// The delay until the next look at a CR that is done.
 pub fn resync() -> Duration {
-    jitter(RESYNC)
+    jitter(RESYNC_INTERVAL)
 }
 
 /// `delay` ± 20%, so that what failed together is not tried again together.

@@ -12,31 +12,31 @@ use tracing::Instrument;
 
 use super::ctx::Ctx;
 use super::reconcile::{panicked, reconcile};
-use super::retry::Next;
+use super::requeue::Action;
 use super::state::State;
-use crate::plan::CrKey;
+use crate::cluster::CrKey;
 use crate::telemetry::PassLabels;
 
 /// How long the first passes wait for lists that do not come.
-const LISTS: Duration = Duration::from_secs(30);
+const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often is looked whether they have come.
-const LOOK: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How often the main loop beats when nothing happens.
-const BEAT: Duration = Duration::from_secs(5);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs passes until `drain` is opened, then lets those under way end.
-pub(super) async fn work(ctx: Arc<Ctx>, concurrency: u8, drain: Arc<Semaphore>) {
+pub(super) async fn run_workers(ctx: Arc<Ctx>, concurrency: u8, drain: Arc<Semaphore>) {
     tokio::select! {
         _ = drain.acquire() => return,
-        () = listed(&ctx) => {}
+        () = wait_for_lists(&ctx) => {}
     }
     let slots = Arc::new(Semaphore::new(usize::from(concurrency)));
     let mut passes = JoinSet::new();
-    let mut beat = tokio::time::interval(BEAT);
+    let mut heartbeat = tokio::time::interval(HEARTBEAT_INTERVAL);
     loop {
         tokio::select! {
             _ = drain.acquire() => break,
-            _ = beat.tick() => ctx.beat(),
+            _ = heartbeat.tick() => ctx.heartbeat(),
             Some(_) = passes.join_next() => {}
             (slot, key) = next(&ctx, &slots) => {
                 let ctx = Arc::clone(&ctx);
@@ -53,20 +53,20 @@ pub(super) async fn work(ctx: Arc<Ctx>, concurrency: u8, drain: Arc<Semaphore>) 
 
 /// Waits for the first lists: before them, everything would look as if it were missing. Without a list of objects that
 /// does not come in time is gone on; without one of CRs, what one of them needs might be taken for a leftover.
-async fn listed(ctx: &Ctx) {
-    let objects = until(ctx, State::has_objects);
-    if timeout(LISTS, objects).await.is_err() {
+async fn wait_for_lists(ctx: &Ctx) {
+    let objects = wait_until(ctx, State::has_objects);
+    if timeout(LIST_TIMEOUT, objects).await.is_err() {
         let unlisted = ctx.state().unlisted().join("; ");
         tracing::warn!(unlisted, "starting without some lists");
     }
-    until(ctx, State::has_crs).await;
+    wait_until(ctx, State::has_crs).await;
     ctx.health.set_ready();
 }
 
-async fn until(ctx: &Ctx, is_so: fn(&State) -> bool) {
+async fn wait_until(ctx: &Ctx, is_so: fn(&State) -> bool) {
     while !is_so(&ctx.state()) {
-        ctx.health.beat();
-        tokio::time::sleep(LOOK).await;
+        ctx.health.heartbeat();
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -82,17 +82,17 @@ async fn pass(ctx: &Ctx, key: &CrKey) {
     let start = Instant::now();
     let ended = AssertUnwindSafe(reconcile(ctx, key)).catch_unwind().await;
     let (result, next) = match ended {
-        Ok(Ok(Next::Retry)) => ("refused", Next::Retry),
-        Ok(Ok(Next::Wait)) => ("waiting", Next::Wait),
-        Ok(Ok(next @ Next::Now)) => ("wrote", next),
+        Ok(Ok(Action::Backoff)) => ("refused", Action::Backoff),
+        Ok(Ok(Action::ShortBackoff)) => ("waiting", Action::ShortBackoff),
+        Ok(Ok(next @ Action::RequeueNow)) => ("wrote", next),
         Ok(Ok(next)) => ("done", next),
         Ok(Err(error)) => {
             tracing::warn!(%error, "a pass failed");
-            ("failed", Next::Retry)
+            ("failed", Action::Backoff)
         }
         Err(panic) => {
             tracing::error!(panic = panicked(panic.as_ref()), "a pass panicked");
-            ("failed", Next::Retry)
+            ("failed", Action::Backoff)
         }
     };
     let delay = ctx.delay(key, next);

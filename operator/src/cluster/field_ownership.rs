@@ -7,13 +7,13 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::{Map, Value};
 
-use super::owner::MANAGER;
+use super::owner_labels::MANAGER;
 use crate::charts::yaml::Document;
 
 /// One co-owned field.
 struct Rule {
     kinds: &'static [&'static str],
-    path: &'static [Step],
+    path: &'static [ComponentPlanner],
     /// The managers that the field is left to; empty means any other than ours. Where a person's edit would do harm
     /// (a webhook that fails open), only the program that is meant to write the field is named.
     left_to: &'static [&'static str],
@@ -21,17 +21,17 @@ struct Rule {
 
 /// One step on the way to a field.
 #[derive(Clone, Copy)]
-enum Step {
+enum ComponentPlanner {
     /// The field of this name.
     Field(&'static str),
     /// Every element of a list whose elements are told apart by `name`.
     Each,
 }
 
-use Step::{Each, Field};
+use ComponentPlanner::{Each, Field};
 
 /// The kinds whose webhooks have a CA.
-pub(super) const WEBHOOKS: &[&str] = &[
+pub(crate) const WEBHOOKS: &[&str] = &[
     "MutatingWebhookConfiguration",
     "ValidatingWebhookConfiguration",
 ];
@@ -83,14 +83,14 @@ const RULES: [Rule; 5] = [
 
 /// Which co-owned fields of a live object are whose, as paths such as `webhooks[name].failurePolicy`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Holdings {
+pub struct CoOwnedFields {
     /// Held by a manager that the field is left to.
     pub others: Vec<String>,
     /// Held by us.
     pub ours: Vec<String>,
 }
 
-impl Holdings {
+impl CoOwnedFields {
     /// Reads the managed fields of an object of `kind`.
     #[must_use]
     pub fn read(kind: &str, entries: &[ManagedFieldsEntry]) -> Self {
@@ -133,7 +133,12 @@ pub fn is_ours(entry: &ManagedFieldsEntry) -> bool {
 }
 
 /// Appends the paths below `fields` that `path` matches.
-fn find(fields: &Map<String, Value>, path: &[Step], at: String, found: &mut Vec<String>) {
+fn find(
+    fields: &Map<String, Value>,
+    path: &[ComponentPlanner],
+    at: String,
+    found: &mut Vec<String>,
+) {
     let Some((step, rest)) = path.split_first() else {
         found.push(at);
         return;
@@ -175,18 +180,28 @@ pub struct Scaling {
 ///
 /// Under an autoscaler that has not written yet, replicas that we set earlier are carried over from the live object:
 /// leaving them out would remove the only claim to the field, and the server's default of one would end running pods.
-pub fn withhold(body: &mut Document, kind: &str, held: &Holdings, scaling: Scaling) -> Vec<String> {
+pub fn omit_co_owned(
+    body: &mut Document,
+    kind: &str,
+    co_owned: &CoOwnedFields,
+    scaling: Scaling,
+) -> Vec<String> {
     if !RULES.iter().any(|rule| rule.kinds.contains(&kind)) {
         return Vec::new();
     }
-    body.change_all(|body| take_out(body, kind, held, scaling))
+    body.change_all(|body| take_out(body, kind, co_owned, scaling))
 }
 
-fn take_out(body: &mut Value, kind: &str, held: &Holdings, scaling: Scaling) -> Vec<String> {
+fn take_out(
+    body: &mut Value,
+    kind: &str,
+    co_owned: &CoOwnedFields,
+    scaling: Scaling,
+) -> Vec<String> {
     let mut changed = Vec::new();
     for rule in RULES.iter().filter(|rule| rule.kinds.contains(&kind)) {
         take(body, rule.path, "", &mut |path| {
-            let left = held.others.iter().any(|other| other == path)
+            let left = co_owned.others.iter().any(|other| other == path)
                 && (path != REPLICAS || scaling.autoscaled);
             if left {
                 changed.push(path.to_owned());
@@ -194,8 +209,8 @@ fn take_out(body: &mut Value, kind: &str, held: &Holdings, scaling: Scaling) -> 
             left
         });
     }
-    let ours = held.ours.iter().any(|path| path == REPLICAS)
-        && !held.others.iter().any(|path| path == REPLICAS);
+    let ours = co_owned.ours.iter().any(|path| path == REPLICAS)
+        && !co_owned.others.iter().any(|path| path == REPLICAS);
     if let (true, true, Some(live), Some(spec)) = (
         scaling.autoscaled,
         ours,
@@ -210,7 +225,12 @@ fn take_out(body: &mut Value, kind: &str, held: &Holdings, scaling: Scaling) -> 
 }
 
 /// Removes every field below `value` that `path` matches and `unwanted` names.
-fn take(value: &mut Value, path: &[Step], at: &str, unwanted: &mut impl FnMut(&str) -> bool) {
+fn take(
+    value: &mut Value,
+    path: &[ComponentPlanner],
+    at: &str,
+    unwanted: &mut impl FnMut(&str) -> bool,
+) {
     match path {
         [] => {}
         [Each, rest @ ..] => {
@@ -241,7 +261,10 @@ fn take(value: &mut Value, path: &[Step], at: &str, unwanted: &mut impl FnMut(&s
 
 /// Who else holds a field that `body` sets and our entry lost: the manager and the field, for the message of a fight.
 #[must_use]
-pub fn rival(body: &Value, entries: &[ManagedFieldsEntry]) -> Option<(String, String)> {
+pub fn conflicting_manager(
+    body: &Value,
+    entries: &[ManagedFieldsEntry],
+) -> Option<(String, String)> {
     let set = |entry: &ManagedFieldsEntry| entry.fields_v1.as_ref().map(|fields| fields.0.clone());
     let ours = entries
         .iter()
@@ -313,9 +336,9 @@ mod tests {
 
     /// What is sent of `body` when `manager` holds `path`.
     fn sent(kind: &str, body: &Value, manager: &str, path: &[&str], scaling: Scaling) -> Value {
-        let held = Holdings::read(kind, &held_by(manager, path));
+        let co_owned = CoOwnedFields::read(kind, &held_by(manager, path));
         let mut body = Document::from(body);
-        withhold(&mut body, kind, &held, scaling);
+        omit_co_owned(&mut body, kind, &co_owned, scaling);
         body.value()
     }
 
@@ -373,14 +396,14 @@ mod tests {
         let ours = |operation: &str| {
             let mut entries = held_by(MANAGER, &path);
             entries[0].operation = Some(operation.to_owned());
-            Holdings::read("Deployment", &entries)
+            CoOwnedFields::read("Deployment", &entries)
         };
         let mut carried = Document::from(&body);
-        let changed = withhold(&mut carried, "Deployment", &ours("Apply"), SCALED);
+        let changed = omit_co_owned(&mut carried, "Deployment", &ours("Apply"), SCALED);
         assert_eq!(carried.value(), json!({"spec": {"replicas": 4}}));
         assert_eq!(changed, ["spec.replicas=4"]);
         let mut fixed = Document::from(&body);
-        withhold(&mut fixed, "Deployment", &ours("Apply"), FIXED);
+        omit_co_owned(&mut fixed, "Deployment", &ours("Apply"), FIXED);
         assert_eq!(fixed.value(), body);
     }
 
@@ -414,11 +437,11 @@ mod tests {
             {"manager": "kubectl", "operation": "Update", "time": "2026-01-02T00:00:00Z",
                 "fieldsV1": {"f:metadata": {"f:annotations": {"f:note": {}}}}},
         ]));
-        let rival = rival(&body, &lost);
+        let conflicting_manager = conflicting_manager(&body, &lost);
         let expected = (
             "argocd-controller".to_owned(),
             "webhooks[a.istio.io].sideEffects".to_owned(),
         );
-        assert_eq!(rival, Some(expected));
+        assert_eq!(conflicting_manager, Some(expected));
     }
 }

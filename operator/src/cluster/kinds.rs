@@ -3,7 +3,7 @@
 //! A table rather than API discovery: the operator's own RBAC names the same kinds, so a kind that is not here could
 //! not be written anyway, and a start costs no discovery requests.
 
-use super::owner::{OWNER, REVISION};
+use super::owner_labels::{OWNER, REVISION};
 use crate::render::ObjectKey;
 
 /// One kind that charts can render.
@@ -29,9 +29,9 @@ pub struct Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// A CRD: first in, and never deleted, because deleting it deletes every user's objects.
-    Definition,
+    Crd,
     /// A role: the API server lets a binding in only if it can read the role and finds that we hold what it grants.
-    Rights,
+    Rbac,
     /// What workloads read or need beside them: configuration, accounts, bindings, Services.
     Config,
     /// An admission webhook. Removed before the workload that answers it, so that no request waits for nobody.
@@ -43,12 +43,12 @@ pub enum Role {
 impl Role {
     /// The position in which objects of this role are deleted, lowest first.
     #[must_use]
-    pub const fn removal_rank(self) -> u8 {
+    pub const fn deletion_rank(self) -> u8 {
         match self {
             Self::Webhook => 0,
             Self::Workload => 1,
             Self::Config => 2,
-            Self::Rights | Self::Definition => 3,
+            Self::Rbac | Self::Crd => 3,
         }
     }
 }
@@ -63,7 +63,7 @@ pub const KINDS: [Kind; 21] = [
         "CustomResourceDefinition",
         "customresourcedefinitions",
     )
-    .playing(Role::Definition),
+    .playing(Role::Crd),
     local("", "ServiceAccount", "serviceaccounts"),
     local("", "ConfigMap", "configmaps"),
     local("", "Service", "services"),
@@ -77,9 +77,9 @@ pub const KINDS: [Kind; 21] = [
         "NetworkAttachmentDefinition",
         "network-attachment-definitions",
     ),
-    global(RBAC, "ClusterRole", "clusterroles").playing(Role::Rights),
+    global(RBAC, "ClusterRole", "clusterroles").playing(Role::Rbac),
     global(RBAC, "ClusterRoleBinding", "clusterrolebindings"),
-    local(RBAC, "Role", "roles").playing(Role::Rights),
+    local(RBAC, "Role", "roles").playing(Role::Rbac),
     local(RBAC, "RoleBinding", "rolebindings"),
     global(
         ADMISSION,
@@ -179,7 +179,7 @@ impl Kind {
     /// Whether the status of an object of this kind is read: it says if the object is ready, or where it is reached. All
     /// others are ready once they exist.
     #[must_use]
-    pub fn reports_progress(&self) -> bool {
+    pub fn reports_readiness(&self) -> bool {
         matches!(
             self.kind,
             "Deployment" | "DaemonSet" | "CustomResourceDefinition" | "Service"
@@ -210,11 +210,11 @@ mod tests {
 
     #[test]
     fn webhooks_go_before_what_answers_them_and_config_goes_last() {
-        let mut roles = [Role::Rights, Role::Config, Role::Workload, Role::Webhook];
-        roles.sort_by_key(|role| role.removal_rank());
+        let mut roles = [Role::Rbac, Role::Config, Role::Workload, Role::Webhook];
+        roles.sort_by_key(|role| role.deletion_rank());
         assert_eq!(
             roles,
-            [Role::Webhook, Role::Workload, Role::Config, Role::Rights]
+            [Role::Webhook, Role::Workload, Role::Config, Role::Rbac]
         );
     }
 

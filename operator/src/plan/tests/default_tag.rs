@@ -44,8 +44,8 @@ fn the_tag_goes_ahead_of_the_injector_that_rests_beside_it() {
             "Deployment istio-system/istiod",
         ]
     );
-    world.settle();
-    assert!(world.plan(tagged("")).is_settled);
+    world.remember_in_sync();
+    assert!(world.plan(tagged("")).is_in_sync);
 }
 
 #[test]
@@ -57,15 +57,15 @@ fn an_injector_works_until_somebody_has_the_tag() {
         namespace: "mesh".into(),
         name: "unseen".into(),
     };
-    world.claims.live(&unseen);
+    world.desired.add_cr(&unseen);
     let plan = world.plan(tagged(""));
     let tag = key("MutatingWebhookConfiguration", "istio-revision-tag-default");
-    assert_eq!(decision(&plan, &tag), Decision::Untagged);
+    assert_eq!(decision(&plan, &tag), Decision::TagElsewhere);
     assert_eq!(
         decision(&plan, &injector),
         Decision::Waiting("nobody has the default tag yet".into())
     );
-    world.claims.refuse(&unseen);
+    world.desired.mark_unreadable(&unseen);
     let plan = world.plan(tagged(""));
     let sent = world.apply(plan);
     assert!(sent.contains(&tag.to_string()) && sent.contains(&injector.to_string()));
@@ -83,10 +83,10 @@ fn copied(world: &mut World) -> Vec<(String, String)> {
 fn webhooks_take_the_ca_of_an_injector_that_has_one() {
     let mut world = World::new();
     let (injector, tag) = ("istio-sidecar-injector", "istio-revision-tag-default");
-    let put = |world: &mut World, name: &str, held: &Holdings| {
-        let held = held.clone();
+    let put = |world: &mut World, name: &str, co_owned: &CoOwnedFields| {
+        let co_owned = co_owned.clone();
         let object = LiveObject {
-            held,
+            co_owned,
             ..LiveObject::default()
         };
         world
@@ -94,15 +94,15 @@ fn webhooks_take_the_ca_of_an_injector_that_has_one() {
             .put(key("MutatingWebhookConfiguration", name), object);
     };
     let ca = vec!["webhooks[a].clientConfig.caBundle".to_owned()];
-    let silent = Holdings {
+    let silent = CoOwnedFields {
         others: vec!["webhooks[a].failurePolicy".to_owned()],
         ours: Vec::new(),
     };
-    let given = Holdings {
+    let given = CoOwnedFields {
         others: ca.clone(),
         ours: Vec::new(),
     };
-    let copy = Holdings {
+    let copy = CoOwnedFields {
         others: Vec::new(),
         ours: ca,
     };
@@ -129,16 +129,16 @@ fn the_tag_moves_to_another_cr_once_its_istiod_is_ready() {
     let first = world.cr.clone();
     let plan = world.plan(tagged(""));
     world.apply(plan);
-    world.settle();
+    world.remember_in_sync();
     let second = CrKey {
         namespace: "mesh".into(),
         name: "two".into(),
     };
     let tag = key("MutatingWebhookConfiguration", "istio-revision-tag-default");
     (world.cr, world.revision) = (second.clone(), "canary");
-    world.claims.live(&second);
+    world.desired.add_cr(&second);
     let plan = world.plan(tagged("canary"));
-    assert_eq!(decision(&plan, &tag), Decision::Untagged);
+    assert_eq!(decision(&plan, &tag), Decision::TagElsewhere);
     let sent = world.apply(plan);
     assert!(
         !sent.iter().any(|name| name.contains("tag-default")),
@@ -148,29 +148,29 @@ fn the_tag_moves_to_another_cr_once_its_istiod_is_ready() {
     // As `istioctl tag set` leaves it.
     world.edit(&tag, |tag| {
         tag.injector = Some(Injector::DefaultTag("canary".into()));
-        tag.ownership.owner = None;
-        tag.ours = Some(2);
+        tag.owner_labels.owner = None;
+        tag.our_fields = Some(2);
     });
     let plan = world.plan(tagged("canary"));
     let sent = world.apply(plan);
     assert_eq!(sent.len(), 2, "{sent:?}");
     assert_eq!(
-        world.live.get(&tag).unwrap().ownership.owner,
+        world.live.get(&tag).unwrap().owner_labels.owner,
         Some(second.clone())
     );
     (world.cr, world.revision) = (first.clone(), "");
     let plan = world.plan(tagged(""));
-    assert_eq!(decision(&plan, &tag), Decision::Untagged);
+    assert_eq!(decision(&plan, &tag), Decision::TagElsewhere);
     assert!(plan.waves.is_empty() && plan.prune.is_empty());
 
     // Its CR is deleted: the first takes the tag back in place, but not before it can serve.
-    world.claims.leave(&second);
+    world.desired.mark_deleting(&second);
     world.edit(&key("Deployment", "istiod"), |istiod| istiod.generation = 9);
     let plan = world.plan(tagged(""));
     assert!(matches!(decision(&plan, &tag), Decision::Waiting(_)));
     assert!(
-        removal(&second, &world.live, &world.claims)
-            .left
+        deletion_step(&second, &world.live, &world.desired)
+            .remaining
             .iter()
             .all(|key| *key != tag)
     );
@@ -178,5 +178,8 @@ fn the_tag_moves_to_another_cr_once_its_istiod_is_ready() {
     let plan = world.plan(tagged(""));
     let sent = world.apply(plan);
     assert_eq!(sent.len(), 2, "{sent:?}");
-    assert_eq!(world.live.get(&tag).unwrap().ownership.owner, Some(first));
+    assert_eq!(
+        world.live.get(&tag).unwrap().owner_labels.owner,
+        Some(first)
+    );
 }

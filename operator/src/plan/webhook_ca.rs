@@ -7,9 +7,7 @@
 
 use serde_json::Value;
 
-use super::injector::{Injector, is_tag};
-use super::live::Live;
-use super::ownership::{Holdings, WEBHOOKS};
+use crate::cluster::{CoOwnedFields, Injector, Live, WEBHOOKS, belongs_to_tag};
 use crate::render::{ObjectKey, Rendered};
 
 /// The live injector of the CR's own revision, if whoever maintains its CA has written one.
@@ -17,8 +15,11 @@ pub(super) fn injector<'a>(rendered: &'a Rendered, live: &Live) -> Option<&'a Ob
     let components = rendered.components.iter();
     let mut objects = components.flat_map(|component| &component.objects);
     let injector = objects.find(|object| {
-        let has_ca = |key| live.get(key).is_some_and(|live| has_ca(&live.held.others));
-        Injector::is_injector(&object.key) && !is_tag(&object.body) && has_ca(&object.key)
+        let has_ca = |key| {
+            live.get(key)
+                .is_some_and(|live| has_ca(&live.co_owned.others))
+        };
+        Injector::is_injector(&object.key) && !belongs_to_tag(&object.body) && has_ca(&object.key)
     });
     injector.map(|object| &object.key)
 }
@@ -27,10 +28,10 @@ pub(super) fn injector<'a>(rendered: &'a Rendered, live: &Live) -> Option<&'a Ob
 /// `key`. A CA that only we hold is sent again with every apply, because an apply without it would remove it.
 pub(super) fn source(
     key: &ObjectKey,
-    held: &Holdings,
+    co_owned: &CoOwnedFields,
     injector: Option<&ObjectKey>,
 ) -> Option<ObjectKey> {
-    let lacks_ca = WEBHOOKS.contains(&key.kind.as_str()) && !has_ca(&held.others);
+    let lacks_ca = WEBHOOKS.contains(&key.kind.as_str()) && !has_ca(&co_owned.others);
     injector.filter(|_| lacks_ca).cloned()
 }
 
