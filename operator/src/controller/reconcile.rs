@@ -17,7 +17,7 @@ use crate::apply::{ApplyError, Class, apply};
 use crate::catalogue::Version;
 use crate::cluster::{CrKey, MAX_NAME, revision_label};
 use crate::merge::{Merged, merge};
-use crate::plan::{Plan, PlanInput, plan, plan_inputs_digest};
+use crate::plan::{Plan, PlanInput, keys, plan, plan_inputs_digest};
 use crate::render::{Rendered, render};
 use crate::status::{InstallProgress, PassResult};
 
@@ -58,7 +58,7 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
         return publish_progress(ctx, &cr, progress).await;
     }
     let merged = match catch_panic(|| merge_spec(ctx, &cr)) {
-        Ok(merged) => merged,
+        Ok(merged) => merged.with_default_tag(),
         Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
     };
     mark_reconciling(ctx, &cr, &merged).await?;
@@ -109,7 +109,7 @@ fn merge_spec(ctx: &Ctx, cr: &IstioOperator) -> Result<Merged, SpecRejection> {
         });
     }
     match merged {
-        Ok(merged) if mistakes.is_empty() => Ok(merged.with_default_tag()),
+        Ok(merged) if mistakes.is_empty() => Ok(merged),
         _ => Err(SpecRejection {
             reason: reason::INVALID_SPEC,
             mistakes: mistakes.iter().map(ToString::to_string).collect(),
@@ -117,15 +117,11 @@ fn merge_spec(ctx: &Ctx, cr: &IstioOperator) -> Result<Merged, SpecRejection> {
     }
 }
 
-/// Finds out what a CR renders without applying it, so that other CRs leave its objects alone.
+/// Finds out what a paused CR renders, so that other CRs leave its objects alone. The default tag is left out: a paused
+/// CR keeps it if it has it, and does not take it.
 fn learn_inventory(ctx: &Ctx, key: &CrKey, cr: &IstioOperator) {
-    let rendered = catch_panic(|| {
-        let merged = merge_spec(ctx, cr)?;
-        let rendered = render_objects(ctx, &merged)?;
-        Ok((merged, rendered))
-    });
-    match rendered {
-        Ok((merged, rendered)) => ctx.update(|state| state.set_rendered(key, &merged, &rendered)),
+    match catch_panic(|| render_objects(ctx, &merge_spec(ctx, cr)?)) {
+        Ok(rendered) => ctx.update(|state| state.set_objects(key, keys(&rendered))),
         Err(_) => ctx.update(|state| state.mark_unreadable(cr)),
     }
 }

@@ -191,19 +191,28 @@ impl State {
 
     /// Takes in what a CR renders, and how it asks for the default tag.
     pub fn set_rendered(&mut self, key: &CrKey, merged: &Merged, rendered: &Rendered) -> ToRequeue {
-        let tag_request = TagRequest::of(merged, rendered);
-        self.set_desired(key, tag_request, keys(rendered))
+        let mut requeue = self.set_tag_request(key, TagRequest::of(merged, rendered));
+        requeue.extend(self.set_objects(key, keys(rendered)));
+        requeue
     }
 
-    fn set_desired<'a>(
+    fn set_tag_request(&mut self, key: &CrKey, tag_request: TagRequest) -> ToRequeue {
+        let mut requeue = ToRequeue::new();
+        self.with_tag_and_inventory_changes(&mut requeue, |state| {
+            state.desired.set_tag_request(key, tag_request);
+        });
+        requeue.remove(key);
+        requeue
+    }
+
+    /// Takes in which objects a CR renders.
+    pub fn set_objects<'a>(
         &mut self,
         key: &CrKey,
-        tag_request: TagRequest,
         objects: impl Iterator<Item = &'a ObjectKey>,
     ) -> ToRequeue {
         let mut requeue = ToRequeue::new();
         let changed = self.with_tag_and_inventory_changes(&mut requeue, |state| {
-            state.desired.set_tag_request(key, tag_request);
             state.desired.set_objects(key, objects)
         });
         let renderers = changed
