@@ -67,7 +67,7 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
         Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
     };
     let inputs_digest = draft.inputs_digest;
-    let progress = apply_plan(ctx, draft).await;
+    let progress = apply_plan(ctx, key, draft).await;
     // A spec that changed meanwhile is not what was carried out.
     let Some(cr) = ctx.newest_if_unchanged(&cr) else {
         return Ok(Action::RequeueNow);
@@ -181,7 +181,7 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, merged: &Merged) -> Result<PlannedPa
 }
 
 /// Planned → applied. What the API server answered is known at once, ahead of the watches.
-async fn apply_plan(ctx: &Ctx, draft: PlannedPass) -> InstallProgress {
+async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgress {
     let PlannedPass {
         plan,
         inputs_digest: _,
@@ -191,8 +191,7 @@ async fn apply_plan(ctx: &Ctx, draft: PlannedPass) -> InstallProgress {
     } = draft;
     let mut applied = apply(&ctx.sender, plan).await;
     ctx.count(&applied);
-    let state = &mut *ctx.state();
-    applied.remember(&mut state.live, &mut state.last_applied, Instant::now());
+    ctx.state().take_applied(key, &mut applied, Instant::now());
     InstallProgress {
         version,
         revision,
@@ -227,9 +226,9 @@ async fn publish_progress(
     if next == Action::RequeueNow {
         return Ok(next);
     }
-    let deadline = ctx.publish(cr, &PassResult::Applied(progress)).await?;
-    Ok(match (next, deadline) {
-        (Action::RequeueAfter(delay), Some(deadline)) => Action::RequeueAfter(delay.min(deadline)),
+    let next_change = ctx.publish(cr, &PassResult::Applied(progress)).await?;
+    Ok(match (next, next_change) {
+        (Action::RequeueAfter(delay), Some(soon)) => Action::RequeueAfter(delay.min(soon)),
         _ => next,
     })
 }
@@ -238,7 +237,7 @@ fn next(progress: &InstallProgress) -> Action {
     let classes = progress.applied.refusals().map(|(_, error)| error.class());
     match classes.max() {
         Some(Class::Wait) => Action::ShortBackoff,
-        Some(Class::Retry | Class::Permanent) => Action::Backoff,
+        Some(Class::Retry | Class::Refusal | Class::Permanent) => Action::Backoff,
         None if progress.applied.writes > 0 => Action::RequeueNow,
         None => Action::RequeueAfter(resync()),
     }
