@@ -29,7 +29,7 @@ mod status;
 
 pub use annotations::Annotations;
 pub use component::ComponentKind;
-pub use path::{Mistake, Path};
+pub use path::{FieldError, Path, Warning};
 pub use resource::{IstioOperator, RawSpec, crd, strict_schema};
 pub use spec::DeletionPolicy;
 pub use status::{ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus};
