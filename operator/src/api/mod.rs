@@ -28,7 +28,7 @@ pub mod spec;
 mod status;
 
 pub use annotations::Annotations;
-pub use component::ComponentKind;
+pub use component::{ComponentInfo, ComponentKind, ValuesScope, Workload, WorkloadName};
 pub use path::{FieldError, Path, Warning};
 pub use resource::{IstioOperator, RawSpec, crd, strict_schema};
 pub use spec::DeletionPolicy;
