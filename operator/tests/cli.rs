@@ -46,7 +46,7 @@ fn run_on(input: impl AsRef<[u8]>, args: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// The lines on standard error, but for what the calendar says: one day, every version is out of support.
+/// The lines on standard error without those that depend on the date: one day, every version is out of support.
 fn complaints(output: &Output) -> Vec<String> {
     let said = text(&output.stderr);
     let lines = said

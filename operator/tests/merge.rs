@@ -1,4 +1,4 @@
-//! `merge`, from tables: what values a CR gives, and what is refused of it.
+//! Tests of `merge` from tables: the values that a CR gives, and the errors of wrong CRs.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 #![allow(clippy::print_stdout, reason = "a skipped test says why")]
@@ -20,8 +20,8 @@ fn table(name: &str) -> Vec<Value> {
     serde_saphyr::from_str(&text).unwrap()
 }
 
-/// The CR of a table's case, whose `version` is what `--istio-version` would say, whose `kubernetes` is what an API server
-/// says of itself, and whose `detection` what the controller's setting says.
+/// Merges the CR of a table's case. The case may have the `version` of `--istio-version`, the `kubernetes` version that an
+/// API server reports, and the `detection` setting of the controller.
 fn run(case: &Value, charts: &Charts) -> Result<Merged, Vec<String>> {
     let mut cr = IstioOperator::new("cr", RawSpec(case["spec"].clone()));
     cr.metadata.namespace = Some("cr-namespace".to_owned());
@@ -59,8 +59,7 @@ fn tree(component: &Component) -> Value {
     })
 }
 
-/// Checks that `found` holds what `expected` names; `ABSENT` stands for a key that must not be
-/// there.
+/// Asserts that `found` has every field of `expected`. `ABSENT` marks a key that must be absent.
 fn assert_holds(expected: &Value, found: Option<&Value>, place: &str) {
     match (expected, found) {
         (Value::String(word), found) if word == "ABSENT" => {
@@ -201,7 +200,7 @@ impl Dice {
     }
 }
 
-/// How many values a tree holds, itself included.
+/// The number of values in a tree, itself included.
 fn size(tree: &Value) -> usize {
     1 + match tree {
         Value::Array(list) => list.iter().map(size).sum(),

@@ -1,5 +1,4 @@
-//! Every surprise of upstream's interpretation that we know, from tables; and odd values in every
-//! place of `values`.
+//! Tests from tables of every known surprise in how upstream reads a CR, and of odd values in every field of `values`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
@@ -82,7 +81,7 @@ fn found(rendered: &Rendered, name: &str, pointer: &str) -> Option<Value> {
     value.filter(|value| !value.is_null())
 }
 
-/// In what a row is not as it says.
+/// The differences between what a row says and what happens.
 fn wrong(row: &Value, minor: &str, charts: &Charts) -> Vec<String> {
     let texts = |key: &str| -> Vec<String> {
         let list = row[key].as_array().into_iter().flatten();

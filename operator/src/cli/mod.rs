@@ -53,7 +53,7 @@ enum Failure {
     /// The input is wrong: one line for each error.
     #[error("{}", .0.join("\n"))]
     Input(Vec<String>),
-    /// The operator ended without being told to.
+    /// The operator ended with an error.
     #[error(transparent)]
     Run(#[from] controller::Error),
     /// Standard output cannot be written.

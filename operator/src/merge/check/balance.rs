@@ -30,7 +30,7 @@ fn list<'v>(tree: &'v Value, keys: &[&str]) -> &'v [Value] {
         .map_or(&[], Vec::as_slice)
 }
 
-/// Whether the list at `keys` names a label of [`TOPOLOGY`]; Istio compares these without being told.
+/// Whether the list at `keys` names a label of [`TOPOLOGY`]; Istio compares these by itself.
 fn names_topology(mesh: &Value, keys: &[&str]) -> bool {
     let mut labels = list(mesh, keys).iter().filter_map(Value::as_str);
     labels.any(|label| TOPOLOGY.contains(&label))

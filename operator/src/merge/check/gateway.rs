@@ -113,7 +113,7 @@ fn ingress_ports(checked: &Checked, findings: &mut Findings) {
     }
 }
 
-/// Why only root may open the port with this number, and what to set instead.
+/// The problem of a port that only root may open, and the remedy; none for any other port.
 fn privileged(number: i64, port: &Value) -> Option<String> {
     let target = match port.get("targetPort") {
         None | Some(Value::Null) => 0,

@@ -93,7 +93,7 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
     pilot_replicas(checked, findings);
 }
 
-/// Refuses what the spec may say one day but the operator does not do yet: accepting it would promise what is not done.
+/// Refuses fields that the operator does not implement yet. Their authors rely on them, so ignoring them would be wrong.
 fn not_implemented(checked: &Checked, findings: &mut Findings) {
     let spec = Path::root("spec");
     let mut refuse = |path: Path, what: &str| {
