@@ -170,6 +170,22 @@ fn every_error_has_its_line_with_its_path() {
 }
 
 #[test]
+fn an_unknown_mesh_setting_is_a_warning_and_is_handed_on() {
+    let input = "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\n\
+                 spec: {profile: minimal, meshConfig: {accesLogFile: /dev/stdout}}\n";
+    let output = run_on(input, &["render", "-f", "-"]);
+    let newest = Charts::embedded().unwrap().catalogue().default_version();
+    let warning = format!(
+        "warning: spec.meshConfig.accesLogFile: is not a known mesh setting of Istio {}; \
+         did you mean accessLogFile?",
+        newest.minor_text()
+    );
+    assert_eq!(complaints(&output), [warning]);
+    assert!(output.status.success());
+    assert!(text(&output.stdout).contains("accesLogFile: /dev/stdout"));
+}
+
+#[test]
 fn a_file_that_is_no_istio_operator_is_refused() {
     let cases = [
         ("a: [", "-: unclosed bracket"),
