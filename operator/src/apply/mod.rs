@@ -59,7 +59,7 @@ pub struct AppliedComponent {
 /// What happened to one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The cluster blocked it as it should be.
+    /// The cluster held it as it should be.
     Unchanged,
     /// It was sent and taken.
     Applied,

@@ -150,11 +150,7 @@ impl ComponentHealth {
             .filter_map(|(key, verdict)| judge.problem(*kind, key, verdict));
         let mut problems: Vec<_> = problems.collect();
         problems.sort_by(|a, b| (a.rank(), &a.text).cmp(&(b.rank(), &b.text)));
-        let is_gateway = matches!(
-            kind,
-            ComponentKind::IngressGateways | ComponentKind::EgressGateways
-        );
-        let gateway = is_gateway.then(|| {
+        let gateway = kind.gateway_key().map(|_| {
             let mut keys = objects.iter().map(|(key, _)| key);
             let addresses = keys.clone().flat_map(|key| judge.live.addresses(key));
             GatewayStatus {

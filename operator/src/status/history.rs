@@ -264,7 +264,7 @@ mod tests {
             generation: 0,
         };
         let mut history = History::default();
-        let mut at = |history: &mut History, second, is_there: bool| {
+        let at = |history: &mut History, second, is_there: bool| {
             history.begin(1);
             let now = start + Duration::from_secs(second);
             let overdue = is_there && history.is_overdue(wait(), patience, now, Before::Other);

@@ -18,7 +18,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::condition::{self, Kept, reason};
-use crate::api::{InstallState, IstioOperatorStatus, Mistake};
+use crate::api::{InstallState, IstioOperatorStatus, Warning};
 use crate::apply::{Applied, ApplyError};
 use crate::catalogue::Version;
 use crate::cluster::Live;
@@ -51,7 +51,7 @@ pub enum PassResult {
         /// A reason of [`condition::reason`].
         reason: &'static str,
         /// Everything that is wrong, one text each.
-        mistakes: Vec<String>,
+        errors: Vec<String>,
     },
     /// The CR is paused by its annotation.
     Paused,
@@ -97,7 +97,7 @@ pub struct StatusInput<'a> {
     /// The present, by the monotonic clock.
     pub instant: Instant,
     /// What upstream does not support in the version that the result is about.
-    pub outdated: &'a [Mistake],
+    pub outdated: &'a [Warning],
 }
 
 impl PassResult {
@@ -139,8 +139,8 @@ pub fn of(
         PassResult::Started { version } => {
             mark_reconciling(&mut status, &mut conditions, *version);
         }
-        PassResult::Rejected { reason, mistakes } => {
-            let message = bounded(mistakes.join("; "));
+        PassResult::Rejected { reason, errors } => {
+            let message = bounded(errors.join("; "));
             status.status = Some(InstallState::Error);
             stall(&mut conditions, reason, &message);
             status.message = Some(message);

@@ -56,7 +56,7 @@ pub(super) struct Story {
     pub(super) start: Instant,
     pub(super) history: History,
     pub(super) next_change: Option<Duration>,
-    pub(super) outdated: Vec<Mistake>,
+    pub(super) outdated: Vec<Warning>,
 }
 
 impl Story {
