@@ -187,7 +187,7 @@ fn candidate(settings: &Settings, mut config: Config) -> Result<Option<Candidate
     config.default_retry = false;
     let client = Client::try_from(config).map_err(|error| Error::Unreachable(error.to_string()))?;
     // Two processes of one name (a pod whose container was restarted) are two candidates.
-    let identity = format!("{}_{}", settings.instance, requeue::random());
+    let identity = format!("{}_{:016x}", settings.instance, fastrand::u64(..));
     Ok(Some(Candidate::new(client, namespace, identity)))
 }
 
