@@ -21,7 +21,7 @@ use futures::FutureExt;
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::apply::Sender;
@@ -130,7 +130,7 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
     let leadership = candidate
         .as_ref()
         .map_or_else(Leadership::alone, Candidate::leadership);
-    let sender = Sender::new(client, Arc::new(move || leadership.is_held()));
+    let sender = Sender::new(client, Arc::new(move || leadership.left()));
     let ctx = Arc::new(Ctx::new(&settings, charts, cluster, sender, health));
     let drain = Arc::new(Semaphore::new(0));
     spawn_watches(&ctx, &settings, &mut tasks);
@@ -145,17 +145,31 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
         _ = &mut passes => Err(Error::TaskEnded("passes".to_owned())),
         () = keep(&mut candidate) => Err(Error::LeaseLost),
     };
-    drain.add_permits(1);
     if ended.is_ok() {
         tracing::info!("ending");
-        if timeout(SHUTDOWN_TIMEOUT, passes).await.is_err() {
-            tracing::warn!("passes were cut off");
-        }
-        if let Some(candidate) = &mut candidate {
-            candidate.release().await;
-        }
+        drain.add_permits(1);
+        end_passes(passes, &mut candidate).await;
     }
     ended
+}
+
+/// Lets passes that are under way end while the lease is renewed, then gives the lease up.
+///
+/// Passes that take too long are cut off. The API server may still be working on their last writes, so the lease is not
+/// given up but expires.
+async fn end_passes(mut passes: JoinHandle<()>, candidate: &mut Option<Candidate>) {
+    let are_done = tokio::select! {
+        ended = timeout(SHUTDOWN_TIMEOUT, &mut passes) => ended.is_ok(),
+        () = keep(candidate) => false,
+    };
+    if are_done {
+        if let Some(candidate) = candidate {
+            candidate.release().await;
+        }
+    } else {
+        passes.abort();
+        tracing::warn!("passes were cut off");
+    }
 }
 
 /// A client whose API server has answered, and what the answer says of the cluster.
