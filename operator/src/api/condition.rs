@@ -17,6 +17,11 @@ pub const CONFLICT: &str = "Conflict";
 /// `True` while upstream supports the installed Istio no more, or not on this Kubernetes; it works all the same.
 pub const OUTDATED: &str = "Outdated";
 
+/// `True` while objects of a revision stay that the CR does not render any more.
+pub const OLD_REVISION: &str = "OldRevision";
+/// `True` while objects that the CR renders belong to another tool or to another CR.
+pub const OWNERSHIP_CONFLICT: &str = "OwnershipConflict";
+
 /// Reasons, the machine-readable half of a condition.
 pub mod reason {
     /// A new generation was seen and nothing of it is applied yet.
@@ -49,6 +54,10 @@ pub mod reason {
     pub const NO_EFFECT: &str = "NoEffect";
     /// The support of a version ended, or did not begin.
     pub const OUT_OF_SUPPORT: &str = "OutOfSupport";
+    /// Pods may use what is not rendered any more.
+    pub const MAY_BE_IN_USE: &str = "MayBeInUse";
+    /// Another `IstioOperator` owns objects that this one renders.
+    pub const OWNED_BY_ANOTHER: &str = "OwnedByAnotherIstioOperator";
     /// Another writer owns or keeps changing a field.
     pub const OTHER_WRITER: &str = "OtherWriter";
 }

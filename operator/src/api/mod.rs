@@ -1,5 +1,6 @@
 //! What users write and read: the `IstioOperator` resource, its spec and its status.
 
+mod annotations;
 mod component;
 pub mod condition;
 pub(crate) mod format;
@@ -26,6 +27,7 @@ pub mod spec;
 )]
 mod status;
 
+pub use annotations::Annotations;
 pub use component::ComponentKind;
 pub use path::{Mistake, Path};
 pub use resource::{IstioOperator, RawSpec, crd, strict_schema};

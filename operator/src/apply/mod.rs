@@ -18,7 +18,9 @@ pub use send::Sender;
 
 use crate::api::ComponentKind;
 use crate::cluster::{AppliedDigests, ApplyReason, CrKey, LastApplied, Live, LiveObject};
-use crate::plan::{Decision, DeletionStep, ObjectToApply, ObjectToDelete, Plan, PlannedComponent};
+use crate::plan::{
+    Decision, DeletionStep, Finding, ObjectToApply, ObjectToDelete, Plan, PlannedComponent,
+};
 use crate::render::ObjectKey;
 
 /// Calls that are under way at once. Enough to hide the latency of one, few enough to stay below the share that the API
@@ -32,6 +34,8 @@ pub struct Applied {
     pub components: Vec<AppliedComponent>,
     /// Objects that were to be deleted and could not be.
     pub unpruned: Vec<(ObjectKey, ApplyError)>,
+    /// What the status has to tell about the cluster.
+    pub findings: Vec<Finding>,
     /// How many writes were sent, refused ones included.
     pub writes: usize,
     /// Whether everything was as it should be, so that the pass had nothing to do.
@@ -98,6 +102,7 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
         namespaces,
         waves,
         prune,
+        findings,
         is_in_sync,
     } = plan;
     let mut missing = BTreeMap::new();
@@ -108,6 +113,7 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
     }
     let mut applied = Applied {
         is_in_sync,
+        findings,
         ..Applied::default()
     };
     for component in components {

@@ -1,7 +1,8 @@
-//! Which objects the crs CRs render, so that one CR never takes, or deletes, what another one needs.
+//! The desired inventory: which objects all CRs together render, so that one CR never takes, or deletes, what another
+//! one needs.
 //!
-//! CRs share objects: several revisions of Istio stand on one base. A shared object stays with the CR that its labels
-//! name while that CR lives and renders it; then the next CR that renders it takes it over.
+//! CRs share objects: several revisions of Istio stand on one base. A shared object stays with the CR that its owner
+//! labels name while that CR renders it; then the next CR that renders it takes it over.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -11,7 +12,7 @@ use super::owner_labels::CrKey;
 use crate::api::ComponentKind;
 use crate::render::ObjectKey;
 
-/// What every crs CR renders. A CR that is being deleted is not crs.
+/// What every CR renders, except for CRs that are being deleted.
 #[derive(Debug, Default)]
 pub struct DesiredInventory {
     watched: Option<Vec<String>>,
@@ -22,16 +23,30 @@ pub struct DesiredInventory {
 
 #[derive(Debug)]
 enum RenderedObjects {
-    /// Not looked at since this process started.
+    /// The CR had no pass since this process started.
     Pending,
-    /// Its spec could not be rendered since this process started.
-    Unreadable,
-    /// What its newest readable spec renders.
+    /// The spec could not be rendered since this process started.
+    Unreadable {
+        /// The revision that the spec names, as labels call it; absent if that cannot be read either.
+        revision: Option<String>,
+    },
+    /// The objects of the newest spec that could be rendered.
     Known(HashSet<ObjectKey>),
 }
 
+/// Whether a CR needs an object that another CR would delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Need<'a> {
+    /// No other CR needs it.
+    Unneeded,
+    /// Another CR renders it, and takes it over.
+    Rendered,
+    /// This CR may render it: its spec is not known.
+    Possible(&'a CrKey),
+}
+
 impl DesiredInventory {
-    /// Claims of the CRs in these namespaces; `None` means all namespaces.
+    /// The inventory of the CRs in these namespaces; `None` means all namespaces.
     #[must_use]
     pub fn new(watched: Option<Vec<String>>) -> Self {
         Self {
@@ -40,7 +55,7 @@ impl DesiredInventory {
         }
     }
 
-    /// A CR exists.
+    /// Adds a CR whose objects are not known yet.
     pub fn add_cr(&mut self, cr: &CrKey) {
         self.deleting.remove(cr);
         self.crs
@@ -48,45 +63,45 @@ impl DesiredInventory {
             .or_insert(RenderedObjects::Pending);
     }
 
-    /// A CR is going, and what it owns goes with it. Gives whether it was crs.
+    /// Removes a CR that is being deleted together with its objects. Returns whether it was there.
     pub fn mark_deleting(&mut self, cr: &CrKey) -> bool {
-        let was_living = self.remove_cr(cr);
+        let was_there = self.remove_cr(cr);
         self.deleting.insert(cr.clone());
-        was_living
+        was_there
     }
 
-    /// A CR is gone, or as good as gone. Gives whether it was crs.
+    /// Removes a CR that is gone, or whose objects stay when it goes. Returns whether it was there.
     pub fn remove_cr(&mut self, cr: &CrKey) -> bool {
         self.deleting.remove(cr);
         self.tag_requests.remove(cr);
         self.crs.remove(cr).is_some()
     }
 
-    /// Whether what a CR owns is about to go with it.
+    /// Whether a CR is being deleted together with its objects.
     #[must_use]
     pub fn is_deleting(&self, cr: &CrKey) -> bool {
         self.deleting.contains(cr)
     }
 
-    /// What the newest readable spec of a CR has to do with the default tag.
+    /// Sets how the newest readable spec of a CR asks for the default tag.
     pub fn set_tag_request(&mut self, cr: &CrKey, tag_request: TagRequest) {
         if self.crs.contains_key(cr) {
             self.tag_requests.insert(cr.clone(), tag_request);
         }
     }
 
-    /// What a crs CR has to do with the default tag, if it was looked at.
+    /// How a CR asks for the default tag, if its spec was read.
     #[must_use]
     pub fn tag_request(&self, cr: &CrKey) -> Option<&TagRequest> {
         self.tag_requests.get(cr)
     }
 
-    /// What the crs CRs that were looked at have to do with the default tag.
+    /// How all CRs whose specs were read ask for the default tag.
     pub fn tag_requests(&self) -> impl Iterator<Item = (&CrKey, &TagRequest)> {
         self.tag_requests.iter()
     }
 
-    /// A CR renders exactly `objects`. Gives the objects for which this is news.
+    /// Sets the objects that a CR renders. Returns those that are new, or not rendered any more.
     pub fn set_objects<'a>(
         &mut self,
         cr: &CrKey,
@@ -97,63 +112,76 @@ impl DesiredInventory {
         };
         let now: HashSet<_> = objects.cloned().collect();
         let before = std::mem::replace(rendered, RenderedObjects::Pending);
-        let news = match &before {
+        let changed = match &before {
             RenderedObjects::Known(before) => before.symmetric_difference(&now).cloned().collect(),
-            RenderedObjects::Pending | RenderedObjects::Unreadable => now.iter().cloned().collect(),
+            RenderedObjects::Pending | RenderedObjects::Unreadable { .. } => {
+                now.iter().cloned().collect()
+            }
         };
         *rendered = RenderedObjects::Known(now);
-        news
+        changed
     }
 
-    /// The spec of a CR cannot be rendered; what it claimed before still stands, because nothing of it was touched.
-    pub fn mark_unreadable(&mut self, cr: &CrKey) {
-        if let Some(rendered @ RenderedObjects::Pending) = self.crs.get_mut(cr) {
-            *rendered = RenderedObjects::Unreadable;
+    /// Records that the spec of a CR, which names `revision` if that can be read, cannot be rendered. The objects of an
+    /// earlier spec stay, because nothing of them was touched.
+    pub fn mark_unreadable(&mut self, cr: &CrKey, revision: Option<String>) {
+        if let Some(rendered @ (RenderedObjects::Pending | RenderedObjects::Unreadable { .. })) =
+            self.crs.get_mut(cr)
+        {
+            *rendered = RenderedObjects::Unreadable { revision };
         }
     }
 
-    /// The CR other than `me` that a live object stays with: its owner, while that lives and may still render it.
+    /// The CR other than `me` that owns a live object: the one that its labels name, while that CR renders it or may
+    /// render it.
+    ///
+    /// CRs in namespaces that are not watched own what their labels name, because another operator may serve them;
+    /// `may_adopt` takes such objects over.
     #[must_use]
     pub fn other_owner<'a>(
         &self,
         me: &CrKey,
         key: &ObjectKey,
         live: &'a LiveObject,
+        may_adopt: bool,
     ) -> Option<&'a CrKey> {
-        let owner = live
-            .owner_labels
-            .owner
-            .as_ref()
-            .filter(|owner| *owner != me)?;
-        let holds = match self.crs.get(owner) {
+        let owner = live.owner_labels.owner.as_ref();
+        let owner = owner.filter(|owner| *owner != me)?;
+        let owns = match self.crs.get(owner) {
             Some(RenderedObjects::Known(objects)) => objects.contains(key),
-            Some(RenderedObjects::Pending | RenderedObjects::Unreadable) => true,
-            // Another operator may look after the namespaces that this one does not watch.
-            None => self
-                .watched
-                .as_ref()
-                .is_some_and(|all| !all.contains(&owner.namespace)),
+            Some(RenderedObjects::Pending | RenderedObjects::Unreadable { .. }) => true,
+            None => !may_adopt && !self.is_watched(owner),
         };
-        holds.then_some(owner)
+        owns.then_some(owner)
     }
 
-    /// Whether a crs CR other than `me` needs an object that `me` would delete.
+    /// Whether the CRs of a namespace are watched.
     #[must_use]
-    pub fn is_needed(&self, me: &CrKey, key: &ObjectKey, live: &LiveObject) -> bool {
-        self.crs
-            .iter()
-            .filter(|(cr, _)| *cr != me)
-            .any(|(_, rendered)| match rendered {
-                RenderedObjects::Known(objects) => objects.contains(key),
-                RenderedObjects::Pending => true,
-                // Only base is shared between sound CRs, so a broken one keeps no more than that from being deleted.
-                RenderedObjects::Unreadable => {
-                    live.owner_labels.component == Some(ComponentKind::Base)
-                }
-            })
+    pub fn is_watched(&self, cr: &CrKey) -> bool {
+        let watched = self.watched.as_ref();
+        watched.is_none_or(|namespaces| namespaces.contains(&cr.namespace))
     }
 
-    /// Whether every crs CR but `me` was looked at, so that nothing is deleted that one of them needs.
+    /// Whether a CR other than `me` needs an object that `me` would delete.
+    #[must_use]
+    pub fn need(&self, me: &CrKey, key: &ObjectKey, live: &LiveObject) -> Need<'_> {
+        let mut need = Need::Unneeded;
+        for (cr, rendered) in self.crs.iter().filter(|(cr, _)| *cr != me) {
+            match rendered {
+                RenderedObjects::Known(objects) if objects.contains(key) => return Need::Rendered,
+                RenderedObjects::Known(_) => {}
+                RenderedObjects::Pending => need = Need::Possible(cr),
+                RenderedObjects::Unreadable { revision } => {
+                    if may_render(revision.as_deref(), live) {
+                        need = Need::Possible(cr);
+                    }
+                }
+            }
+        }
+        need
+    }
+
+    /// Whether the spec of every CR but `me` was looked at, so that nothing is deleted that one of them needs.
     #[must_use]
     pub fn are_others_rendered(&self, me: &CrKey) -> bool {
         !self
@@ -162,7 +190,7 @@ impl DesiredInventory {
             .any(|(cr, rendered)| cr != me && matches!(rendered, RenderedObjects::Pending))
     }
 
-    /// Whether every crs CR was looked at.
+    /// Whether the spec of every CR was looked at.
     #[must_use]
     pub fn are_all_rendered(&self) -> bool {
         !self
@@ -171,17 +199,28 @@ impl DesiredInventory {
             .any(|rendered| matches!(rendered, RenderedObjects::Pending))
     }
 
-    /// Whether `cr` is crs and renders an object.
+    /// Whether `cr` is there and renders an object.
     #[must_use]
     pub fn renders(&self, cr: &CrKey, key: &ObjectKey) -> bool {
         matches!(self.crs.get(cr), Some(RenderedObjects::Known(objects)) if objects.contains(key))
     }
 
-    /// All crs CRs.
+    /// All CRs that are not being deleted.
     #[must_use]
     pub fn crs(&self) -> Vec<CrKey> {
         self.crs.keys().cloned().collect()
     }
+}
+
+/// Whether a spec of `revision` that cannot be rendered may render a live object. Only objects of istiod have the
+/// revision in their names; base, CNI, ztunnel and gateways have none and may belong to any revision.
+fn may_render(revision: Option<&str>, live: &LiveObject) -> bool {
+    let labels = &live.owner_labels;
+    let is_of_revision = match (revision, labels.revision.as_deref()) {
+        (Some(spec), Some(label)) => spec == label,
+        _ => true,
+    };
+    labels.component != Some(ComponentKind::Pilot) || is_of_revision
 }
 
 #[cfg(test)]
@@ -209,7 +248,7 @@ mod tests {
         let owner_labels = OwnerLabels {
             owner: Some(by.clone()),
             component: Some(component),
-            kept: false,
+            ..OwnerLabels::default()
         };
         LiveObject {
             our_fields: Some(1),
@@ -226,47 +265,87 @@ mod tests {
         desired.add_cr(&first);
         desired.add_cr(&second);
         assert_eq!(
-            desired.other_owner(&second, &key("reader"), &base),
+            desired.other_owner(&second, &key("reader"), &base, false),
             Some(&first),
             "not looked at yet"
         );
         desired.set_objects(&first, [key("reader")].iter());
         desired.set_objects(&second, [key("reader")].iter());
         assert_eq!(
-            desired.other_owner(&second, &key("reader"), &base),
+            desired.other_owner(&second, &key("reader"), &base, false),
             Some(&first)
         );
-        assert_eq!(desired.other_owner(&first, &key("reader"), &base), None);
-        assert!(desired.is_needed(&first, &key("reader"), &base));
+        assert_eq!(
+            desired.other_owner(&first, &key("reader"), &base, false),
+            None
+        );
+        assert_eq!(desired.need(&first, &key("reader"), &base), Need::Rendered);
         desired.set_objects(&first, [].iter());
         assert_eq!(
-            desired.other_owner(&second, &key("reader"), &base),
+            desired.other_owner(&second, &key("reader"), &base, false),
             None,
             "no longer rendered"
         );
         desired.set_objects(&first, [key("reader")].iter());
         desired.remove_cr(&first);
         assert_eq!(
-            desired.other_owner(&second, &key("reader"), &base),
+            desired.other_owner(&second, &key("reader"), &base, false),
             None,
             "the owner went away"
         );
     }
 
+    /// A live object of a component and a revision.
+    fn of(component: ComponentKind, revision: &str) -> LiveObject {
+        let mut object = owned(&cr("good"), component);
+        object.owner_labels.revision = Some(revision.into());
+        object
+    }
+
     #[test]
-    fn a_broken_cr_protects_base_only_and_keeps_what_it_claimed() {
+    fn a_cr_that_cannot_be_read_may_render_all_but_istiod_of_other_revisions() {
         let (good, broken) = (cr("good"), cr("broken"));
         let mut desired = DesiredInventory::new(None);
         desired.add_cr(&good);
         desired.add_cr(&broken);
         assert!(!desired.are_others_rendered(&good));
-        desired.mark_unreadable(&broken);
+        desired.mark_unreadable(&broken, Some("canary".into()));
         assert!(desired.are_others_rendered(&good));
-        assert!(desired.is_needed(&good, &key("reader"), &owned(&good, ComponentKind::Base)));
-        assert!(!desired.is_needed(&good, &key("istiod"), &owned(&good, ComponentKind::Pilot)));
+        for component in ComponentKind::ALL {
+            for (revision, is_needed) in [
+                ("canary", true),
+                ("default", component != ComponentKind::Pilot),
+            ] {
+                let object = of(component, revision);
+                let need = desired.need(&good, &key("x"), &object);
+                let expected = if is_needed {
+                    Need::Possible(&broken)
+                } else {
+                    Need::Unneeded
+                };
+                assert_eq!(need, expected, "{component} {revision}");
+            }
+        }
+        desired.mark_unreadable(&broken, None);
+        let istiod = of(ComponentKind::Pilot, "default");
+        assert_eq!(
+            desired.need(&good, &key("istiod"), &istiod),
+            Need::Possible(&broken),
+            "its revision cannot be read either"
+        );
+    }
+
+    #[test]
+    fn a_cr_that_was_readable_keeps_what_it_rendered() {
+        let (good, broken) = (cr("good"), cr("broken"));
+        let mut desired = DesiredInventory::new(None);
+        desired.add_cr(&good);
+        desired.add_cr(&broken);
         desired.set_objects(&broken, [key("istiod")].iter());
-        desired.mark_unreadable(&broken);
-        assert!(desired.is_needed(&good, &key("istiod"), &owned(&good, ComponentKind::Pilot)));
+        desired.mark_unreadable(&broken, None);
+        let istiod = of(ComponentKind::Pilot, "default");
+        assert_eq!(desired.need(&good, &key("istiod"), &istiod), Need::Rendered);
+        assert_eq!(desired.need(&good, &key("other"), &istiod), Need::Unneeded);
     }
 
     #[test]
@@ -278,11 +357,16 @@ mod tests {
         };
         let object = owned(&elsewhere, ComponentKind::Base);
         let all = DesiredInventory::new(None);
-        assert_eq!(all.other_owner(&me, &key("reader"), &object), None);
+        assert_eq!(all.other_owner(&me, &key("reader"), &object, false), None);
         let some = DesiredInventory::new(Some(vec!["mesh".into()]));
         assert_eq!(
-            some.other_owner(&me, &key("reader"), &object),
+            some.other_owner(&me, &key("reader"), &object, false),
             Some(&elsewhere)
+        );
+        assert_eq!(
+            some.other_owner(&me, &key("reader"), &object, true),
+            None,
+            "the user lets it be taken over"
         );
     }
 

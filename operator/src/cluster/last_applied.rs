@@ -115,6 +115,12 @@ impl LastApplied {
         self.records.insert(key, record);
     }
 
+    /// Whether this process applied the object.
+    #[must_use]
+    pub fn has(&self, key: &ObjectKey) -> bool {
+        self.records.contains_key(key)
+    }
+
     /// Forgets an object that was deleted on purpose.
     pub fn forget(&mut self, key: &ObjectKey) {
         self.records.remove(key);

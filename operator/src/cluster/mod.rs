@@ -14,7 +14,7 @@ mod live;
 mod owner_labels;
 mod readiness;
 
-pub use desired_inventory::DesiredInventory;
+pub use desired_inventory::{DesiredInventory, Need};
 pub use field_ownership::{CoOwnedFields, conflicting_manager};
 pub(crate) use field_ownership::{Scaling, WEBHOOKS, omit_co_owned};
 pub(crate) use injector::{

@@ -1,4 +1,4 @@
-//! Whose an object is: the labels by which the cluster itself is the inventory.
+//! Owner labels: they say which CR an object belongs to, so the cluster itself is the inventory.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,6 +46,10 @@ pub struct OwnerLabels {
     pub owner: Option<CrKey>,
     /// The component that it was rendered for.
     pub component: Option<ComponentKind>,
+    /// The revision that it was rendered for, `default` for the one without a name.
+    pub revision: Option<String>,
+    /// The Istio version that it was rendered for, such as `1.31.1`.
+    pub version: Option<String>,
     /// Whether it is exempt from prune, as the objects of a default revision tag are.
     pub kept: bool,
 }
@@ -66,6 +70,8 @@ impl OwnerLabels {
                     .into_iter()
                     .find(|kind| kind.as_str() == name)
             }),
+            revision: labels.get(REVISION).cloned(),
+            version: labels.get(VERSION).cloned(),
             kept: labels.get(NOT_PRUNED).is_some_and(|value| value == "true"),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::ctx::Ctx;
 use super::finalizer;
 use super::requeue::Action;
-use super::state::{State, is_paused};
+use super::state::{State, annotations_of};
 use crate::api::condition::{self, reason};
 use crate::api::{DeletionPolicy, IstioOperator};
 use crate::apply::{ApplyError, apply_deletion};
@@ -43,6 +43,14 @@ pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<IstioOperator>) -> Result<A
         let state = ctx.state();
         deletion_step(key, &state.live, &state.desired)
     };
+    if step.blocked_by.is_some() {
+        let deletion = DeletionProgress {
+            blocked_by: step.blocked_by,
+            ..DeletionProgress::default()
+        };
+        ctx.publish(&cr, &PassResult::Deleting(deletion)).await?;
+        return Ok(Action::RequeueAfter(DELETION_RETRY_INTERVAL));
+    }
     if step.remaining.is_empty() {
         finalizer::remove(&ctx.sender, &cr).await?;
         return Ok(Action::AwaitChange);
@@ -77,7 +85,7 @@ pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<IstioOperator>) -> Result<A
 
 /// What keeps a deletion from starting.
 fn deletion_blocker(state: &State, key: &CrKey, cr: &IstioOperator) -> Option<String> {
-    if is_paused(cr) {
+    if annotations_of(cr).is_paused {
         return Some(
             "the annotation install.istio.io/ignoreReconcile is true: remove it to have everything \
              deleted, or set spec.deletionPolicy to Orphan to set_deleting it in place"

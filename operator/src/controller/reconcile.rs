@@ -9,16 +9,16 @@ use kube::ResourceExt;
 
 use super::ctx::Ctx;
 use super::requeue::{Action, resync};
-use super::state::{is_paused, key_of};
+use super::state::{annotations_of, key_of};
 use super::{cleanup, finalizer};
 use crate::api::condition::reason;
 use crate::api::{IstioOperator, Mistake, Path};
 use crate::apply::{ApplyError, Class, apply};
 use crate::catalogue::Version;
-use crate::cluster::{CrKey, MAX_NAME, TagRequest, revision_label};
+use crate::cluster::{CrKey, MAX_NAME, revision_label};
 use crate::merge::{Merged, merge};
-use crate::plan::{Plan, PlanInput, keys, plan, plan_inputs_digest};
-use crate::render::render;
+use crate::plan::{Plan, PlanInput, plan, plan_inputs_digest};
+use crate::render::{Rendered, render};
 use crate::status::{InstallProgress, PassResult};
 
 /// Why nothing of a spec can be followed.
@@ -45,9 +45,8 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
     if finalizer::is_deleting(&cr) {
         return cleanup::cleanup(ctx, key, cr).await; // Never looks at the spec.
     }
-    if is_paused(&cr) {
-        // What it renders is not looked at, and nobody can wait for that.
-        ctx.update(|state| state.refuse(key));
+    if annotations_of(&cr).is_paused {
+        learn_inventory(ctx, key, &cr);
         ctx.publish(&cr, &PassResult::Paused).await?;
         return Ok(Action::AwaitChange);
     }
@@ -63,7 +62,7 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
         Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
     };
     mark_reconciling(ctx, &cr, &merged).await?;
-    let draft = match catch_panic(|| make_plan(ctx, key, &merged)) {
+    let draft = match catch_panic(|| make_plan(ctx, &cr, &merged)) {
         Ok(draft) => draft,
         Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
     };
@@ -118,6 +117,27 @@ fn merge_spec(ctx: &Ctx, cr: &IstioOperator) -> Result<Merged, SpecRejection> {
     }
 }
 
+/// Finds out what a CR renders without applying it, so that other CRs leave its objects alone.
+fn learn_inventory(ctx: &Ctx, key: &CrKey, cr: &IstioOperator) {
+    let rendered = catch_panic(|| {
+        let merged = merge_spec(ctx, cr)?;
+        let rendered = render_objects(ctx, &merged)?;
+        Ok((merged, rendered))
+    });
+    match rendered {
+        Ok((merged, rendered)) => ctx.update(|state| state.set_rendered(key, &merged, &rendered)),
+        Err(_) => ctx.update(|state| state.mark_unreadable(cr)),
+    }
+}
+
+/// Merged → rendered. Pure.
+fn render_objects(ctx: &Ctx, merged: &Merged) -> Result<Rendered, SpecRejection> {
+    render(merged, &ctx.charts).map_err(|errors| SpecRejection {
+        reason: reason::RENDER_FAILED,
+        mistakes: errors.iter().map(ToString::to_string).collect(),
+    })
+}
+
 /// The first write for a new generation, before anything that takes time.
 async fn mark_reconciling(
     ctx: &Ctx,
@@ -136,26 +156,24 @@ async fn mark_reconciling(
 }
 
 /// Merged → rendered → planned, from what is known at this moment. Pure.
-fn make_plan(ctx: &Ctx, key: &CrKey, merged: &Merged) -> Result<PlannedPass, SpecRejection> {
-    let rendered = render(merged, &ctx.charts).map_err(|errors| SpecRejection {
-        reason: reason::RENDER_FAILED,
-        mistakes: errors.iter().map(ToString::to_string).collect(),
-    })?;
+fn make_plan(ctx: &Ctx, cr: &IstioOperator, merged: &Merged) -> Result<PlannedPass, SpecRejection> {
+    let rendered = render_objects(ctx, merged)?;
     let warnings = merged.warnings.iter().chain(&rendered.warnings);
     let warnings = warnings.map(ToString::to_string).collect();
     let version = merged.version;
     let revision = revision_label(&merged.revision).to_owned();
-    ctx.update(|state| state.tag_request(key, TagRequest::of(merged, &rendered)));
-    ctx.update(|state| state.claim(key, keys(&rendered)));
+    let (key, annotations) = (&key_of(cr), &annotations_of(cr));
+    ctx.update(|state| state.set_rendered(key, merged, &rendered));
     let state = ctx.state();
     let input = PlanInput {
         cr: key,
+        annotations,
         live: &state.live,
         last_applied: &state.last_applied,
         desired: &state.desired,
         now: Instant::now(),
     };
-    let inputs_digest = plan_inputs_digest(key, &state.live, &state.desired);
+    let inputs_digest = plan_inputs_digest(key, annotations, &state.live, &state.desired);
     let plan = plan(merged, rendered, input);
     Ok(PlannedPass {
         plan,
@@ -194,7 +212,7 @@ async fn reject_spec(
     rejection: SpecRejection,
 ) -> Result<Action, ApplyError> {
     let SpecRejection { reason, mistakes } = rejection;
-    ctx.update(|state| state.refuse(&key_of(cr)));
+    ctx.update(|state| state.mark_unreadable(cr));
     ctx.publish(cr, &PassResult::Rejected { reason, mistakes })
         .await?;
     Ok(Action::AwaitChange)

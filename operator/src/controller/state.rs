@@ -7,20 +7,20 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use kube::ResourceExt;
+use serde_json::Value;
 
-use crate::api::{DeletionPolicy, InstallState, IstioOperator};
+use crate::api::{Annotations, DeletionPolicy, InstallState, IstioOperator};
 use crate::cluster::{
-    CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagRequest, version,
+    CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagRequest, revision_label,
+    version,
 };
-use crate::plan::{TagHolder, plan_inputs_digest, tag_holder};
-use crate::render::ObjectKey;
+use crate::merge::Merged;
+use crate::plan::{TagHolder, keys, plan_inputs_digest, tag_holder};
+use crate::render::{ObjectKey, Rendered};
 use crate::status::InstallProgress;
 
 use super::finalizer::is_deleting;
 use super::requeue::Retries;
-
-/// The annotation by which Istio's own operator was told to leave a CR alone.
-const PAUSE: &str = "install.istio.io/ignoreReconcile";
 
 /// What the controller knows.
 #[derive(Debug)]
@@ -163,16 +163,6 @@ impl State {
         requeue
     }
 
-    /// Takes in what a CR has to do with the default tag.
-    pub fn tag_request(&mut self, key: &CrKey, tag_request: TagRequest) -> ToRequeue {
-        let mut requeue = ToRequeue::new();
-        self.with_tag_and_inventory_changes(&mut requeue, |state| {
-            state.desired.set_tag_request(key, tag_request)
-        });
-        requeue.remove(key);
-        requeue
-    }
-
     /// Makes a change that may concern CRs which it is not about: who gets or loses the default tag by it, and all of them
     /// if none is unknown any more, because prune waits for that.
     fn with_tag_and_inventory_changes<T>(
@@ -199,17 +189,24 @@ impl State {
         outcome
     }
 
-    /// Takes in that a CR renders exactly `objects`.
-    pub fn claim<'a>(
+    /// Takes in what a CR renders, and how it asks for the default tag.
+    pub fn set_rendered(&mut self, key: &CrKey, merged: &Merged, rendered: &Rendered) -> ToRequeue {
+        let tag_request = TagRequest::of(merged, rendered);
+        self.set_desired(key, tag_request, keys(rendered))
+    }
+
+    fn set_desired<'a>(
         &mut self,
         key: &CrKey,
+        tag_request: TagRequest,
         objects: impl Iterator<Item = &'a ObjectKey>,
     ) -> ToRequeue {
         let mut requeue = ToRequeue::new();
-        let news = self.with_tag_and_inventory_changes(&mut requeue, |state| {
+        let changed = self.with_tag_and_inventory_changes(&mut requeue, |state| {
+            state.desired.set_tag_request(key, tag_request);
             state.desired.set_objects(key, objects)
         });
-        let renderers = news
+        let renderers = changed
             .iter()
             .flat_map(|object| self.interested_crs(object, None));
         requeue.extend(renderers);
@@ -218,11 +215,18 @@ impl State {
     }
 
     /// Takes in that the spec of a CR cannot be rendered.
-    pub fn refuse(&mut self, key: &CrKey) -> ToRequeue {
+    pub fn mark_unreadable(&mut self, cr: &IstioOperator) -> ToRequeue {
+        let key = &key_of(cr);
         self.in_sync.remove(key);
+        let revision = match cr.spec.0.get("revision") {
+            None | Some(Value::Null) => Some(revision_label("").to_owned()),
+            Some(revision) => revision
+                .as_str()
+                .map(|name| revision_label(name).to_owned()),
+        };
         let mut requeue = ToRequeue::new();
         self.with_tag_and_inventory_changes(&mut requeue, |state| {
-            state.desired.mark_unreadable(key)
+            state.desired.mark_unreadable(key, revision);
         });
         requeue.remove(key);
         requeue
@@ -312,7 +316,8 @@ impl State {
         let in_sync = self.in_sync.get(key)?;
         let is_same = in_sync.uid == cr.metadata.uid
             && in_sync.generation == cr.metadata.generation
-            && in_sync.inputs_digest == plan_inputs_digest(key, &self.live, &self.desired);
+            && in_sync.inputs_digest
+                == plan_inputs_digest(key, &annotations_of(cr), &self.live, &self.desired);
         is_same.then(|| in_sync.progress.clone())
     }
 
@@ -410,19 +415,17 @@ pub fn key_of(cr: &IstioOperator) -> CrKey {
     }
 }
 
-/// Whether a CR is to be left alone.
-pub fn is_paused(cr: &IstioOperator) -> bool {
-    cr.annotations()
-        .get(PAUSE)
-        .is_some_and(|value| value == "true")
+/// What the annotations of a CR ask for.
+pub fn annotations_of(cr: &IstioOperator) -> Annotations {
+    Annotations::read(cr.annotations())
 }
 
 /// What of a CR calls for a pass when it changes.
-fn cause(cr: &IstioOperator) -> (Option<i64>, bool, bool, &[String]) {
+fn cause(cr: &IstioOperator) -> (Option<i64>, bool, Annotations, &[String]) {
     (
         cr.metadata.generation,
         is_deleting(cr),
-        is_paused(cr),
+        annotations_of(cr),
         cr.finalizers(),
     )
 }

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 
 use crate::charts::yaml::Document;
 use crate::cluster::{
-    CrKey, DEFAULT, DesiredInventory, Injector, Live, LiveObject, TagMode, belongs_to_default_tag,
-    is_deactivated_injector, revision_label,
+    CrKey, DEFAULT, DesiredInventory, Injector, Live, LiveObject, Need, TagMode,
+    belongs_to_default_tag, is_deactivated_injector, revision_label,
 };
 use crate::render::ObjectKey;
 
@@ -108,6 +108,38 @@ impl<'a> TagAssignment<'a> {
             let is_early = comes_to_rest && !self.is_ours() && tagged.peek().is_none();
             is_early.then(|| "nobody has the default tag yet".to_owned())
         }
+    }
+}
+
+/// Why a CR that is being deleted has to wait: the default tag leads to its istiod, and without istiod the API server
+/// would refuse every pod that the tag's webhook stands for.
+///
+/// A tag that belongs to the CR, and that no other CR renders, is deleted before istiod, so nothing has to wait.
+pub(super) fn deletion_blocker(
+    cr: &CrKey,
+    live: &Live,
+    desired: &DesiredInventory,
+) -> Option<String> {
+    let (key, tag, revision) = live
+        .iter()
+        .find_map(|(key, object)| Some((key, object, tagged((key, object))?)))?;
+    let is_served_by_cr = live.iter().any(|(_, object)| {
+        matches!(&object.injector, Some(Injector::Revision(own)) if own == revision)
+            && object.is_owned_by(cr)
+    });
+    if !is_served_by_cr {
+        return None;
+    }
+    let leads = format!("the default tag ({key}) leads to revision {revision}");
+    match (desired.need(cr, key, tag), tag_holder(live, desired)) {
+        (Need::Unneeded, _) if tag.is_owned_by(cr) => None,
+        (Need::Unneeded, _) => Some(format!(
+            "{leads} and does not belong to this IstioOperator: delete it, or move it with istioctl tag set"
+        )),
+        (_, TagHolder::Revision(next)) if next != revision => Some(format!(
+            "{leads}; it moves to revision {next} as soon as istiod of that revision is ready"
+        )),
+        _ => Some(format!("{leads}, and no other revision has it yet")),
     }
 }
 
@@ -222,7 +254,7 @@ mod tests {
         let mut world = World::new(&[("a", "one")]);
         world.desired.add_cr(&cr("new"));
         assert_eq!(world.tag_holder(), None);
-        world.desired.mark_unreadable(&cr("new"));
+        world.desired.mark_unreadable(&cr("new"), None);
         assert_eq!(world.tag_holder(), Some("one"));
     }
 
@@ -244,7 +276,7 @@ mod tests {
         assert_eq!(world.tag_holder(), Some("theirs"));
         // A living CR that cannot be read may well render that revision.
         world.desired.add_cr(&cr("istioctl"));
-        world.desired.mark_unreadable(&cr("istioctl"));
+        world.desired.mark_unreadable(&cr("istioctl"), None);
         assert_eq!(world.tag_holder(), Some("theirs"));
     }
 

@@ -18,13 +18,15 @@ use std::time::Instant;
 pub use default_tag::{TagHolder, tag_holder};
 pub use order::in_apply_order;
 pub use orphans::{DeletionStep, ObjectToDelete, deletion_step};
+use orphans::{Orphans, Rendering};
 pub use webhook_ca::copy as copy_ca;
 
-use crate::api::ComponentKind;
+use crate::api::{Annotations, ComponentKind, condition};
 use crate::charts::yaml::Document;
 use crate::cluster::{
     AppliedDigests, ApplyReason, CoOwnedFields, CrKey, DesiredInventory, Kind, LastApplied, Live,
     LiveObject, Role, Scaling, belongs_to_default_tag, digest, label, omit_co_owned,
+    revision_label,
 };
 use crate::merge::Merged;
 use crate::render::{Object, ObjectKey, Rendered, RenderedComponent};
@@ -41,8 +43,21 @@ pub struct Plan {
     pub waves: Vec<Vec<ObjectToApply>>,
     /// Objects to delete. Empty unless everything else is done.
     pub prune: Vec<ObjectToDelete>,
+    /// What the status has to tell about the cluster.
+    pub findings: Vec<Finding>,
     /// Whether everything is as it should be, so that there is nothing to do.
     pub is_in_sync: bool,
+}
+
+/// Something about the cluster that a condition tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// A type of [`condition`].
+    pub condition: &'static str,
+    /// A reason of [`condition::reason`].
+    pub reason: &'static str,
+    /// The message.
+    pub text: String,
 }
 
 /// One component of a plan.
@@ -109,6 +124,8 @@ pub struct ObjectToApply {
 pub struct PlanInput<'a> {
     /// The CR that is planned for.
     pub cr: &'a CrKey,
+    /// What its annotations ask for.
+    pub annotations: &'a Annotations,
     /// What the cluster holds.
     pub live: &'a Live,
     /// What this process sent.
@@ -140,7 +157,7 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
     let mut gaps: BTreeMap<ComponentKind, String> = BTreeMap::new();
     for (index, component) in by_rank {
         let parents = order::parents(component.kind);
-        let unready_reason = parents.iter().find_map(|parent| gaps.get(parent));
+        let unready_parent = parents.iter().find_map(|parent| gaps.get(parent));
         let step = ComponentPlanner {
             merged,
             input,
@@ -148,8 +165,9 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
             tag,
             injector: injector.as_ref(),
             index,
-            unready_reason: unready_reason.cloned(),
+            unready_parent: unready_parent.cloned(),
             unready: unready(&component, input.live),
+            was_rolled_out: was_rolled_out(&component, merged, input),
         };
         let kind = component.kind;
         for object in component.objects {
@@ -165,22 +183,57 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
             gaps.entry(kind).or_insert(unready_reason);
         }
     }
-    let is_done = gaps.is_empty() && input.desired.are_others_rendered(input.cr);
-    let prune = if is_done {
-        orphans::orphans(input.cr, input.live, input.desired, &all)
-    } else {
-        Vec::new()
+    let rendering = Rendering {
+        keys: &all,
+        revision: revision_label(&merged.revision),
+        prune_revision: input.annotations.prune_revision.as_deref(),
     };
+    let Orphans {
+        delete,
+        old_revisions,
+    } = orphans::orphans(input.cr, input.live, input.desired, rendering);
+    let is_done = gaps.is_empty() && input.desired.are_others_rendered(input.cr);
     let waves: Vec<_> = waves.into_values().collect();
     let namespaces = namespaces(merged, &waves, input.live);
-    let is_in_sync = is_done && prune.is_empty();
+    let is_in_sync = is_done && delete.is_empty();
     Plan {
         components,
         namespaces,
         waves,
-        prune,
+        prune: if is_done { delete } else { Vec::new() },
+        findings: old_revisions.iter().map(old_revision).collect(),
         is_in_sync,
     }
+}
+
+/// Tells that objects of another revision than the rendered one stay, and how they go.
+fn old_revision((revision, objects): (&String, &Vec<ObjectKey>)) -> Finding {
+    let names: Vec<_> = objects.iter().map(ToString::to_string).collect();
+    Finding {
+        condition: condition::OLD_REVISION,
+        reason: condition::reason::MAY_BE_IN_USE,
+        text: format!(
+            "revision {revision} is not rendered any more and stays, because pods may use it; the annotation \
+             install.istio.io/prune-revision: {revision} deletes {}",
+            names.join(", ")
+        ),
+    }
+}
+
+/// Whether the workload of a component runs in the version and revision that are rendered, so that the component was
+/// rolled out after its parents at some time before.
+fn was_rolled_out(component: &RenderedComponent, merged: &Merged, input: PlanInput<'_>) -> bool {
+    let (version, revision) = (merged.version.to_string(), revision_label(&merged.revision));
+    component.objects.iter().any(|object| {
+        let workload = input.live.get(&object.key).filter(|live| {
+            let is_workload = Kind::of(&object.key).is_some_and(|kind| kind.role == Role::Workload);
+            is_workload && live.is_owned_by(input.cr)
+        });
+        workload.is_some_and(|live| {
+            live.owner_labels.version.as_deref() == Some(version.as_str())
+                && live.owner_labels.revision.as_deref() == Some(revision)
+        })
+    })
 }
 
 /// The keys of all rendered objects.
@@ -195,7 +248,12 @@ pub fn keys(rendered: &Rendered) -> impl Iterator<Item = &ObjectKey> {
 /// A digest of everything in the cluster that the plan of `cr` depends on, except how ready things are. While it and
 /// the spec stay the same, a plan that had nothing left to do has nothing to do.
 #[must_use]
-pub fn plan_inputs_digest(cr: &CrKey, live: &Live, desired: &DesiredInventory) -> u64 {
+pub fn plan_inputs_digest(
+    cr: &CrKey,
+    annotations: &Annotations,
+    live: &Live,
+    desired: &DesiredInventory,
+) -> u64 {
     let is_relevant = |key: &ObjectKey, object: &LiveObject| {
         object.owner_labels.owner.as_ref() == Some(cr) || desired.renders(cr, key)
     };
@@ -210,8 +268,8 @@ pub fn plan_inputs_digest(cr: &CrKey, live: &Live, desired: &DesiredInventory) -
                 co_owned,
                 ..
             } = object;
-            let holder = desired.other_owner(cr, key, object);
-            let is_needed = desired.is_needed(cr, key, object);
+            let holder = desired.other_owner(cr, key, object, annotations.may_adopt);
+            let need = desired.need(cr, key, object);
             digest(&(
                 key,
                 uid,
@@ -220,14 +278,14 @@ pub fn plan_inputs_digest(cr: &CrKey, live: &Live, desired: &DesiredInventory) -
                 our_fields,
                 co_owned,
                 holder,
-                is_needed,
+                need,
             ))
         })
         .fold(
             u64::from(desired.are_others_rendered(cr)),
             u64::wrapping_add,
         )
-        .wrapping_add(digest(&tag_holder(live, desired)))
+        .wrapping_add(digest(&(annotations, tag_holder(live, desired))))
 }
 
 /// What happens to one object.
@@ -245,9 +303,12 @@ struct ComponentPlanner<'a> {
     /// The CR's own injector that has a CA already.
     injector: Option<&'a ObjectKey>,
     index: usize,
-    unready_reason: Option<String>,
+    /// Which parent is not ready, and why.
+    unready_parent: Option<String>,
     /// What the component's own workload lacks to be ready.
     unready: Option<String>,
+    /// Whether this version and revision of the component was rolled out before this process started.
+    was_rolled_out: bool,
 }
 
 impl ComponentPlanner<'_> {
@@ -255,6 +316,7 @@ impl ComponentPlanner<'_> {
         let Object { key, mut body, .. } = object;
         let PlanInput {
             cr,
+            annotations,
             live,
             last_applied,
             desired,
@@ -268,7 +330,8 @@ impl ComponentPlanner<'_> {
         if belongs_to_default_tag && !self.tag.is_ours() {
             return ObjectPlan::Skip(key, Decision::TagElsewhere);
         }
-        let holder = there.and_then(|there| desired.other_owner(cr, &key, there));
+        let holder =
+            there.and_then(|there| desired.other_owner(cr, &key, there, annotations.may_adopt));
         if let Some(holder) =
             holder.filter(|holder| !belongs_to_default_tag || self.tag.may_share_with(holder))
         {
@@ -301,8 +364,13 @@ impl ComponentPlanner<'_> {
                 Decision::Waiting("the object is being deleted".to_owned())
             }
             ApplyReason::Conflict => Decision::Conflict(body),
-            ApplyReason::Rollout if self.unready_reason.is_some() => {
-                Decision::Waiting(self.unready_reason.clone().unwrap_or_default())
+            // After a restart every apply looks like a rollout. A component that runs in this version already has
+            // followed its parents before, so its lost objects come back at once.
+            ApplyReason::Rollout
+                if let Some(parent) = &self.unready_parent
+                    && (last_applied.has(&key) || !self.was_rolled_out) =>
+            {
+                Decision::Waiting(parent.clone())
             }
             _ if let Some(why) =
                 self.tag

@@ -1,10 +1,11 @@
-//! What may be deleted: objects that name this CR, that our applies made, and that no living CR needs.
+//! What may be deleted: objects whose labels name this CR, that our applies made, and that no other CR needs.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
+use super::default_tag;
 use super::order::rank;
-use crate::cluster::{CrKey, DesiredInventory, Kind, Live, LiveObject, Role};
+use crate::cluster::{CrKey, DesiredInventory, Kind, Live, LiveObject, Need, Role};
 use crate::render::ObjectKey;
 
 /// An object to delete, if it is still the very one that was judged.
@@ -18,61 +19,112 @@ pub struct ObjectToDelete {
     pub uid: String,
 }
 
-/// The objects of `cr` that it no longer renders.
+/// The objects of a CR that it does not render any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orphans {
+    /// Those to delete, in order.
+    pub delete: Vec<ObjectToDelete>,
+    /// Those of other revisions than the rendered one, by revision. Pods may still use them, so they stay.
+    pub old_revisions: BTreeMap<String, Vec<ObjectKey>>,
+}
+
+/// What the CR renders, and what it lets go.
+#[derive(Clone, Copy, Debug)]
+pub struct Rendering<'a> {
+    /// The keys of all rendered objects.
+    pub keys: &'a HashSet<ObjectKey>,
+    /// The rendered revision, as labels call it.
+    pub revision: &'a str,
+    /// The old revision whose objects the user lets go.
+    pub prune_revision: Option<&'a str>,
+}
+
+/// Finds the objects of `cr` that it does not render any more and that no other CR needs.
 #[must_use]
 pub fn orphans(
     cr: &CrKey,
     live: &Live,
     desired: &DesiredInventory,
-    rendered: &HashSet<ObjectKey>,
-) -> Vec<ObjectToDelete> {
-    let is_leftover = |key: &ObjectKey, object: &LiveObject| {
-        !rendered.contains(key) && !object.owner_labels.kept && !object.terminating
-    };
-    let mut deletions: Vec<_> = owned(cr, live, desired)
-        .filter(|(key, object, _)| is_leftover(key, object))
-        .map(|(key, object, kind)| ObjectToDelete {
-            key: key.clone(),
-            kind,
-            uid: object.uid.clone(),
-        })
-        .collect();
-    deletions.sort_by(|a, b| {
+    rendering: Rendering<'_>,
+) -> Orphans {
+    let mut orphans = Orphans::default();
+    for (key, object, kind, need) in owned(cr, live, desired) {
+        let is_orphan = need == Need::Unneeded
+            && !rendering.keys.contains(key)
+            && !object.owner_labels.kept
+            && !object.terminating;
+        if !is_orphan {
+            continue;
+        }
+        let revision = object.owner_labels.revision.as_deref();
+        let old = revision.filter(|revision| {
+            *revision != rendering.revision && Some(*revision) != rendering.prune_revision
+        });
+        match old {
+            Some(old) => {
+                let objects = orphans.old_revisions.entry(old.to_owned()).or_default();
+                objects.push(key.clone());
+            }
+            None => orphans.delete.push(to_delete(key, object, kind)),
+        }
+    }
+    orphans.delete.sort_by(|a, b| {
         (a.kind.role.deletion_rank(), &a.key).cmp(&(b.kind.role.deletion_rank(), &b.key))
     });
-    deletions
+    orphans
+        .old_revisions
+        .values_mut()
+        .for_each(|keys| keys.sort());
+    orphans
 }
 
 /// How the deletion of a CR goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeletionStep {
-    /// What can be deleted now.
+    /// The objects that can be deleted now.
     pub now: Vec<ObjectToDelete>,
-    /// Everything that is still there, in the order in which it goes.
+    /// All objects that are still there, in the order in which they are deleted.
     pub remaining: Vec<ObjectKey>,
+    /// Why nothing can be deleted yet.
+    pub blocked_by: Option<String>,
 }
 
-/// What is remaining of a CR that is being deleted, last component first, and inside it what calls a workload before the
-/// workload, and that before what it reads.
+/// Plans the next step of the deletion of a CR. The last component goes first. Inside a component webhooks go before
+/// the workload that answers them, and the workload goes before what it reads.
+///
+/// Objects that another CR renders are left to it. While another CR may need an object but its spec cannot be read, or
+/// while the default tag still leads to istiod of this CR and is about to move, nothing is deleted.
 #[must_use]
 pub fn deletion_step(cr: &CrKey, live: &Live, desired: &DesiredInventory) -> DeletionStep {
     let step = |object: &LiveObject, kind: &Kind| {
         let component = object.owner_labels.component.map_or(0, rank);
         (Reverse(component), kind.role.deletion_rank())
     };
-    let mut remaining: Vec<_> = owned(cr, live, desired)
-        .map(|(key, object, kind)| (step(object, kind), key, object, kind))
-        .collect();
+    let mut remaining = Vec::new();
+    let mut blocked_by = default_tag::deletion_blocker(cr, live, desired);
+    for (key, object, kind, need) in owned(cr, live, desired) {
+        match need {
+            Need::Unneeded => remaining.push((step(object, kind), key, object, kind)),
+            Need::Rendered => {}
+            Need::Possible(other) => {
+                remaining.push((step(object, kind), key, object, kind));
+                blocked_by.get_or_insert_with(|| {
+                    format!(
+                        "IstioOperator {other} may need {key}, and its spec cannot be read: correct or delete {other}, \
+                         or set spec.deletionPolicy to Orphan to leave everything in place"
+                    )
+                });
+            }
+        }
+    }
     remaining.sort_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)));
     let first = remaining.first().map(|entry| entry.0);
     let now = remaining
         .iter()
-        .filter(|(step, _, object, _)| Some(*step) == first && !object.terminating)
-        .map(|(_, key, object, kind)| ObjectToDelete {
-            key: (*key).clone(),
-            kind,
-            uid: object.uid.clone(),
+        .filter(|(step, _, object, _)| {
+            blocked_by.is_none() && Some(*step) == first && !object.terminating
         })
+        .map(|(_, key, object, kind)| to_delete(key, object, kind))
         .collect();
     DeletionStep {
         now,
@@ -80,19 +132,31 @@ pub fn deletion_step(cr: &CrKey, live: &Live, desired: &DesiredInventory) -> Del
             .into_iter()
             .map(|(_, key, ..)| key.clone())
             .collect(),
+        blocked_by,
     }
 }
 
-/// The objects that `cr` may delete. CRDs are never among them: deleting one deletes every user's objects of its kind.
+fn to_delete(key: &ObjectKey, object: &LiveObject, kind: &'static Kind) -> ObjectToDelete {
+    ObjectToDelete {
+        key: key.clone(),
+        kind,
+        uid: object.uid.clone(),
+    }
+}
+
+/// The objects of `cr`, and whether other CRs need them. CRDs are never among them: deleting one deletes every user's
+/// objects of its kind.
 fn owned<'a>(
     cr: &'a CrKey,
     live: &'a Live,
     desired: &'a DesiredInventory,
-) -> impl Iterator<Item = (&'a ObjectKey, &'a LiveObject, &'static Kind)> {
+) -> impl Iterator<Item = (&'a ObjectKey, &'a LiveObject, &'static Kind, Need<'a>)> {
     live.iter()
-        .filter(move |(key, object)| object.is_owned_by(cr) && !desired.is_needed(cr, key, object))
-        .filter_map(|(key, object)| Some((key, object, Kind::of(key)?)))
-        .filter(|(_, _, kind)| kind.role != Role::Crd)
+        .filter(move |(_, object)| object.is_owned_by(cr))
+        .filter_map(move |(key, object)| {
+            let kind = Kind::of(key).filter(|kind| kind.role != Role::Crd)?;
+            Some((key, object, kind, desired.need(cr, key, object)))
+        })
 }
 
 #[cfg(test)]
@@ -153,13 +217,72 @@ mod tests {
         live.put(key("Service", "of-another"), other);
 
         let rendered = HashSet::from([key("Service", "kept-render")]);
-        let deletions = orphans(&cr(), &live, &DesiredInventory::new(None), &rendered);
+        let desired = DesiredInventory::new(None);
+        let rendering = Rendering {
+            keys: &rendered,
+            revision: "default",
+            prune_revision: None,
+        };
+        let deletions = orphans(&cr(), &live, &desired, rendering).delete;
         let names: Vec<_> = deletions
             .iter()
-            .map(|deletions| deletions.key.name.as_str())
+            .map(|object| object.key.name.as_str())
             .collect();
         assert_eq!(names, ["old"]);
         assert_eq!(deletions[0].uid, "7");
+    }
+
+    #[test]
+    fn objects_of_another_revision_stay_until_the_user_lets_them_go() {
+        let mut live = Live::default();
+        let mut of_revision = |name: &str, revision: &str| {
+            let mut object = object(ComponentKind::Pilot);
+            object.owner_labels.revision = Some(revision.into());
+            live.put(key("Deployment", name), object);
+        };
+        of_revision("istiod-1-29", "1-29");
+        of_revision("istiod-1-28", "1-28");
+        of_revision("istiod-gone", "1-30");
+        let (keys, desired) = (HashSet::new(), DesiredInventory::new(None));
+        let mut rendering = Rendering {
+            keys: &keys,
+            revision: "1-30",
+            prune_revision: None,
+        };
+        let names = |orphans: &Orphans| -> Vec<String> {
+            let deletions = orphans.delete.iter();
+            deletions.map(|object| object.key.name.clone()).collect()
+        };
+        let kept = orphans(&cr(), &live, &desired, rendering);
+        assert_eq!(names(&kept), ["istiod-gone"]);
+        let old: Vec<_> = kept.old_revisions.keys().collect();
+        assert_eq!(old, ["1-28", "1-29"]);
+        rendering.prune_revision = Some("1-28");
+        let pruned = orphans(&cr(), &live, &desired, rendering);
+        assert_eq!(names(&pruned), ["istiod-1-28", "istiod-gone"]);
+        assert_eq!(pruned.old_revisions.len(), 1);
+    }
+
+    #[test]
+    fn deletion_waits_for_a_cr_that_may_need_an_object_and_cannot_be_read() {
+        let mut live = Live::default();
+        live.put(
+            key("DaemonSet", "istio-cni-node"),
+            object(ComponentKind::Cni),
+        );
+        let other = CrKey {
+            namespace: "mesh".into(),
+            name: "broken".into(),
+        };
+        let mut desired = DesiredInventory::new(None);
+        desired.add_cr(&other);
+        desired.mark_unreadable(&other, Some("canary".into()));
+        let step = deletion_step(&cr(), &live, &desired);
+        assert!(step.now.is_empty());
+        assert_eq!(step.remaining.len(), 1);
+        assert!(step.blocked_by.unwrap().contains("mesh/broken"));
+        desired.remove_cr(&other);
+        assert_eq!(deletion_step(&cr(), &live, &desired).now.len(), 1);
     }
 
     #[test]

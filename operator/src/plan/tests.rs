@@ -13,6 +13,7 @@ use crate::merge::Cluster;
 struct World {
     cr: CrKey,
     revision: &'static str,
+    annotations: Annotations,
     live: Live,
     last_applied: LastApplied,
     desired: DesiredInventory,
@@ -31,6 +32,7 @@ impl World {
         Self {
             cr,
             revision: "",
+            annotations: Annotations::default(),
             live,
             last_applied,
             desired,
@@ -49,6 +51,7 @@ impl World {
         let Self {
             cr,
             revision: _,
+            annotations,
             live,
             last_applied,
             desired,
@@ -59,6 +62,7 @@ impl World {
             rendered,
             PlanInput {
                 cr,
+                annotations,
                 live,
                 last_applied,
                 desired,
@@ -256,17 +260,17 @@ fn components_follow_their_parents_and_workloads_their_config() {
 fn a_settled_cr_needs_nothing_and_a_lost_object_one_request() {
     let mut world = World::new();
     world.install();
-    let before = plan_inputs_digest(&world.cr, &world.live, &world.desired);
+    let before = plan_inputs_digest(&world.cr, &world.annotations, &world.live, &world.desired);
     let plan = world.plan(sample());
     assert!(plan.waves.is_empty() && plan.prune.is_empty());
     assert_eq!(
-        plan_inputs_digest(&world.cr, &world.live, &world.desired),
+        plan_inputs_digest(&world.cr, &world.annotations, &world.live, &world.desired),
         before
     );
 
     world.live.remove(&key("ConfigMap", "istio"));
     assert_ne!(
-        plan_inputs_digest(&world.cr, &world.live, &world.desired),
+        plan_inputs_digest(&world.cr, &world.annotations, &world.live, &world.desired),
         before
     );
     let plan = world.plan(sample());

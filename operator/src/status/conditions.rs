@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::api::condition;
 
 /// The conditions that this operator sets; others are left as they are found.
-const OURS: [&str; 7] = [
+const OURS: [&str; 9] = [
     condition::READY,
     condition::RECONCILING,
     condition::STALLED,
@@ -14,6 +14,8 @@ const OURS: [&str; 7] = [
     condition::WARNINGS,
     condition::CONFLICT,
     condition::OUTDATED,
+    condition::OLD_REVISION,
+    condition::OWNERSHIP_CONFLICT,
 ];
 
 /// The truth of a condition.

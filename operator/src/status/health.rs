@@ -35,6 +35,8 @@ pub struct Problem {
 /// How bad a lack is, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// It belongs to another CR, so nothing of it was sent.
+    OwnedByAnother,
     /// Another writer insists on its own value.
     Conflict,
     /// The API server refuses it for good.
@@ -126,7 +128,7 @@ impl ComponentHealth {
         } = component;
         let problems = objects
             .iter()
-            .filter_map(|(key, verdict)| problem(key, verdict, live));
+            .filter_map(|(key, verdict)| problem(*kind, key, verdict, live));
         let mut problems: Vec<_> = problems.collect();
         problems.sort();
         let is_gateway = matches!(
@@ -157,14 +159,19 @@ impl Severity {
     /// The state of a component whose worst lack this is. What takes too long needs a person.
     const fn state(self, overdue: bool) -> InstallState {
         match self {
-            Self::Conflict | Self::Refused => InstallState::Error,
+            Self::OwnedByAnother | Self::Conflict | Self::Refused => InstallState::Error,
             Self::Retrying | Self::RollingOut if overdue => InstallState::Error,
             Self::Retrying | Self::RollingOut | Self::Waiting => InstallState::Reconciling,
         }
     }
 }
 
-fn problem(key: &ObjectKey, verdict: &Verdict, live: &Live) -> Option<Problem> {
+fn problem(
+    component: ComponentKind,
+    key: &ObjectKey,
+    verdict: &Verdict,
+    live: &Live,
+) -> Option<Problem> {
     let (severity, why) = match verdict {
         Verdict::Conflict { manager, field } => (
             Severity::Conflict,
@@ -180,6 +187,11 @@ fn problem(key: &ObjectKey, verdict: &Verdict, live: &Live) -> Option<Problem> {
                 text: format!("waiting: {why}"),
             });
         }
+        // Several revisions share one base.
+        Verdict::OwnedByOther(owner) if component != ComponentKind::Base => (
+            Severity::OwnedByAnother,
+            format!("belongs to IstioOperator {owner}"),
+        ),
         Verdict::TagElsewhere => return None,
         Verdict::Unchanged | Verdict::Applied | Verdict::OwnedByOther(_) => {
             (Severity::RollingOut, live.unready_reason(key)?)

@@ -248,6 +248,21 @@ fn set_progress(
             }
         }
     }
+    for finding in &applied.findings {
+        let text = std::iter::once(finding.text.clone());
+        set_if_any(conditions, finding.condition, finding.reason, text);
+    }
+    let owned_by_others = problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::OwnedByAnother)
+        .map(|problem| problem.text.clone());
+    let reason = reason::OWNED_BY_ANOTHER;
+    set_if_any(
+        conditions,
+        condition::OWNERSHIP_CONFLICT,
+        reason,
+        owned_by_others,
+    );
     let contested = problems
         .iter()
         .filter(|problem| problem.severity == Severity::Conflict)
@@ -289,6 +304,7 @@ fn unpruned(applied: &Applied) -> Vec<Problem> {
 /// Why an installation is stalled by its worst lack, if it is.
 const fn stalled_reason(severity: Severity, overdue: bool) -> Option<&'static str> {
     match severity {
+        Severity::OwnedByAnother => Some(reason::OWNED_BY_ANOTHER),
         Severity::Conflict => Some(reason::OTHER_WRITER),
         Severity::Refused => Some(reason::APPLY_REFUSED),
         Severity::Retrying | Severity::RollingOut | Severity::Waiting if overdue => {

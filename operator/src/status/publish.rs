@@ -137,6 +137,8 @@ pub fn status_events(
         condition::CONFLICT,
         condition::WARNINGS,
         condition::OUTDATED,
+        condition::OLD_REVISION,
+        condition::OWNERSHIP_CONFLICT,
     ] {
         let Some(now) = holds(&after.conditions, kind) else {
             continue;

@@ -65,7 +65,7 @@ fn an_injector_works_until_somebody_has_the_tag() {
         decision(&plan, &injector),
         Decision::Waiting("nobody has the default tag yet".into())
     );
-    world.desired.mark_unreadable(&unseen);
+    world.desired.mark_unreadable(&unseen, None);
     let plan = world.plan(tagged(""));
     let sent = world.apply(plan);
     assert!(sent.contains(&tag.to_string()) && sent.contains(&injector.to_string()));

@@ -1,0 +1,34 @@
+//! Annotations by which users tell the operator what to do with a CR.
+
+use std::collections::BTreeMap;
+
+/// `true`: leave the CR alone. Istio's own operator had the same annotation.
+const PAUSE: &str = "install.istio.io/ignoreReconcile";
+/// Names the old revision whose objects may be deleted.
+const PRUNE_REVISION: &str = "install.istio.io/prune-revision";
+/// `true`: take over objects that belong to another tool, or to a CR in a namespace that is not watched.
+const ADOPT: &str = "install.istio.io/adopt";
+
+/// What the annotations of a CR ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Annotations {
+    /// The CR is left alone.
+    pub is_paused: bool,
+    /// The old revision whose objects may be deleted, as labels call it.
+    pub prune_revision: Option<String>,
+    /// Objects of other tools, and of CRs in namespaces that are not watched, may be taken over.
+    pub may_adopt: bool,
+}
+
+impl Annotations {
+    /// Reads the annotations of a CR.
+    #[must_use]
+    pub fn read(annotations: &BTreeMap<String, String>) -> Self {
+        let is_true = |key: &str| annotations.get(key).is_some_and(|value| value == "true");
+        Self {
+            is_paused: is_true(PAUSE),
+            prune_revision: annotations.get(PRUNE_REVISION).cloned(),
+            may_adopt: is_true(ADOPT),
+        }
+    }
+}
