@@ -20,7 +20,7 @@ const MINORS: [&str; 2] = ["1.24", "1.31"];
 /// What became of a spec.
 enum Outcome {
     Rendered(Rendered, Vec<String>),
-    /// The mistakes, each with its path.
+    /// The errors, each with its path.
     Refused(Vec<String>),
     /// An error that names no place in the CR.
     Failed(String),
@@ -30,8 +30,8 @@ fn run(spec: &Value, minor: &str, charts: &Charts) -> Outcome {
     let cr = IstioOperator::new("cr", RawSpec(spec.clone()));
     let merged = match merge(&cr, Some(minor), Cluster::default(), charts) {
         Ok(merged) => merged,
-        Err(mistakes) => {
-            return Outcome::Refused(mistakes.iter().map(ToString::to_string).collect());
+        Err(errors) => {
+            return Outcome::Refused(errors.iter().map(ToString::to_string).collect());
         }
     };
     match render(&merged, charts) {
@@ -82,8 +82,8 @@ fn wrong(row: &Value, minor: &str, charts: &Charts) -> Vec<String> {
     };
     let (rendered, warnings) = match run(&without_base(row["spec"].clone()), minor, charts) {
         Outcome::Rendered(rendered, warnings) => (rendered, warnings),
-        Outcome::Refused(mistakes) if mistakes == texts("refused") => return Vec::new(),
-        Outcome::Refused(mistakes) => return mistakes,
+        Outcome::Refused(errors) if errors == texts("refused") => return Vec::new(),
+        Outcome::Refused(errors) => return errors,
         Outcome::Failed(error) => return vec![error],
     };
     let mut wrong = Vec::new();

@@ -27,7 +27,7 @@ pub mod reason {
     pub const INSTALLED: &str = "Installed";
     /// The spec enables no component.
     pub const NOTHING_ENABLED: &str = "NothingEnabled";
-    /// The spec holds mistakes; nothing was touched.
+    /// The spec has errors; nothing was changed in the cluster.
     pub const INVALID_SPEC: &str = "InvalidSpec";
     /// The operator itself failed on the spec; nothing was touched.
     pub const INTERNAL_ERROR: &str = "InternalError";

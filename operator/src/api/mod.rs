@@ -27,7 +27,7 @@ pub mod spec;
 mod status;
 
 pub use component::ComponentKind;
-pub use path::{Mistake, Path};
+pub use path::{FieldError, Path, Warning};
 pub use resource::{IstioOperator, RawSpec, crd, strict_schema};
 pub use spec::DeletionPolicy;
 pub use status::{ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus};

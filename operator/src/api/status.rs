@@ -22,7 +22,7 @@ pub struct IstioOperatorStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub status: Option<InstallState>,
-    /// What the state means, in a sentence; every mistake of an invalid spec.
+    /// What the state means, in a sentence; every error of an invalid spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Istio version that is installed.

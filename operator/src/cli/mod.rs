@@ -1,6 +1,6 @@
 //! The command line: what each command reads, what it writes, and how it ends.
 //!
-//! Results go to standard output, everything else to standard error, one mistake on a line. The exit code is 0 for
+//! Results go to standard output, everything else to standard error, one error on a line. The exit code is 0 for
 //! success, 1 for input that is wrong and 2 for a cluster that cannot be reached.
 
 mod manifests;
@@ -50,7 +50,7 @@ enum Command {
 /// Why a command ends without its result.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// The input is wrong: one line for each mistake.
+    /// The input is wrong: one line for each error.
     #[error("{}", .0.join("\n"))]
     Input(Vec<String>),
     /// The operator ended although nobody told it to.
@@ -62,8 +62,8 @@ enum Failure {
 }
 
 impl Failure {
-    fn input(mistake: impl Display) -> Self {
-        Self::Input(vec![mistake.to_string()])
+    fn input(error: impl Display) -> Self {
+        Self::Input(vec![error.to_string()])
     }
 
     fn exit_code(&self) -> ExitCode {

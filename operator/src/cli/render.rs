@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io, thread};
 
 use clap::ValueEnum;
-use istio_operator::api::{IstioOperator, Mistake};
+use istio_operator::api::{IstioOperator, Warning};
 use istio_operator::charts::Charts;
 use istio_operator::merge::{Cluster, merge, out_of_support};
 use istio_operator::parallel::in_parallel;
@@ -20,7 +20,7 @@ use super::{Failure, complain, print};
 /// Print the objects of an IstioOperator, in the order to apply them.
 ///
 /// Nothing is sent to a cluster. Labels that tell the owner are missing: only applying adds them.
-/// Mistakes in the file and warnings go to standard error, one per line, each with its path.
+/// Errors in the file and warnings go to standard error, one per line, each with its path.
 #[derive(clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -53,15 +53,15 @@ enum Format {
 const USUAL: [&str; 3] = ["base", "pilot", "gateway"];
 
 pub(super) fn render(args: &Args, charts: &'static Charts) -> Result<(), Failure> {
-    // Meanwhile, because merging needs no template. A mistake in one shows again where it is used.
+    // Compiles while the CR is merged, which needs no template. A template with an error is reported where it is rendered.
     thread::spawn(|| USUAL.map(|chart| charts.compile(chart)));
     let cr = read(&args.file)?;
     let (cluster, now) = (Cluster::default(), jiff::Timestamp::now());
     let merged = merge(&cr, args.istio_version.as_deref(), cluster, charts);
-    let merged = merged.map_err(|mistakes| all(&mistakes))?;
+    let merged = merged.map_err(|errors| all(&errors))?;
     let outdated = out_of_support(merged.version, cluster, now, charts.catalogue());
     merged.warnings.iter().chain(&outdated).for_each(warn);
-    let rendered = render_in_parallel(&merged, charts).map_err(|mistakes| all(&mistakes))?;
+    let rendered = render_in_parallel(&merged, charts).map_err(|errors| all(&errors))?;
     rendered.warnings.iter().for_each(warn);
     print(&args.output.of(&in_apply_order(&rendered)))
 }
@@ -82,11 +82,11 @@ impl Format {
     }
 }
 
-fn all(mistakes: &[impl Display]) -> Failure {
-    Failure::Input(mistakes.iter().map(ToString::to_string).collect())
+fn all(errors: &[impl Display]) -> Failure {
+    Failure::Input(errors.iter().map(ToString::to_string).collect())
 }
 
-fn warn(warning: &Mistake) {
+fn warn(warning: &Warning) {
     complain(&format_args!("warning: {warning}"));
 }
 

@@ -196,7 +196,7 @@ fn flag_value(text: String) -> Value {
 }
 
 /// Whether upstream installs the component when neither profile nor CR names it. It does so with an
-/// ingress gateway too, but without a name; a list that is null is a mistake here instead.
+/// ingress gateway too, but without a name; here, a list that is null is an error.
 fn is_default(kind: ComponentKind) -> bool {
     matches!(kind, ComponentKind::Base | ComponentKind::Pilot)
 }

@@ -15,7 +15,7 @@ mod version;
 
 use serde_json::{Map, Value};
 
-use crate::api::{ComponentKind, IstioOperator, Mistake, Path};
+use crate::api::{ComponentKind, FieldError, IstioOperator, Path, Warning};
 use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::charts::tree::merge_over;
@@ -42,7 +42,7 @@ pub struct Merged {
     /// Whether the objects of the default tag are rendered, although no `values.revisionTags` may name it.
     pub default_tag: bool,
     /// What the author should know although nothing is refused.
-    pub warnings: Vec<Mistake>,
+    pub warnings: Vec<Warning>,
 }
 
 impl Merged {
@@ -108,13 +108,13 @@ pub struct OverlayPatch {
 /// Fills in everything that a CR leaves open.
 ///
 /// `istio_version` is the command line's choice of charts, which beats `spec.version` and
-/// `spec.tag`. The error holds every mistake of the CR at once, ordered by path.
+/// `spec.tag`. On failure, gives every error of the CR at once, ordered by path.
 pub fn merge(
     cr: &IstioOperator,
     istio_version: Option<&str>,
     cluster: Cluster,
     charts: &Charts,
-) -> Result<Merged, Vec<Mistake>> {
+) -> Result<Merged, Vec<FieldError>> {
     let mut findings = Findings::default();
     let user = written(&cr.spec.0, &mut findings);
     let version = version::choose(&user, istio_version, charts.catalogue());
@@ -143,14 +143,14 @@ pub fn merge(
     .run(&mut findings);
 
     let Findings {
-        mut mistakes,
+        mut errors,
         mut warnings,
     } = findings;
     warnings.sort();
-    if !mistakes.is_empty() {
-        mistakes.sort();
-        mistakes.dedup();
-        return Err(mistakes);
+    if !errors.is_empty() {
+        errors.sort();
+        errors.dedup();
+        return Err(errors);
     }
     let revision = revision.to_owned();
     Ok(Merged {
@@ -183,7 +183,7 @@ fn written(spec: &Value, findings: &mut Findings) -> Value {
         }
         Value::Null => {}
         other => findings
-            .mistakes
+            .errors
             .push(check::unlike("an object", &other, &Path::root("spec"))),
     }
     Value::Object(Map::new())
@@ -202,9 +202,9 @@ fn without_needed_nulls(mut spec: Value, version: Version, charts: &Charts) -> V
     spec
 }
 
-/// The value of a step that found no mistake; otherwise the mistake is kept for the author.
-fn kept<T>(step: Result<T, Mistake>, findings: &mut Findings) -> Option<T> {
-    step.map_err(|mistake| findings.mistakes.push(mistake)).ok()
+/// The value of a step, or nothing if it failed; its error is then among the findings.
+fn kept<T>(step: Result<T, FieldError>, findings: &mut Findings) -> Option<T> {
+    step.map_err(|error| findings.errors.push(error)).ok()
 }
 
 /// Lays `unvalidatedValues` over `values`, after everything that looks at `values`.

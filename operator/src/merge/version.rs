@@ -4,17 +4,17 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Cluster, scalar_text};
-use crate::api::{Mistake, Path};
+use crate::api::{FieldError, Path, Warning};
 use crate::catalogue::{Catalogue, Version};
 
 /// Chooses the version: `flag` (`--istio-version`), else `spec.version`, else the minor of
 /// `spec.tag` if that is an Istio version, else the catalogue's default. An unknown one is a
-/// mistake that lists what is known.
+/// error that lists what is known.
 pub(super) fn choose(
     spec: &Value,
     flag: Option<&str>,
     catalogue: &Catalogue,
-) -> Result<Version, Mistake> {
+) -> Result<Version, FieldError> {
     let path = Path::root("spec");
     if let Some(flag) = flag {
         return catalogue
@@ -28,9 +28,9 @@ pub(super) fn choose(
     }
     match spec.get("tag").and_then(scalar_text) {
         Some(tag) if is_version(&tag) => catalogue.version(&tag).ok_or_else(|| {
-            let mut mistake = unknown(path.key("tag"), &tag, catalogue);
-            mistake.problem += "; with another tag, say in spec.version which one its images are";
-            mistake
+            let mut error = unknown(path.key("tag"), &tag, catalogue);
+            error.problem += "; with another tag, say in spec.version which one its images are";
+            error
         }),
         _ => Ok(catalogue.default_version()),
     }
@@ -44,40 +44,36 @@ pub fn out_of_support(
     cluster: Cluster,
     now: Timestamp,
     catalogue: &Catalogue,
-) -> Vec<Mistake> {
+) -> Vec<Warning> {
     let Some(release) = catalogue.release(version.minor) else {
         return Vec::new();
     };
     let minor = version.minor_text();
-    let mut problems = Vec::new();
+    let path = Path::root("spec").key("version");
+    let mut warnings = Vec::new();
     // Days written this way sort as text.
     if release.end_of_life < now.strftime("%F").to_string() {
         let day = &release.end_of_life;
-        problems.push(format!("support of Istio {minor} ended on {day}"));
+        let text = format!("support of Istio {minor} ended on {day}");
+        warnings.push(Warning::new(path.clone(), text));
     }
     if let Some(found) = cluster
         .kubernetes
         .filter(|found| *found < release.kubernetes)
     {
         let oldest = release.kubernetes;
-        problems.push(format!(
+        let text = format!(
             "Istio {minor} supports Kubernetes from 1.{oldest} on, and this cluster has 1.{found}"
-        ));
+        );
+        warnings.push(Warning::new(path, text));
     }
-    let path = Path::root("spec").key("version");
-    let mistake = |problem| Mistake {
-        path: path.clone(),
-        problem,
-    };
-    problems.into_iter().map(mistake).collect()
+    warnings
 }
 
-fn unknown(path: Path, found: &str, catalogue: &Catalogue) -> Mistake {
+fn unknown(path: Path, found: &str, catalogue: &Catalogue) -> FieldError {
     let known = catalogue.known();
-    Mistake {
-        path,
-        problem: format!("Istio {found} is not known; the known minors are {known}"),
-    }
+    let problem = format!("Istio {found} is not known; the known minors are {known}");
+    FieldError::new(path, problem)
 }
 
 /// Whether an image tag is an Istio version: `1.30`, `1.30.3`, `v1.30.3-distroless`.
@@ -100,7 +96,7 @@ mod tests {
         let charts = Charts::embedded().unwrap();
         match choose(spec, flag, charts.catalogue()) {
             Ok(version) => version.to_string(),
-            Err(mistake) => mistake.to_string(),
+            Err(error) => error.to_string(),
         }
     }
 

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 pub use object::{Object, ObjectKey};
 pub use operator::operator;
 
-use crate::api::{ComponentKind, Mistake};
+use crate::api::{ComponentKind, FieldError, Warning};
 use crate::charts::tree::at;
 use crate::charts::{ChartError, Charts};
 use crate::merge::{Component, Merged};
@@ -36,7 +36,7 @@ pub struct Rendered {
     /// Whether `values.revisionTags` name the default tag.
     pub names_default_tag: bool,
     /// Settings that had no effect, such as an overlay that matches no object.
-    pub warnings: Vec<Mistake>,
+    pub warnings: Vec<Warning>,
 }
 
 /// The objects of one component.
@@ -50,7 +50,7 @@ pub struct RenderedComponent {
     pub objects: Vec<Object>,
 }
 
-/// Why a CR could not be rendered: a mistake of its author, or of the charts, never of the network.
+/// Why a CR could not be rendered: its author or the charts are wrong. The network has no part in it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RenderError {
     /// The charts are broken, or refuse the settings.
@@ -58,7 +58,7 @@ pub enum RenderError {
     Chart(#[from] ChartError),
     /// A setting that no chart can be rendered with.
     #[error("{0}")]
-    Setting(Mistake),
+    Setting(FieldError),
     /// A template gave something that is not YAML.
     #[error("{file}:{line}: {message}")]
     Yaml {
@@ -118,7 +118,7 @@ struct Part {
     component: RenderedComponent,
     names_default_tag: bool,
     /// What the author should know.
-    warnings: Vec<Mistake>,
+    warnings: Vec<Warning>,
 }
 
 type Outcome = Result<Part, RenderError>;
@@ -165,8 +165,7 @@ fn render_component(merged: &Merged, component: &Component, charts: &Charts) -> 
         let path = component.path.key("k8s").key("overlays");
         let problem = "take the webhooks of the default tag away, for which the injector rests: \
                        nobody would inject pods";
-        let problem = problem.to_owned();
-        return Err(RenderError::Setting(Mistake { path, problem }));
+        return Err(RenderError::Setting(FieldError::new(path, problem)));
     }
     let component = RenderedComponent {
         kind: component.kind,

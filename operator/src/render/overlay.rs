@@ -11,7 +11,7 @@ mod pattern;
 mod tree;
 
 use super::{Object, RenderError};
-use crate::api::Mistake;
+use crate::api::{FieldError, Warning};
 use crate::charts::yaml::{DEEPEST, Document, depth};
 use crate::merge::{Component, Overlay};
 use tree::{Node, Origin};
@@ -21,7 +21,7 @@ use tree::{Node, Origin};
 pub(super) fn apply(
     component: &Component,
     objects: &mut [Object],
-    warnings: &mut Vec<Mistake>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<(), RenderError> {
     for overlay in &component.overlays {
         let mut found = false;
@@ -33,11 +33,8 @@ pub(super) fn apply(
         }
         if !found {
             let (kind, name) = (&overlay.kind, &overlay.name);
-            let problem = format!("matches nothing: no {kind} {name} is rendered");
-            warnings.push(Mistake {
-                path: overlay.path.clone(),
-                problem,
-            });
+            let text = format!("matches nothing: no {kind} {name} is rendered");
+            warnings.push(Warning::new(overlay.path.clone(), text));
         }
     }
     Ok(())
@@ -46,7 +43,7 @@ pub(super) fn apply(
 fn changed(
     overlay: &Overlay,
     object: &Object,
-    warnings: &mut Vec<Mistake>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<Object, RenderError> {
     let mut root = Node::of(&object.body.value(), Origin::Object);
     for patch in &overlay.patches {
@@ -54,23 +51,17 @@ fn changed(
         let levels = elements.len() + depth(&patch.value);
         if levels > DEEPEST {
             let problem = format!("expected at most {DEEPEST} levels, found {levels}");
-            let path = patch.path.clone();
-            return Err(RenderError::Setting(Mistake { path, problem }));
+            let error = FieldError::new(patch.path.clone(), problem);
+            return Err(RenderError::Setting(error));
         }
         if let Err(problem) = root.patch(&elements, &patch.value) {
-            let problem = format!("{:?} changes nothing: {problem}", patch.target);
-            warnings.push(Mistake {
-                path: patch.path.clone(),
-                problem,
-            });
+            let text = format!("{:?} changes nothing: {problem}", patch.target);
+            warnings.push(Warning::new(patch.path.clone(), text));
         }
     }
     Object::of(Document::from(&root.into_value())).map_err(|problem| {
         let problem = format!("leaves {problem}");
-        RenderError::Setting(Mistake {
-            path: overlay.path.clone(),
-            problem,
-        })
+        RenderError::Setting(FieldError::new(overlay.path.clone(), problem))
     })
 }
 

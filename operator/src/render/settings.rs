@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use super::{Object, RenderError, strategic};
-use crate::api::{ComponentKind, Mistake};
+use crate::api::{ComponentKind, FieldError, Warning};
 use crate::merge::{Component, Merged};
 
 /// The objects that a field patches.
@@ -133,7 +133,7 @@ pub(super) fn apply(
     merged: &Merged,
     component: &Component,
     objects: &mut [Object],
-    warnings: &mut Vec<Mistake>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<(), RenderError> {
     let name = target_name(merged, component);
     for (field, target, place) in FIELDS {
@@ -141,10 +141,6 @@ pub(super) fn apply(
             continue;
         };
         let path = component.path.key("k8s").key(field);
-        let mistake = |problem: String| Mistake {
-            path: path.clone(),
-            problem,
-        };
         let kind = match (target, workload(component.kind)) {
             (Target::Workload, Some((kind, _))) | (Target::Beside(kind), Some(_)) => kind,
             // What never has an effect, `merge` has told of.
@@ -165,12 +161,13 @@ pub(super) fn apply(
                 }
                 Ok(())
             });
-            changed.map_err(|problem| RenderError::Setting(mistake(problem)))?;
+            changed.map_err(|problem: String| {
+                RenderError::Setting(FieldError::new(path.clone(), problem))
+            })?;
         }
         if !found && !value.is_null() && value != &json!({}) {
-            warnings.push(mistake(format!(
-                "has no effect: no {kind} {name} is rendered"
-            )));
+            let text = format!("has no effect: no {kind} {name} is rendered");
+            warnings.push(Warning::new(path, text));
         }
     }
     Ok(())

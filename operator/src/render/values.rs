@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::RenderError;
-use crate::api::{ComponentKind, Mistake, Path};
+use crate::api::{ComponentKind, FieldError, Path};
 use crate::charts::Charts;
 use crate::charts::tree::{at, merge_over};
 
@@ -33,7 +33,7 @@ pub(super) const fn chart_of(kind: ComponentKind) -> &'static str {
 }
 
 /// Computes the values of a component; a chart profile, compatibility version or platform that the
-/// minor does not know is the user's mistake.
+/// minor does not know is an error of the CR.
 pub(super) fn chart_values(
     charts: &Charts,
     kind: ComponentKind,
@@ -48,7 +48,7 @@ pub(super) fn chart_values(
     for prefix in ["defaults", "_internal_defaults_do_not_set"] {
         if at(&user, &[prefix]).is_some_and(|v| !v.is_null()) {
             let problem = "is not a setting; write its content without this prefix";
-            return Err(mistake(&[prefix], problem));
+            return Err(refusal(&[prefix], problem));
         }
     }
     let profile = layered_profile(charts, minor, &user)?;
@@ -200,7 +200,7 @@ fn lookup(
         .filter(|name| known.iter().any(|k| k == name));
     let Some(name) = name else {
         let expected = known.join(", ");
-        return Err(mistake(
+        return Err(refusal(
             place,
             &format!("{chosen} is unknown; expected one of {expected}"),
         ));
@@ -209,13 +209,9 @@ fn lookup(
     Ok(values.unwrap_or_else(|| Value::Object(Map::new())))
 }
 
-fn mistake(place: &[&str], problem: &str) -> RenderError {
-    let start = Path::root("spec").key("values");
-    let path = place.iter().fold(start, |path, key| path.key(key));
-    RenderError::Setting(Mistake {
-        path,
-        problem: problem.to_owned(),
-    })
+fn refusal(place: &[&str], problem: &str) -> RenderError {
+    let path = Path::root("spec").key("values").keys(place);
+    RenderError::Setting(FieldError::new(path, problem))
 }
 
 #[cfg(test)]
@@ -234,7 +230,7 @@ mod tests {
         of(ComponentKind::Pilot, minor, user).unwrap()
     }
 
-    fn refusal(minor: u16, user: &Value) -> String {
+    fn refused(minor: u16, user: &Value) -> String {
         of(ComponentKind::Pilot, minor, user)
             .unwrap_err()
             .to_string()
@@ -276,16 +272,16 @@ mod tests {
     #[test]
     fn unknown_names_are_refused_with_what_is_known() {
         assert_eq!(
-            refusal(31, &json!({"profile": "nope"})),
+            refused(31, &json!({"profile": "nope"})),
             "spec.values.profile: \"nope\" is unknown; \
              expected one of ambient, demo, preview, remote, stable"
         );
         assert_eq!(
-            refusal(26, &json!({"compatibilityVersion": "1.20"})),
+            refused(26, &json!({"compatibilityVersion": "1.20"})),
             "spec.values.compatibilityVersion: \"1.20\" is unknown; \
              expected one of 1.23, 1.24, 1.25"
         );
-        let error = refusal(31, &json!({"global": {"platform": "moon"}}));
+        let error = refused(31, &json!({"global": {"platform": "moon"}}));
         assert!(
             error.starts_with("spec.values.global.platform: \"moon\" is unknown"),
             "{error}"
@@ -294,22 +290,22 @@ mod tests {
             error.ends_with("gke, k3d, k3s, microk8s, minikube, openshift"),
             "{error}"
         );
-        assert!(refusal(31, &json!({"profile": 5})).contains("5 is unknown"));
+        assert!(refused(31, &json!({"profile": 5})).contains("5 is unknown"));
     }
 
     #[test]
     fn places_and_platforms_that_came_with_1_25_are_not_in_1_24() {
         let user = json!({"global": {"profile": "nope"}, "platform": "nope"});
         assert!(of(ComponentKind::Pilot, 24, &user).is_ok());
-        assert!(refusal(25, &user).starts_with("spec.values.global.profile: "));
-        assert!(refusal(24, &json!({"global": {"platform": "gke"}})).contains("unknown"));
+        assert!(refused(25, &user).starts_with("spec.values.global.profile: "));
+        assert!(refused(24, &json!({"global": {"platform": "gke"}})).contains("unknown"));
         assert!(of(ComponentKind::Pilot, 25, &json!({"platform": "gke"})).is_ok());
     }
 
     #[test]
     fn the_prefix_of_defaults_is_refused() {
         assert!(
-            refusal(31, &json!({"defaults": {"hub": "x"}})).starts_with("spec.values.defaults")
+            refused(31, &json!({"defaults": {"hub": "x"}})).starts_with("spec.values.defaults")
         );
     }
 }

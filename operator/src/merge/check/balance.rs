@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Findings;
-use crate::api::{Mistake, Path};
+use crate::api::Path;
 use crate::charts::tree::at;
 
 /// The labels of nodes that say where they stand.
@@ -22,8 +22,7 @@ pub(super) fn check(mesh: &Value, minor: u16, path: &Path, findings: &mut Findin
 }
 
 fn refuse(path: Path, problem: &str, findings: &mut Findings) {
-    let problem = problem.to_owned();
-    findings.mistakes.push(Mistake { path, problem });
+    findings.error(path, problem);
 }
 
 fn list<'v>(tree: &'v Value, keys: &[&str]) -> &'v [Value] {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::{Checked, Findings, elements, unlike};
-use crate::api::{ComponentKind, Mistake, Path};
+use crate::api::{ComponentKind, Path};
 use crate::charts::tree::at;
 use crate::merge::tree::is_true;
 
@@ -19,9 +19,7 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
         let path = Path::root("spec").key("components").key(key);
         if at(checked.user, &["components", key]) == Some(&Value::Null) {
             let expected = "a list of gateways (without this field the profile's, [] for none)";
-            findings
-                .mistakes
-                .push(unlike(expected, &Value::Null, &path));
+            findings.errors.push(unlike(expected, &Value::Null, &path));
         }
         incomplete(checked, root, findings);
         replicas(checked, kind, root, &path, findings);
@@ -61,9 +59,9 @@ fn incomplete(checked: &Checked, root: &str, findings: &mut Findings) {
         {
             for key in needed {
                 if element.get(key).is_none_or(Value::is_null) {
-                    let problem = "is required".to_owned();
+                    let problem = "is required";
                     let path = path.key(key);
-                    findings.mistakes.push(Mistake { path, problem });
+                    findings.error(path, problem);
                 }
             }
         }
@@ -80,12 +78,12 @@ fn names(checked: &Checked, findings: &mut Findings) {
     for gateway in gateways {
         let path = gateway.path.key("name");
         if gateway.name.is_empty() {
-            let problem = "expected the name of the gateway, found none".to_owned();
-            findings.mistakes.push(Mistake { path, problem });
+            let problem = "expected the name of the gateway, found none";
+            findings.error(path, problem);
         } else if !seen.insert((&gateway.namespace, &gateway.name)) {
             let (name, namespace) = (&gateway.name, &gateway.namespace);
             let problem = format!("another gateway in namespace {namespace} is called {name} too");
-            findings.mistakes.push(Mistake { path, problem });
+            findings.error(path, problem);
         }
     }
 }
@@ -96,7 +94,7 @@ fn privileged_ports(ports: Option<&Value>, root: &str, path: &Path, findings: &m
         let number = port.get("port").and_then(Value::as_i64).unwrap_or(0);
         if let Some(problem) = privileged(number, port) {
             let problem = format!("{problem} or values.gateways.{root}.runAsRoot to true");
-            findings.mistakes.push(Mistake { path, problem });
+            findings.error(path, problem);
         }
     }
 }
@@ -105,13 +103,11 @@ fn privileged_ports(ports: Option<&Value>, root: &str, path: &Path, findings: &m
 /// at ports whose number is a number.
 fn ingress_ports(checked: &Checked, findings: &mut Findings) {
     let keys = ["values", "gateways", "istio-ingressgateway", "ingressPorts"];
-    let path = keys
-        .iter()
-        .fold(Path::root("spec"), |path, key| path.key(key));
+    let path = Path::root("spec").keys(&keys);
     for (path, port) in elements(at(checked.spec, &keys), &path) {
         let number = port.get("port").and_then(Value::as_i64);
         if let Some(problem) = number.and_then(|number| privileged(number, port)) {
-            findings.mistakes.push(Mistake { path, problem });
+            findings.error(path, problem);
         }
     }
 }
@@ -154,7 +150,7 @@ fn replicas(
                 "has no lasting effect while values.gateways.{root}.autoscaleEnabled is true"
             );
             let path = path.key("k8s").key("replicaCount");
-            findings.warnings.push(Mistake { path, problem });
+            findings.warn(path, problem);
         }
     }
 }

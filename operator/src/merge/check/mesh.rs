@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{Checked, Findings, balance, elements, schema::in_camel_case};
-use crate::api::{Mistake, Path};
+use crate::api::Path;
 use crate::charts::tree::at;
 
 pub(super) fn check(checked: &Checked, findings: &mut Findings) {
@@ -51,7 +51,7 @@ fn providers(mesh: &Value, path: &Path, findings: &mut Findings) {
             name if !seen.insert(name) => format!("another provider is called {name} too"),
             _ => continue,
         };
-        findings.warnings.push(Mistake { path, problem });
+        findings.warn(path, problem);
     }
 }
 
@@ -74,7 +74,7 @@ fn tracers(mesh: &Value, path: &Path, findings: &mut Findings) {
             if settings.get(key).is_none_or(|v| v.is_null() || v == "") {
                 let problem = format!("is required by the {tracer} tracer");
                 let path = path.key(tracer).key(key);
-                findings.mistakes.push(Mistake { path, problem });
+                findings.error(path, problem);
             }
         }
     }
@@ -85,12 +85,9 @@ fn spans(mesh: &Value, minor: u16, path: &Path, findings: &mut Findings) {
     let tracing = &mesh["defaultConfig"]["tracing"];
     let path = path.key("defaultConfig").key("tracing");
     let path = path.key("tlsSettings");
-    let mistake = |(key, problem): (&str, &str)| Mistake {
-        path: path.key(key),
-        problem: problem.to_owned(),
-    };
-    let mistakes = credentials(&tracing["tlsSettings"], minor);
-    findings.mistakes.extend(mistakes.into_iter().map(mistake));
+    for (key, problem) in credentials(&tracing["tlsSettings"], minor) {
+        findings.error(path.key(key), problem);
+    }
 }
 
 /// What is wrong between the settings of TLS, each by its key.
@@ -142,9 +139,9 @@ fn stackdriver(mesh: &Value, path: &Path, findings: &mut Findings) {
         if at(mesh, &["defaultConfig", "tracing", "stackdriver", key])
             .is_some_and(|v| !v.is_null() && v != "")
         {
-            let problem = "was removed from Istio".to_owned();
+            let problem = "was removed from Istio";
             let path = path.key("stackdriver").key(key);
-            findings.mistakes.push(Mistake { path, problem });
+            findings.error(path, problem);
         }
     }
 }
@@ -168,16 +165,15 @@ fn private_keys(mesh: &Value, path: &Path, findings: &mut Findings) {
             (path.key(name).key("pollDelay"), problem)
         }
     };
-    findings.mistakes.push(Mistake { path, problem });
+    findings.error(path, problem);
 }
 
 /// Traffic inside of the mesh has fixed curves.
 fn curves(mesh: &Value, path: &Path, findings: &mut Findings) {
     let curves = at(mesh, &["meshMTLS", "ecdhCurves"]).and_then(Value::as_array);
     if curves.is_some_and(|curves| !curves.is_empty()) {
-        let problem =
-            "is not for traffic inside of the mesh; use tlsDefaults.ecdhCurves".to_owned();
+        let problem = "is not for traffic inside of the mesh; use tlsDefaults.ecdhCurves";
         let path = path.key("meshMTLS").key("ecdhCurves");
-        findings.mistakes.push(Mistake { path, problem });
+        findings.error(path, problem);
     }
 }

@@ -1,6 +1,6 @@
-//! Finding every mistake of a CR.
+//! Finds every error of a CR at once.
 //!
-//! In: the spec as written and the merged spec. Out: mistakes, which refuse the CR, and warnings.
+//! In: the spec as written and the merged spec. Out: errors, which refuse the CR, and warnings.
 
 mod balance;
 mod gateway;
@@ -10,7 +10,7 @@ mod support;
 
 use serde_json::{Map, Value};
 
-use crate::api::{Mistake, Path, strict_schema};
+use crate::api::{FieldError, Path, Warning, strict_schema};
 use crate::catalogue::Version;
 use crate::charts::Charts;
 use schema::{Definitions, check};
@@ -37,9 +37,21 @@ pub(super) struct Checked<'a> {
 #[derive(Default)]
 pub(super) struct Findings {
     /// What the author has to change.
-    pub mistakes: Vec<Mistake>,
+    pub errors: Vec<FieldError>,
     /// What the author should know.
-    pub warnings: Vec<Mistake>,
+    pub warnings: Vec<Warning>,
+}
+
+impl Findings {
+    /// Adds an error of the field at `path`.
+    pub fn error(&mut self, path: Path, problem: impl Into<String>) {
+        self.errors.push(FieldError::new(path, problem));
+    }
+
+    /// Adds a warning about the field at `path`.
+    pub fn warn(&mut self, path: Path, text: impl Into<String>) {
+        self.warnings.push(Warning::new(path, text));
+    }
 }
 
 impl Checked<'_> {
@@ -55,22 +67,18 @@ impl Checked<'_> {
     fn fields(&self, findings: &mut Findings) {
         let strict = strict_schema();
         let types = &strict["$defs"];
-        let mistakes = &mut findings.mistakes;
+        let errors = &mut findings.errors;
         let path = Path::root("spec");
         let definitions = Definitions {
             types,
             shapes: &Map::new(),
         };
-        check(definitions, strict, self.user, &path, mistakes);
+        check(definitions, strict, self.user, &path, errors);
 
         let schema = match self.charts.schema(self.version.minor) {
             Ok(schema) => schema,
             Err(error) => {
-                let path = path.key("values");
-                mistakes.push(Mistake {
-                    path,
-                    problem: error.to_string(),
-                });
+                errors.push(FieldError::new(path.key("values"), error.to_string()));
                 return;
             }
         };
@@ -96,7 +104,7 @@ impl Checked<'_> {
         ] {
             // What is no object at all, the schema of the spec has named already.
             if let Some(value @ Value::Object(_)) = value {
-                check(definitions, node, value, &path, mistakes);
+                check(definitions, node, value, &path, errors);
             }
         }
     }
@@ -156,8 +164,8 @@ mod tests {
                     Cluster::default(),
                     &charts,
                 );
-                let mistakes = merged.err().unwrap_or_default();
-                refused.extend(mistakes.iter().map(|m| format!("{chart} 1.{minor} {m}")));
+                let errors = merged.err().unwrap_or_default();
+                refused.extend(errors.iter().map(|e| format!("{chart} 1.{minor} {e}")));
             }
         }
         assert!(refused.is_empty(), "{refused:#?}");

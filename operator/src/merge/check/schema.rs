@@ -1,12 +1,12 @@
 //! A strict check of a JSON value against the part of JSON Schema that our schemas use.
 //!
-//! Strict means that a field which the schema does not name is a mistake. A null is never one:
+//! Strict means that a field which the schema does not name is an error. A null is never one:
 //! upstream reads it as absent. Fields that a schema calls required may be absent, because every
 //! setting is laid over a default.
 
 use serde_json::{Map, Value, json};
 
-use crate::api::{Mistake, Path, format};
+use crate::api::{FieldError, Path, format};
 
 /// What the references of a schema mean.
 #[derive(Clone, Copy)]
@@ -29,7 +29,7 @@ pub(super) fn check(
     node: &Value,
     value: &Value,
     path: &Path,
-    mistakes: &mut Vec<Mistake>,
+    errors: &mut Vec<FieldError>,
 ) {
     if value.is_null() {
         return;
@@ -38,16 +38,16 @@ pub(super) fn check(
         let name = reference.strip_prefix("#/$defs/").unwrap_or(reference);
         if name.ends_with(".resource.Quantity") {
             let quantity = json!({"x-istio-format": "quantity"});
-            check(definitions, &quantity, value, path, mistakes);
+            check(definitions, &quantity, value, path, errors);
         } else if let Some(definition) = definitions.get(name) {
-            check(definitions, definition, value, path, mistakes);
+            check(definitions, definition, value, path, errors);
         }
         return;
     }
     if let Some(format) = node.get("x-istio-format").and_then(Value::as_str)
         && !format::holds(format, value)
     {
-        mistakes.push(unlike(
+        errors.push(unlike(
             format::expected(format).unwrap_or(format),
             value,
             path,
@@ -56,19 +56,19 @@ pub(super) fn check(
     }
     if let Some(alternatives) = alternatives(node) {
         match alternatives.as_slice() {
-            [only] => check(definitions, only, value, path, mistakes),
-            _ => check_words(&alternatives, value, path, mistakes),
+            [only] => check(definitions, only, value, path, errors),
+            _ => check_words(&alternatives, value, path, errors),
         }
         return;
     }
     if node.get("x-istio-scalar").is_some() && (value.is_object() || value.is_array()) {
-        mistakes.push(unlike("a string or a number", value, path));
+        errors.push(unlike("a string or a number", value, path));
         return;
     }
     if node.get("x-kubernetes-int-or-string").is_some() {
         let number = value.as_i64().and_then(|n| i32::try_from(n).ok());
         if number.is_none() && !value.is_string() {
-            mistakes.push(unlike("a whole number of 32 bits or a string", value, path));
+            errors.push(unlike("a whole number of 32 bits or a string", value, path));
         }
         return;
     }
@@ -76,20 +76,20 @@ pub(super) fn check(
         let number = value.as_i64().is_some_and(|n| i32::try_from(n).is_ok());
         let numbered = node.get("x-istio-quoted").is_some() && number;
         if !numbered {
-            check_words(&words.iter().collect::<Vec<_>>(), value, path, mistakes);
+            check_words(&words.iter().collect::<Vec<_>>(), value, path, errors);
         }
         return;
     }
     match type_of(node) {
-        Some("object") => check_object(definitions, node, value, path, mistakes),
-        Some("array") => check_list(definitions, node, value, path, mistakes),
-        Some("integer") => check_whole(node, value, path, mistakes),
+        Some("object") => check_object(definitions, node, value, path, errors),
+        Some("array") => check_list(definitions, node, value, path, errors),
+        Some("integer") => check_whole(node, value, path, errors),
         Some("boolean") if !value.is_boolean() => {
-            mistakes.push(unlike("true or false", value, path));
+            errors.push(unlike("true or false", value, path));
         }
-        Some("string") if !value.is_string() => mistakes.push(unlike("a string", value, path)),
+        Some("string") if !value.is_string() => errors.push(unlike("a string", value, path)),
         Some("number") if !is_number(node, value) => {
-            mistakes.push(unlike("a number", value, path));
+            errors.push(unlike("a number", value, path));
         }
         _ => {}
     }
@@ -100,10 +100,10 @@ fn check_object(
     node: &Value,
     value: &Value,
     path: &Path,
-    mistakes: &mut Vec<Mistake>,
+    errors: &mut Vec<FieldError>,
 ) {
     let Value::Object(fields) = value else {
-        mistakes.push(unlike("an object", value, path));
+        errors.push(unlike("an object", value, path));
         return;
     };
     let known = node.get("properties").and_then(Value::as_object);
@@ -116,12 +116,12 @@ fn check_object(
     for (key, field) in fields {
         let path = path.key(key);
         match (declared(key, known, rest), rest) {
-            (Some(node), _) => check(definitions, node, field, &path, mistakes),
+            (Some(node), _) => check(definitions, node, field, &path, errors),
             (None, Some(rest @ Value::Object(_))) => {
-                check(definitions, rest, field, &path, mistakes);
+                check(definitions, rest, field, &path, errors);
             }
             (None, _) if open => {}
-            (None, _) => mistakes.push(unknown(key, node, known, path)),
+            (None, _) => errors.push(unknown(key, node, known, path)),
         }
     }
 }
@@ -171,20 +171,20 @@ fn check_list(
     node: &Value,
     value: &Value,
     path: &Path,
-    mistakes: &mut Vec<Mistake>,
+    errors: &mut Vec<FieldError>,
 ) {
     let Value::Array(list) = value else {
-        mistakes.push(unlike("a list", value, path));
+        errors.push(unlike("a list", value, path));
         return;
     };
     if let Some(items) = node.get("items") {
         for (index, element) in list.iter().enumerate() {
-            check(definitions, items, element, &path.index(index), mistakes);
+            check(definitions, items, element, &path.index(index), errors);
         }
     }
 }
 
-fn check_whole(node: &Value, value: &Value, path: &Path, mistakes: &mut Vec<Mistake>) {
+fn check_whole(node: &Value, value: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     let quoted = node.get("x-istio-quoted").is_some();
     let number = value
         .as_i64()
@@ -201,19 +201,19 @@ fn check_whole(node: &Value, value: &Value, path: &Path, mistakes: &mut Vec<Mist
         Some(number) if (low..=high).contains(&number) => {}
         Some(_) => {
             let expected = format!("a number from {low} to {high}");
-            mistakes.push(unlike(&expected, value, path));
+            errors.push(unlike(&expected, value, path));
         }
-        None => mistakes.push(unlike("a whole number", value, path)),
+        None => errors.push(unlike("a whole number", value, path)),
     }
 }
 
-fn check_words(words: &[&Value], value: &Value, path: &Path, mistakes: &mut Vec<Mistake>) {
+fn check_words(words: &[&Value], value: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     let word = |word: &&Value| word.get("const").unwrap_or(word).clone();
     let words: Vec<Value> = words.iter().map(word).collect();
     if !words.contains(value) {
         let texts: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
         let expected = format!("one of {}", texts.join(", "));
-        mistakes.push(unlike(&expected, value, path));
+        errors.push(unlike(&expected, value, path));
     }
 }
 
@@ -247,12 +247,10 @@ fn type_of(node: &Value) -> Option<&str> {
     }
 }
 
-/// The mistake of a value that is not what was expected.
-pub(in crate::merge) fn unlike(expected: &str, found: &Value, path: &Path) -> Mistake {
-    Mistake {
-        path: path.clone(),
-        problem: format!("expected {expected}, found {}", named(found)),
-    }
+/// The error of a field whose value is not of the expected kind.
+pub(in crate::merge) fn unlike(expected: &str, found: &Value, path: &Path) -> FieldError {
+    let problem = format!("expected {expected}, found {}", named(found));
+    FieldError::new(path.clone(), problem)
 }
 
 /// A value in a few words; long texts are cut, because a status message has a limit.
@@ -271,7 +269,7 @@ fn named(value: &Value) -> String {
     }
 }
 
-fn unknown(key: &str, node: &Value, known: Option<&Map<String, Value>>, path: Path) -> Mistake {
+fn unknown(key: &str, node: &Value, known: Option<&Map<String, Value>>, path: Path) -> FieldError {
     let elsewhere = node
         .get("x-istio-other-minors")
         .and_then(|minors| minors.get(key));
@@ -288,7 +286,7 @@ fn unknown(key: &str, node: &Value, known: Option<&Map<String, Value>>, path: Pa
         }
         (None, None) => "unknown field".to_owned(),
     };
-    Mistake { path, problem }
+    FieldError::new(path, problem)
 }
 
 /// The name that `key` was most likely meant to be.

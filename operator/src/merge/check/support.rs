@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Checked, Findings};
-use crate::api::{ComponentKind, Mistake, Path};
+use crate::api::{ComponentKind, Path};
 use crate::charts::tree::at;
 use crate::merge::tree::{is_true, text_at};
 
@@ -97,7 +97,7 @@ fn not_yet(checked: &Checked, findings: &mut Findings) {
     let spec = Path::root("spec");
     let mut refuse = |path: Path, what: &str| {
         let problem = format!("{what} not supported by this version of the operator");
-        findings.mistakes.push(Mistake { path, problem });
+        findings.error(path, problem);
     };
     let addons = checked
         .user
@@ -119,10 +119,7 @@ fn not_yet(checked: &Checked, findings: &mut Findings) {
             .get("updateStrategy")
             .and_then(|strategy| at(strategy, keys));
         if found.and_then(Value::as_str) == Some(value) {
-            let path = keys
-                .iter()
-                .fold(strategy.clone(), |path, key| path.key(key));
-            refuse(path, &format!("{value} is"));
+            refuse(strategy.keys(keys), &format!("{value} is"));
         }
     }
     // Its chart is gone since 1.24, and from 1.26 on upstream ignores the component.
@@ -130,18 +127,15 @@ fn not_yet(checked: &Checked, findings: &mut Findings) {
         && is_true(checked.spec, &["components", "istiodRemote", "enabled"])
     {
         let path = spec.key("components").key("istiodRemote").key("enabled");
-        let problem = "Istio has no chart for it any more; use the profile remote".to_owned();
-        findings.mistakes.push(Mistake { path, problem });
+        let problem = "Istio has no chart for it any more; use the profile remote";
+        findings.error(path, problem);
     }
 }
 
 /// What upstream accepts and ignores.
 fn without_effect(checked: &Checked, findings: &mut Findings) {
     let mut warn = |path: Path, instead: &str| {
-        findings.warnings.push(Mistake {
-            path,
-            problem: format!("has no effect{instead}"),
-        });
+        findings.warn(path, format!("has no effect{instead}"));
     };
     let spec = Path::root("spec");
     let installed = text_at(checked.spec, &["values", "global", "istioNamespace"]);
@@ -190,11 +184,8 @@ fn overlays(checked: &Checked, findings: &mut Findings) {
         .flat_map(|component| &component.overlays);
     for patch in patches.flat_map(|overlay| &overlay.patches) {
         if patch.target.is_empty() {
-            let problem = "expected the path of the field to change, found none".to_owned();
-            findings.mistakes.push(Mistake {
-                path: patch.path.key("path"),
-                problem,
-            });
+            let problem = "expected the path of the field to change, found none";
+            findings.error(patch.path.key("path"), problem);
         }
     }
 }
@@ -219,11 +210,11 @@ fn layers(checked: &Checked, findings: &mut Findings) {
         } else {
             Path::root("spec").key("values")
         };
-        let path = keys.iter().fold(root, |path, key| path.key(key));
+        let path = root.keys(keys);
         let known = known.join(", ");
         let problem =
             format!("{what} {found:?} is not known in Istio 1.{minor}; the known are {known}");
-        findings.mistakes.push(Mistake { path, problem });
+        findings.error(path, problem);
     };
     let names = charts.chart_profile_names();
     if let Some(found) = text_at(checked.spec, &["values", "compatibilityVersion"]) {
@@ -269,14 +260,11 @@ fn removed(checked: &Checked, findings: &mut Findings) {
         return;
     }
     let values = Path::root("spec").key("values");
-    let path = |keys: &[&str]| keys.iter().fold(values.clone(), |path, key| path.key(key));
+    let path = |keys: &[&str]| values.keys(keys);
     let provider = ["global", "pilotCertProvider"];
     if text_at(checked.spec, &["values", provider[0], provider[1]]) == Some("kubernetes") {
-        let problem = "kubernetes is no provider of certificates any more".to_owned();
-        findings.mistakes.push(Mistake {
-            path: path(&provider),
-            problem,
-        });
+        let problem = "kubernetes is no provider of certificates any more";
+        findings.error(path(&provider), problem);
     }
     let set = |keys: &[&str]| {
         let value = checked
@@ -292,29 +280,23 @@ fn removed(checked: &Checked, findings: &mut Findings) {
     ];
     for keys in tracer.into_iter().chain(telemetry) {
         if set(&keys) {
-            let problem = "was removed from Istio".to_owned();
-            findings.mistakes.push(Mistake {
-                path: path(&keys),
-                problem,
-            });
+            let problem = "was removed from Istio";
+            findings.error(path(&keys), problem);
         }
     }
     let lightstep = ["global", "tracer", "lightstep"];
     let tracer = ["values", "global", "proxy", "tracer"];
     let lacking = text_at(checked.spec, &tracer) == Some("lightstep") && !set(&lightstep);
     if lacking && writes_mesh_config(checked) {
-        let problem = "is required by the lightstep tracer: address and accessToken".to_owned();
+        let problem = "is required by the lightstep tracer: address and accessToken";
         let path = path(&lightstep);
-        findings.mistakes.push(Mistake { path, problem });
+        findings.error(path, problem);
     }
     for (moved, instead) in MOVED {
         let keys: Vec<&str> = moved.split('.').collect();
         if set(&keys) {
             let problem = format!("is deprecated; use {instead}");
-            findings.warnings.push(Mistake {
-                path: path(&keys),
-                problem,
-            });
+            findings.warn(path(&keys), problem);
         }
     }
 }
@@ -336,13 +318,8 @@ fn pilot_replicas(checked: &Checked, findings: &mut Findings) {
     let keys = ["components", "pilot", "k8s", "replicaCount"];
     let count = at(checked.spec, &keys).and_then(Value::as_i64).unwrap_or(0);
     if count > 1 && is_true(checked.spec, &["values", "pilot", "autoscaleEnabled"]) {
-        let path = keys
-            .iter()
-            .fold(Path::root("spec"), |path, key| path.key(key));
+        let path = Path::root("spec").keys(&keys);
         let problem = "has no lasting effect while values.pilot.autoscaleEnabled is true";
-        findings.warnings.push(Mistake {
-            path,
-            problem: problem.to_owned(),
-        });
+        findings.warn(path, problem);
     }
 }
