@@ -7,19 +7,20 @@ mod gateway;
 mod mesh;
 mod schema;
 mod support;
+mod wording;
 
 use serde_json::{Map, Value};
 
+use super::Component;
 use crate::api::{FieldError, Path, Warning, strict_schema};
 use crate::catalogue::Version;
 use crate::charts::Charts;
-use schema::{Definitions, check};
+use crate::charts::tree::at;
+use schema::{Checker, Definitions};
 
-pub(super) use schema::unlike;
+pub(super) use wording::unlike;
 
-use super::Component;
-
-/// What a check reads.
+/// What the checks read.
 pub(super) struct Checked<'a> {
     /// The spec as its author wrote it.
     pub user: &'a Value,
@@ -63,48 +64,34 @@ impl Checked<'_> {
         support::check(self, findings);
     }
 
-    /// Names and types of everything that has a schema.
+    /// Checks names and types of everything that has a schema.
     fn fields(&self, findings: &mut Findings) {
         let strict = strict_schema();
         let types = &strict["$defs"];
-        let errors = &mut findings.errors;
-        let path = Path::root("spec");
-        let definitions = Definitions {
-            types,
-            shapes: &Map::new(),
+        let spec = Path::root("spec");
+        let no_shapes = Map::new();
+        let mut check = |node: &Value, value, path: &Path, shapes, mesh_version| {
+            let mut checker = Checker {
+                definitions: Definitions { types, shapes },
+                mesh_version,
+                findings,
+            };
+            checker.check(node, value, path);
         };
-        check(definitions, strict, self.user, &path, errors);
+        check(strict, self.user, &spec, &no_shapes, None);
 
         let schema = match self.charts.schema(self.version.minor) {
             Ok(schema) => schema,
-            Err(error) => {
-                errors.push(FieldError::new(path.key("values"), error.to_string()));
-                return;
-            }
+            Err(error) => return findings.error(spec.key("values"), error.to_string()),
         };
-        let definitions = Definitions {
-            types,
-            shapes: &schema.shapes,
-        };
-        let values_path = path.key("values");
-        for (value, node, path) in [
-            (self.user.get("values"), &schema.values, values_path.clone()),
-            (
-                self.user.get("meshConfig"),
-                &schema.mesh,
-                path.key("meshConfig"),
-            ),
-            (
-                self.user
-                    .get("values")
-                    .and_then(|values| values.get("meshConfig")),
-                &schema.mesh,
-                values_path.key("meshConfig"),
-            ),
+        for (keys, node, mesh_version) in [
+            (&["values"][..], &schema.values, None),
+            (&["meshConfig"], &schema.mesh, Some(self.version)),
+            (&["values", "meshConfig"], &schema.mesh, Some(self.version)),
         ] {
-            // What is no object at all, the schema of the spec has named already.
-            if let Some(value @ Value::Object(_)) = value {
-                check(definitions, node, value, &path, errors);
+            // If the value is not an object, the schema of the spec has refused it already.
+            if let Some(value @ Value::Object(_)) = at(self.user, keys) {
+                check(node, value, &spec.keys(keys), &schema.shapes, mesh_version);
             }
         }
     }
@@ -148,7 +135,7 @@ mod tests {
     #[test]
     fn users_can_set_whatever_a_chart_has_a_default_for() {
         let charts = Charts::embedded().unwrap();
-        let mut refused = std::collections::BTreeSet::new();
+        let mut complaints = std::collections::BTreeSet::new();
         for release in charts.catalogue().releases() {
             let minor = release.version.minor;
             let top = &charts.schema(minor).unwrap().values["properties"];
@@ -158,16 +145,16 @@ mod tests {
                 };
                 let spec = json!({"values": placed(defaults, top, section)});
                 let cr = IstioOperator::new("cr", RawSpec(spec));
-                let merged = super::super::merge(
-                    &cr,
-                    Some(&release.version.to_string()),
-                    Cluster::default(),
-                    &charts,
-                );
-                let errors = merged.err().unwrap_or_default();
-                refused.extend(errors.iter().map(|e| format!("{chart} 1.{minor} {e}")));
+                let version = release.version.to_string();
+                let merged = super::super::merge(&cr, Some(&version), Cluster::default(), &charts);
+                let texts: Vec<String> = match merged {
+                    Ok(merged) => merged.warnings.iter().map(ToString::to_string).collect(),
+                    Err(errors) => errors.iter().map(ToString::to_string).collect(),
+                };
+                let texts = texts.iter().map(|text| format!("{chart} 1.{minor} {text}"));
+                complaints.extend(texts);
             }
         }
-        assert!(refused.is_empty(), "{refused:#?}");
+        assert!(complaints.is_empty(), "{complaints:#?}");
     }
 }
