@@ -26,7 +26,7 @@ pub mod spec;
 )]
 mod status;
 
-pub use component::ComponentKind;
+pub use component::{ComponentInfo, ComponentKind, ValuesScope, Workload, WorkloadName};
 pub use path::{FieldError, Path, Warning};
 pub use resource::{IstioOperator, RawSpec, crd, strict_schema};
 pub use spec::DeletionPolicy;

@@ -5,7 +5,7 @@ use serde_json::{Map, Number, Value, json};
 use super::Component;
 use super::overlay::overlays;
 use super::tree::{is_true, scalar_text, set, text_at};
-use crate::api::{ComponentKind, Path, quantity};
+use crate::api::{ComponentKind, Path, WorkloadName, quantity};
 use crate::catalogue::Version;
 use crate::charts::tree::at;
 
@@ -48,7 +48,7 @@ impl Installation<'_> {
                 vec![self.component(kind, spec, path)]
             }
             // A component that is set to null is as if no profile had named it.
-            None | Some(Value::Null) if is_default(kind) => {
+            None | Some(Value::Null) if kind.info().is_installed_unnamed => {
                 vec![self.component(kind, &json!({}), path)]
             }
             _ => Vec::new(),
@@ -85,15 +85,15 @@ impl Installation<'_> {
     }
 
     fn name(&self, kind: ComponentKind, written: &Value) -> String {
-        match kind {
-            ComponentKind::Base => String::new(),
-            ComponentKind::Pilot if self.revision.is_empty() => "istiod".to_owned(),
-            ComponentKind::Pilot => format!("istiod-{}", self.revision),
-            ComponentKind::IngressGateways | ComponentKind::EgressGateways => {
+        match kind.info().workload.map(|workload| workload.name) {
+            None => String::new(),
+            Some(WorkloadName::WithRevision(name)) if !self.revision.is_empty() => {
+                format!("{name}-{}", self.revision)
+            }
+            Some(WorkloadName::Fixed(name) | WorkloadName::WithRevision(name)) => name.to_owned(),
+            Some(WorkloadName::FromSpec) => {
                 text_at(written, &["name"]).unwrap_or_default().to_owned()
             }
-            ComponentKind::Cni => "istio-cni-node".to_owned(),
-            ComponentKind::Ztunnel => "ztunnel".to_owned(),
         }
     }
 
@@ -101,14 +101,7 @@ impl Installation<'_> {
     /// mean for its chart.
     fn values(&self, kind: ComponentKind, written: &Value, k8s: &Map<String, Value>) -> Value {
         let mut values = self.spec.get("values").cloned().unwrap_or_default();
-        let root: &[&str] = match kind {
-            ComponentKind::Base => &["global"],
-            ComponentKind::Pilot => &["pilot"],
-            ComponentKind::IngressGateways => &["gateways", "istio-ingressgateway"],
-            ComponentKind::EgressGateways => &["gateways", "istio-egressgateway"],
-            ComponentKind::Cni => &["cni"],
-            ComponentKind::Ztunnel => &["ztunnel"],
-        };
+        let root = kind.info().values_root;
         let mut set = |keys: &[&str], value: Value| set(&mut values, &[root, keys].concat(), value);
         if kind.gateway_key().is_some() {
             let name = written.get("name").cloned().unwrap_or_else(|| "".into());
@@ -123,7 +116,7 @@ impl Installation<'_> {
         for (keys, value) in self.scaling(kind, k8s) {
             set(&keys, value);
         }
-        if kind != ComponentKind::Base {
+        if kind.info().workload.is_some() {
             for key in ["hub", "tag"] {
                 let text = written
                     .get(key)
@@ -150,8 +143,8 @@ impl Installation<'_> {
         if minor != 28 && minor < 31 {
             return found;
         }
-        let is_deployment = kind == ComponentKind::Pilot || kind.gateway_key().is_some();
-        if is_deployment {
+        let workload = kind.info().workload;
+        if workload.is_some_and(|workload| workload.kind == "Deployment") {
             let hpa = |key| {
                 k8s.get("hpaSpec")
                     .and_then(|hpa| hpa.get(key))
@@ -193,12 +186,6 @@ fn flag_value(text: String) -> Value {
         Ok(number) if number.to_string() == text => number.into(),
         _ => text.into(),
     }
-}
-
-/// Whether upstream installs the component when neither profile nor CR names it. It does so with an
-/// ingress gateway too, but without a name; here, a list that is null is an error.
-fn is_default(kind: ComponentKind) -> bool {
-    matches!(kind, ComponentKind::Base | ComponentKind::Pilot)
 }
 
 /// The labels of a gateway as a map of strings has them, which knows no null.

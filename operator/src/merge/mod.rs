@@ -4,6 +4,7 @@
 //! Pure: takes no client and reads no clock, environment or file.
 
 mod absent;
+mod chart_layers;
 mod check;
 mod cluster;
 mod component;
@@ -23,6 +24,7 @@ use check::{Checked, Findings};
 use component::Installation;
 use tree::{plain_numbers, scalar_text, text_at};
 
+pub use chart_layers::chart_layers;
 pub use cluster::Cluster;
 pub use version::out_of_support;
 

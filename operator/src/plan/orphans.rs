@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
-use super::order::rank;
+use crate::api::ComponentKind;
 use crate::cluster::{CrKey, DesiredInventory, Kind, Live, LiveObject, Role};
 use crate::render::ObjectKey;
 
@@ -57,7 +57,10 @@ pub struct DeletionStep {
 #[must_use]
 pub fn deletion_step(cr: &CrKey, live: &Live, desired: &DesiredInventory) -> DeletionStep {
     let step = |object: &LiveObject, kind: &Kind| {
-        let component = object.owner_labels.component.map_or(0, rank);
+        let component = object
+            .owner_labels
+            .component
+            .map_or(0, ComponentKind::apply_rank);
         (Reverse(component), kind.role.deletion_rank())
     };
     let mut remaining: Vec<_> = owned(cr, live, desired)
@@ -98,7 +101,6 @@ fn owned<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::ComponentKind;
     use crate::cluster::{OwnerLabels, key};
 
     fn cr() -> CrKey {

@@ -154,7 +154,7 @@ fn render_component(merged: &Merged, component: &Component, charts: &Charts) -> 
     let names_default_tag = named_tags(&values.own).iter().any(|tag| tag == DEFAULT_TAG);
     let context = context(merged, component, &values, charts)?;
     let mut objects = Vec::new();
-    for output in charts.execute(values::chart_of(component.kind), context)? {
+    for output in charts.execute(component.kind.info().chart, context)? {
         objects.extend(document::objects(output, charts)?);
     }
     let mut warnings = Vec::new();
@@ -209,7 +209,7 @@ fn context(
         "minor": merged.version.minor_text(),
         "component": kind,
         "gke": merged.cluster.is_gke,
-        "release": charts.release(values::chart_of(component.kind), kind)?,
+        "release": charts.release(component.kind.info().chart, kind)?,
     }))
 }
 

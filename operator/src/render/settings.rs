@@ -7,7 +7,7 @@
 use serde_json::{Value, json};
 
 use super::{Object, RenderError, strategic};
-use crate::api::{ComponentKind, FieldError, Warning};
+use crate::api::{FieldError, Warning, Workload, WorkloadName};
 use crate::merge::{Component, Merged};
 
 /// The objects that a field patches.
@@ -114,19 +114,6 @@ const FIELDS: [(&str, Target, Place); 18] = [
 /// The field whose patch needs more than a merge.
 const BUDGET: &str = "podDisruptionBudget";
 
-/// The kind of a component's workload and the container in it that settings are for; none for base.
-const fn workload(kind: ComponentKind) -> Option<(&'static str, &'static str)> {
-    match kind {
-        ComponentKind::Base => None,
-        ComponentKind::Pilot => Some(("Deployment", "discovery")),
-        ComponentKind::IngressGateways | ComponentKind::EgressGateways => {
-            Some(("Deployment", "istio-proxy"))
-        }
-        ComponentKind::Cni => Some(("DaemonSet", "install-cni")),
-        ComponentKind::Ztunnel => Some(("DaemonSet", "istio-proxy")),
-    }
-}
-
 /// Patches the objects of a component with its `k8s` block; settings that change nothing become
 /// warnings.
 pub(super) fn apply(
@@ -135,19 +122,23 @@ pub(super) fn apply(
     objects: &mut [Object],
     warnings: &mut Vec<Warning>,
 ) -> Result<(), RenderError> {
-    let name = target_name(merged, component);
+    // Without a workload there is nothing to patch, and `merge` has warned of every field.
+    let Some(workload) = component.kind.info().workload else {
+        return Ok(());
+    };
+    let name = target_name(merged, component, workload);
     for (field, target, place) in FIELDS {
         let Some(value) = component.k8s.get(field) else {
             continue;
         };
         let path = component.path.key("k8s").key(field);
-        let kind = match (target, workload(component.kind)) {
-            (Target::Workload, Some((kind, _))) | (Target::Beside(kind), Some(_)) => kind,
-            // What never has an effect, `merge` has told of.
-            (Target::Nothing, _) | (_, None) => continue,
+        let kind = match target {
+            Target::Workload => workload.kind,
+            Target::Beside(kind) => kind,
+            // `merge` has warned of it.
+            Target::Nothing => continue,
         };
-        let container = workload(component.kind).map_or("", |(_, container)| container);
-        let change = patch(place, container, value);
+        let change = patch(place, workload.container, value);
         let mut found = false;
         for object in objects
             .iter_mut()
@@ -176,11 +167,11 @@ pub(super) fn apply(
 /// The name under which upstream looks for a component's objects. For a revision that is called
 /// `default` that is istiod without suffix, although the chart adds one: the settings then match
 /// nothing, and a warning says so.
-fn target_name<'a>(merged: &Merged, component: &'a Component) -> &'a str {
-    if component.kind == ComponentKind::Pilot && merged.revision == "default" {
-        return "istiod";
+fn target_name<'a>(merged: &Merged, component: &'a Component, workload: Workload) -> &'a str {
+    match workload.name {
+        WorkloadName::WithRevision(name) if merged.revision == "default" => name,
+        _ => &component.name,
     }
-    &component.name
 }
 
 fn patch(place: Place, container: &str, value: &Value) -> Value {
@@ -211,7 +202,7 @@ fn keep_one_bound(budget: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Path;
+    use crate::api::{ComponentKind, Path};
     use crate::catalogue::Version;
     use crate::charts::yaml::Document;
 

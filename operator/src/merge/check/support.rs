@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Checked, Findings};
 use crate::api::{ComponentKind, Path};
 use crate::charts::tree::at;
+use crate::merge::chart_layers;
 use crate::merge::tree::{is_true, text_at};
 
 /// The settings of the removed Stackdriver tracer.
@@ -167,8 +168,10 @@ fn without_effect(checked: &Checked, findings: &mut Findings) {
             .flatten()
             .map(|(key, _)| key);
         for key in keys {
-            if component.kind == ComponentKind::Base {
-                warn(path.key(key), "; base has no workload, only overlays apply");
+            if component.kind.info().workload.is_none() {
+                let name = component.kind.spec_key();
+                let instead = format!("; {name} has no workload, only overlays apply");
+                warn(path.key(key), &instead);
             } else if matches!(key.as_str(), "volumes" | "volumeMounts") {
                 warn(path.key(key), " in any Istio version; use overlays");
             }
@@ -190,64 +193,20 @@ fn overlays(checked: &Checked, findings: &mut Findings) {
     }
 }
 
-/// The files that charts lay under the values: each has to exist in the minor.
+/// Names of chart profile, compatibility version and platform, which have to exist in the minor.
 fn layers(checked: &Checked, findings: &mut Findings) {
-    let minor = checked.version.minor;
-    let charts = checked.charts;
-    let exists = |file: &str| {
-        let layer = charts.chart_profile(file, minor).ok().flatten();
-        // A file whose content is gated away does not exist in this minor.
-        layer
-            .as_ref()
-            .and_then(Value::as_object)
-            .is_some_and(|layer| !layer.is_empty())
-    };
-    let mut refuse = |keys: &[&str], what: &str, found: &str, known: Vec<&str>| {
-        // An upper field is named where the author wrote it.
-        let upper = keys == ["compatibilityVersion"] && checked.user.get(keys[0]).is_some();
-        let root = if upper {
-            Path::root("spec")
-        } else {
-            Path::root("spec").key("values")
-        };
-        let path = root.keys(keys);
-        let known = known.join(", ");
-        let problem =
-            format!("{what} {found:?} is not known in Istio 1.{minor}; the known are {known}");
-        findings.error(path, problem);
-    };
-    let names = charts.chart_profile_names();
-    if let Some(found) = text_at(checked.spec, &["values", "compatibilityVersion"]) {
-        let release = charts.catalogue().release(minor);
-        let known = release
-            .map(|release| release.compatibility.as_slice())
-            .unwrap_or_default();
-        if !known.iter().any(|version| version == found) {
-            let known = known.iter().map(String::as_str).collect();
-            refuse(
-                &["compatibilityVersion"],
-                "compatibility version",
-                found,
-                known,
-            );
+    let values = &checked.spec["values"];
+    // Broken charts are reported where they are rendered.
+    let layers = chart_layers(checked.charts, checked.version.minor, values);
+    let compatibility = Path::root("spec").keys(&["values", "compatibilityVersion"]);
+    for mut error in layers.map_or_else(|_| Vec::new(), |(_, errors)| errors) {
+        // The path is that of the field where the author wrote it.
+        if error.path == compatibility && checked.user.get("compatibilityVersion").is_some() {
+            error.path = Path::root("spec").key("compatibilityVersion");
         }
-    }
-    if let Some(found) = text_at(checked.spec, &["values", "profile"]) {
-        let layer = |name: &str| name.starts_with("platform-") || name.starts_with("compatib");
-        let known: Vec<&str> = names.iter().copied().filter(|name| !layer(name)).collect();
-        if !known.contains(&found) {
-            refuse(&["profile"], "chart profile", found, known);
-        }
-    }
-    if let Some(found) = text_at(checked.spec, &["values", "global", "platform"]) {
-        let platforms = names
-            .iter()
-            .filter_map(|name| name.strip_prefix("platform-"));
-        let known: Vec<&str> = platforms
-            .filter(|name| exists(&format!("platform-{name}")))
-            .collect();
-        if !known.contains(&found) {
-            refuse(&["global", "platform"], "platform", found, known);
+        // A name of a wrong type is an error already.
+        if findings.errors.iter().all(|known| known.path != error.path) {
+            findings.errors.push(error);
         }
     }
 }
