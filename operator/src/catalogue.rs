@@ -185,8 +185,9 @@ mod tests {
     #[test]
     fn the_default_is_the_newest_minor() {
         let c = catalogue();
-        assert_eq!(c.default_version().to_string(), "1.31.1");
-        assert_eq!(c.known(), "1.24, 1.25, 1.26, 1.27, 1.28, 1.29, 1.30, 1.31");
+        let newest = c.releases().last().unwrap().version;
+        assert_eq!(c.default_version(), newest);
+        assert!(c.known().ends_with(&format!(", {}", newest.minor_text())));
     }
 
     #[test]

@@ -39,7 +39,9 @@ mod tests {
     #[test]
     fn only_nulls_that_charts_cannot_do_without_go() {
         let charts = Charts::embedded().unwrap();
-        let schema = charts.schema(31).unwrap();
+        let schema = charts
+            .schema(charts.catalogue().default_version().minor)
+            .unwrap();
         let mut values = json!({
             "revision": null,
             "pilot": {"image": null, "cpu": null, "resources": null, "env": {"A": null}},

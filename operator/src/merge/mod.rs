@@ -123,7 +123,9 @@ pub fn merge(
     let version = kept(version, &mut findings).unwrap_or(charts.catalogue().default_version());
     let user = without_needed_nulls(user, version, charts);
     let mut profile = profile::read(&user, version, charts, &mut findings);
-    cluster.lay_settings(&mut profile, &user, version);
+    if let Err(error) = cluster.lay_settings(&mut profile, &user, version, charts) {
+        findings.error(Path::root("spec").key("profile"), error.to_string());
+    }
     let spec = derive::derive(profile, &user, version, charts.catalogue());
     let namespace = namespace(&spec);
     let spec = with_unvalidated(spec);

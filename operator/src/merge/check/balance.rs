@@ -13,12 +13,11 @@ const TOPOLOGY: [&str; 3] = [
     "topology.istio.io/subzone",
 ];
 
-pub(super) fn check(mesh: &Value, minor: u16, path: &Path, findings: &mut Findings) {
+/// Checks the settings of load balancing in `mesh`, which is at `path`.
+pub(super) fn check(mesh: &Value, path: &Path, findings: &mut Findings) {
     localities(mesh, path, findings);
-    if minor >= 31 {
-        zones(mesh, path, findings);
-        traffic(mesh, path, findings);
-    }
+    zones(mesh, path, findings);
+    traffic(mesh, path, findings);
 }
 
 fn refuse(path: Path, problem: &str, findings: &mut Findings) {

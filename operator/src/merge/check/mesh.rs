@@ -8,21 +8,16 @@ use super::{Checked, Findings, balance, elements, schema::in_camel_case};
 use crate::api::Path;
 use crate::charts::tree::at;
 
+/// Checks the mesh settings wherever the user may write them.
 pub(super) fn check(checked: &Checked, findings: &mut Findings) {
     let spec = Path::root("spec");
-    for (keys, path) in [
-        (&["meshConfig"][..], spec.key("meshConfig")),
-        (
-            &["values", "meshConfig"],
-            spec.key("values").key("meshConfig"),
-        ),
-    ] {
-        if let Some(mesh) = at(checked.user, keys).map(in_camel_case) {
-            let mesh = &mesh;
+    for keys in [&["meshConfig"][..], &["values", "meshConfig"]] {
+        if let Some(mesh) = at(checked.user, keys) {
+            let (mesh, path) = (&effective(mesh, checked), spec.keys(keys));
             providers(mesh, &path, findings);
             tracers(mesh, &path, findings);
             spans(mesh, checked.version.minor, &path, findings);
-            balance::check(mesh, checked.version.minor, &path, findings);
+            balance::check(mesh, &path, findings);
             stackdriver(mesh, &path, findings);
             private_keys(mesh, &path, findings);
             curves(mesh, &path, findings);
@@ -33,6 +28,19 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
         let path = spec.key("unvalidatedValues").key("meshConfig");
         stackdriver(mesh, &path, findings);
     }
+}
+
+/// The mesh settings with their names in camel case, without those at the top that this minor does not know: istiod
+/// ignores them, so nothing in them can be wrong.
+fn effective(mesh: &Value, checked: &Checked) -> Value {
+    let mut mesh = in_camel_case(mesh);
+    // A schema that does not compile is an error already.
+    let schema = checked.charts.schema(checked.version.minor).ok();
+    let known = schema.and_then(|schema| schema.mesh.get("properties"));
+    if let (Value::Object(fields), Some(known)) = (&mut mesh, known) {
+        fields.retain(|key, _| known.get(key).is_some());
+    }
+    mesh
 }
 
 /// istiod takes the last of two providers of one name and cannot use one without a name, yet starts
