@@ -1,5 +1,4 @@
-//! Types and reasons of `status.conditions`. Other tools match on these words, so they are written
-//! here once.
+//! Types and reasons of `status.conditions`. Other tools match on these words.
 
 /// `True` when everything rendered is applied and every workload runs its newest generation.
 pub const READY: &str = "Ready";

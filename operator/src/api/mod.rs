@@ -1,4 +1,4 @@
-//! What users write and read: the `IstioOperator` resource, its spec and its status.
+//! The `IstioOperator` resource that users write and read: its spec, status, conditions and field paths.
 
 mod component;
 pub mod condition;

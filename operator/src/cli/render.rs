@@ -1,4 +1,4 @@
-//! `istio-operator render`: the objects of one IstioOperator, without a cluster.
+//! `istio-operator render`: prints the objects of one IstioOperator, without a cluster.
 
 use std::fmt::Display;
 use std::num::NonZero;
@@ -19,7 +19,7 @@ use super::{Failure, complain, print};
 
 /// Print the objects of an IstioOperator, in the order to apply them.
 ///
-/// Nothing is sent to a cluster. Labels that tell the owner are missing: only applying adds them.
+/// Nothing is sent to a cluster. The objects lack owner labels, which only applying adds.
 /// Errors in the file and warnings go to standard error, one per line, each with its path.
 #[derive(clap::Args)]
 #[command(
@@ -33,7 +33,7 @@ pub(super) struct Args {
     /// The file with the IstioOperator; - for standard input.
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// The Istio version whose charts are used, whatever the file says.
+    /// The Istio version whose charts are used, instead of the version in the file.
     #[arg(long, value_name = "VERSION")]
     istio_version: Option<String>,
     /// How to print the objects.
@@ -49,7 +49,7 @@ enum Format {
     Json,
 }
 
-/// The charts of what most profiles install.
+/// The charts that most profiles install.
 const USUAL: [&str; 3] = ["base", "pilot", "gateway"];
 
 pub(super) fn render(args: &Args, charts: &'static Charts) -> Result<(), Failure> {
@@ -102,7 +102,7 @@ fn read(file: &Path) -> Result<IstioOperator, Failure> {
     cr.map_err(|problem| Failure::input(format_args!("{}: {problem}", file.display())))
 }
 
-/// Decodes the one IstioOperator of a YAML text. Its spec may be anything: judging that is the next stage's work.
+/// Decodes the one IstioOperator of a YAML text. Its spec may be anything, because `merge` checks it.
 fn decode(text: &str) -> Result<IstioOperator, String> {
     let documents = documents_of(text)?;
     let found = documents.len();
@@ -118,13 +118,13 @@ fn decode(text: &str) -> Result<IstioOperator, String> {
             None => return Err(format!("{field}: expected {expected}, found nothing")),
         }
     }
-    // Who misspells `spec` would get the default profile.
+    // A misspelt `spec` would install the default profile.
     let mut keys = document.as_object().into_iter().flatten();
     if let Some((key, _)) = keys.find(|(key, _)| !FIELDS.contains(&key.as_str())) {
         let known = FIELDS.join(", ");
         return Err(format!("{key}: unknown field; the known are {known}"));
     }
-    // A name is needed to store a CR, not to render it.
+    // Only the API server needs a name.
     if document.get("metadata").is_none_or(Value::is_null) {
         document["metadata"] = json!({});
     }
@@ -134,7 +134,7 @@ fn decode(text: &str) -> Result<IstioOperator, String> {
 const API_VERSION: &str = "install.istio.io/v1alpha1";
 const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
-/// The documents of a YAML text that are not empty. Booleans and octal numbers are those of YAML 1.1, as in kubectl.
+/// The documents of a YAML text that are not empty. Booleans and octal numbers are read as in YAML 1.1, as kubectl does.
 fn documents_of(text: &str) -> Result<Vec<Value>, String> {
     let options = serde_saphyr::options! {
         legacy_octal_numbers: true,

@@ -1,4 +1,4 @@
-//! The profile that a CR starts from.
+//! Reads the profile that a CR starts from.
 
 use serde_json::Value;
 
@@ -8,8 +8,8 @@ use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::charts::tree::merge_over;
 
-/// The spec of the profile `default` with the named profile of `spec` laid over it. An unknown name
-/// is an error; the rest of the spec is then checked over `default` alone.
+/// The spec of the profile `default`, with the profile that `spec` names laid over it. An unknown name is an error; the rest
+/// of the spec is then checked over `default` alone.
 pub(super) fn read(
     spec: &Value,
     version: Version,

@@ -1,4 +1,4 @@
-//! Which Istio version a CR installs.
+//! Chooses the Istio version that a CR installs.
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
@@ -36,8 +36,8 @@ pub(super) fn choose(
     }
 }
 
-/// What upstream does not support in running `version` on `cluster`: Istio itself, if its support ended on a day before
-/// `now` (UTC), and Kubernetes, if it is older than this Istio is made for. Both work, so they are warnings.
+/// Warnings of `version` on `cluster`: Istio's support has ended on a day before `now` (UTC), or Kubernetes is older than
+/// this Istio supports. Both may work, so neither is an error.
 #[must_use]
 pub fn out_of_support(
     version: Version,
@@ -51,7 +51,7 @@ pub fn out_of_support(
     let minor = version.minor_text();
     let path = Path::root("spec").key("version");
     let mut warnings = Vec::new();
-    // Days written this way sort as text.
+    // Both are written as YYYY-MM-DD, so that text sorts as days do.
     if release.end_of_life < now.strftime("%F").to_string() {
         let day = &release.end_of_life;
         let text = format!("support of Istio {minor} ended on {day}");

@@ -1,10 +1,9 @@
-//! The overlay language of `k8s.overlays`: paths into objects, and what a patch does there.
+//! Applies `k8s.overlays`: patches at paths of objects.
 //!
-//! Upstream's `tpath` package defines it, oddities included: missing map keys are created on the
-//! way, also by deletes; `[0]` below something that is not there is a literal key; `[text]` in a
-//! list of scalars is a regular expression; inside what an earlier patch of the same overlay put
-//! there, a list gets a value appended. Different here, on purpose: what fails or matches nothing
-//! is a warning, also the index out of range that panics there, and a string stays a string.
+//! Upstream's `tpath` package defines the language, with its oddities: missing maps on the way are created, also by a
+//! delete; `[0]` below a missing field is a literal key; `[text]` in a list of scalars is a regular expression; a value set
+//! on a list that an earlier patch of the same overlay added is appended to it. Two things differ on purpose: a patch that
+//! fails or matches nothing is a warning, even an index out of range, where upstream panics; and a string stays a string.
 
 mod path;
 mod pattern;
@@ -16,8 +15,8 @@ use crate::charts::yaml::{DEEPEST, Document, depth};
 use crate::merge::{Component, Overlay};
 use tree::{Node, Origin};
 
-/// Applies the overlays of a component to its objects, in order. An error is an object that lost
-/// its identity, or a place deeper than objects may be.
+/// Applies the overlays of a component to its objects, in order. It fails if an object loses its kind or name, or if a patch
+/// is deeper than objects may be.
 pub(super) fn apply(
     component: &Component,
     objects: &mut [Object],
@@ -28,7 +27,7 @@ pub(super) fn apply(
         for object in objects.iter_mut() {
             if object.key.kind == overlay.kind && object.key.name == overlay.name {
                 found = true;
-                *object = changed(overlay, object, warnings)?;
+                *object = patched_object(overlay, object, warnings)?;
             }
         }
         if !found {
@@ -40,7 +39,7 @@ pub(super) fn apply(
     Ok(())
 }
 
-fn changed(
+fn patched_object(
     overlay: &Overlay,
     object: &Object,
     warnings: &mut Vec<Warning>,
@@ -296,7 +295,10 @@ mod tests {
                 "no element of the list is [name:absent]",
             ),
             ("spec.l.name", "name is not [key:value] or [index]"),
-            ("spec.s.foo", "\"x\" has nothing below it, so no foo"),
+            (
+                "spec.s.foo",
+                "\"x\" is not a map or a list, so it has no foo",
+            ),
             ("spec.n.[0]", "there is no list that [0] could select from"),
             (
                 "spec.ll.[0].[0]",
@@ -313,7 +315,7 @@ mod tests {
         }
         let text = warning(&spec, "spec.l.[99]", json!(null));
         assert!(
-            text.ends_with("the list has 1 elements, so [99] is none of them"),
+            text.ends_with("[99] is out of range, the list has the length 1"),
             "{text}"
         );
         let patches = [("spec.s.foo", json!(1)), ("spec.s", json!("z"))];
@@ -368,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_too_deep_is_refused() {
+    fn a_path_that_is_too_deep_is_refused() {
         let refusal = |target: &str, value: Value| {
             let overlays: [Written<'_>; 1] = [("Deployment", "a", &[(target, value)])];
             let objects = &mut [deployment(json!({}))];

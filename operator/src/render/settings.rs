@@ -1,8 +1,8 @@
-//! The `k8s` block of a component, laid over the objects that its chart rendered.
+//! Applies the `k8s` block of a component to the objects that its chart rendered.
 //!
-//! Each field but `overlays` becomes a strategic merge patch on the objects of one kind and name
-//! (upstream's `postprocess.go` since 1.24). A field that finds no such object changes nothing,
-//! which is a warning here.
+//! Each field but `overlays` becomes a strategic merge patch of the objects of one kind and name
+//! (upstream's `postprocess.go` since 1.24). If no such object is rendered, the field has no effect,
+//! which is a warning.
 
 use serde_json::{Value, json};
 
@@ -15,16 +15,16 @@ use crate::merge::{Component, Merged};
 enum Target {
     /// The Deployment or `DaemonSet` of the component.
     Workload,
-    /// An object of this kind with the workload's name.
-    Beside(&'static str),
-    /// Nothing: upstream reads the field and does nothing with it.
+    /// The object of this kind that has the workload's name.
+    SameName(&'static str),
+    /// Nothing: upstream accepts the field and ignores it.
     Nothing,
 }
 
 /// Where a field's value goes in the patch.
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// Under these keys of the object.
+    /// At these keys of the object.
     At(&'static [&'static str]),
     /// In the component's container, under this key.
     Container(&'static str),
@@ -43,7 +43,7 @@ const FIELDS: [(&str, Target, Place); 18] = [
     ("env", Target::Workload, Place::Container("env")),
     (
         "hpaSpec",
-        Target::Beside("HorizontalPodAutoscaler"),
+        Target::SameName("HorizontalPodAutoscaler"),
         Place::At(&["spec"]),
     ),
     (
@@ -63,7 +63,7 @@ const FIELDS: [(&str, Target, Place); 18] = [
     ),
     (
         BUDGET,
-        Target::Beside("PodDisruptionBudget"),
+        Target::SameName("PodDisruptionBudget"),
         Place::At(&["spec"]),
     ),
     (
@@ -87,10 +87,10 @@ const FIELDS: [(&str, Target, Place); 18] = [
         Target::Workload,
         Place::At(&["spec", "template", "spec", "securityContext"]),
     ),
-    ("service", Target::Beside("Service"), Place::At(&["spec"])),
+    ("service", Target::SameName("Service"), Place::At(&["spec"])),
     (
         "serviceAnnotations",
-        Target::Beside("Service"),
+        Target::SameName("Service"),
         Place::At(&["metadata", "annotations"]),
     ),
     (
@@ -111,11 +111,10 @@ const FIELDS: [(&str, Target, Place); 18] = [
     ("volumes", Target::Nothing, Place::At(POD)),
 ];
 
-/// The field whose patch needs more than a merge.
+/// The field after whose patch one bound has to go.
 const BUDGET: &str = "podDisruptionBudget";
 
-/// Patches the objects of a component with its `k8s` block; settings that change nothing become
-/// warnings.
+/// Patches the objects of a component with its `k8s` block, and warns of settings that have no effect.
 pub(super) fn apply(
     merged: &Merged,
     component: &Component,
@@ -134,7 +133,7 @@ pub(super) fn apply(
         let path = component.path.key("k8s").key(field);
         let kind = match target {
             Target::Workload => workload.kind,
-            Target::Beside(kind) => kind,
+            Target::SameName(kind) => kind,
             // `merge` has warned of it.
             Target::Nothing => continue,
         };
@@ -164,9 +163,8 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// The name under which upstream looks for a component's objects. For a revision that is called
-/// `default` that is istiod without suffix, although the chart adds one: the settings then match
-/// nothing, and a warning says so.
+/// The name of the objects that upstream patches. For the revision `default` it is `istiod`, although the chart calls them
+/// `istiod-default`: the settings then have no effect, which is a warning.
 fn target_name<'a>(merged: &Merged, component: &'a Component, workload: Workload) -> &'a str {
     match workload.name {
         WorkloadName::WithRevision(name) if merged.revision == "default" => name,
@@ -189,8 +187,7 @@ fn patch(place: Place, container: &str, value: &Value) -> Value {
     }
 }
 
-/// The API server refuses a budget with both bounds, and charts set `minAvailable`: so
-/// `maxUnavailable` wins.
+/// Removes the chart's `minAvailable` if `maxUnavailable` is set: the API server refuses a budget with both.
 fn keep_one_bound(budget: &mut Value) {
     if let Some(Value::Object(spec)) = budget.get_mut("spec")
         && spec.contains_key("maxUnavailable")
@@ -321,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_matches_nothing_is_a_warning() {
+    fn a_setting_without_an_object_is_a_warning() {
         let warnings = patched(
             json!({"hpaSpec": {"minReplicas": 2}, "volumes": [], "strategy": null}),
             &mut istiod(),

@@ -1,7 +1,7 @@
-//! From the user-level values of a component to the values that its chart is rendered with.
+//! Computes the values that the chart of a component is rendered with: the chart's defaults, then the layers that the user
+//! chose, then the user's values.
 //!
-//! Upstream's charts do this in `zzz_profile.yaml` and `zzy_descope_legacy.yaml` since 1.24: chart
-//! defaults, under chart profile, compatibility file and platform file, under the user's values.
+//! Upstream's charts do this in `zzz_profile.yaml` and `zzy_descope_legacy.yaml` since 1.24.
 
 use serde_json::Value;
 
@@ -11,19 +11,18 @@ use crate::charts::Charts;
 use crate::charts::tree::{at, merge_over};
 use crate::merge::chart_layers;
 
-/// The values of one component in the forms in which templates read them.
+/// The values of one component in the three forms that templates read.
 #[derive(Debug)]
 pub(super) struct ChartValues {
-    /// Everything.
+    /// All values.
     pub(super) values: Value,
-    /// The component's own settings: what its chart reads without a prefix.
+    /// The values that the chart reads without a prefix.
     pub(super) own: Value,
     /// The user's values before defaults and profiles.
     pub(super) user: Value,
 }
 
-/// Computes the values of a component; a chart profile, compatibility version or platform that the
-/// minor does not know is an error of the CR.
+/// Computes the values of a component. It fails if `user` names a layer that the minor does not have.
 pub(super) fn chart_values(
     charts: &Charts,
     kind: ComponentKind,
@@ -67,7 +66,7 @@ pub(super) fn chart_values(
     Ok(ChartValues { values, own, user })
 }
 
-/// What a chart reads without a prefix.
+/// The values that a chart reads without a prefix.
 fn own_settings(scope: ValuesScope, root: &[&str], values: &Value) -> Value {
     let section = at(values, root);
     match scope {
@@ -83,8 +82,8 @@ fn own_settings(scope: ValuesScope, root: &[&str], values: &Value) -> Value {
     }
 }
 
-/// What ztunnel's chart gets instead of all values: `global`, every top-level value that is no map, and the content of its
-/// section at `root`. Without that section the values stay as they are.
+/// The values that ztunnel's chart gets: `global`, every top-level value that is not a map, and the content of its section
+/// at `root`. Without that section it gets all values.
 fn flattened(user: &Value, root: &[&str]) -> Value {
     let own = at(user, root).and_then(Value::as_object);
     let (Some(all), Some(own)) = (user.as_object(), own) else {

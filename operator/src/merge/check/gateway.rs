@@ -1,4 +1,4 @@
-//! Gateways: their names, and ports that only root may open.
+//! Checks gateways: their names, lists of values, replicas, and ports that only root may open.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
             let expected = "a list of gateways (without this field the profile's, [] for none)";
             findings.errors.push(unlike(expected, &Value::Null, &path));
         }
-        incomplete(checked, root, findings);
+        required_fields(checked, root, findings);
         replicas(checked, kind, root, &path, findings);
         if !is_true(checked.spec, &["values", "gateways", root, "runAsRoot"]) {
             let list = at(checked.spec, &["components", key]);
@@ -35,7 +35,7 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
     ingress_ports(checked, findings);
 }
 
-/// What the charts write of each element of a list of values.
+/// The fields that charts read of each element of a list of values.
 const NEEDED: [(&str, &[&str]); 4] = [
     ("configVolumes", &["name", "configMapName"]),
     (
@@ -49,8 +49,9 @@ const NEEDED: [(&str, &[&str]); 4] = [
     ("secretVolumes", &["name", "secretName", "mountPath"]),
 ];
 
-/// Upstream leaves the place of what is missing empty, and no cluster takes that.
-fn incomplete(checked: &Checked, root: &str, findings: &mut Findings) {
+/// Checks that no element of these lists lacks a field that the chart writes. Upstream renders an empty value, which the API
+/// server refuses.
+fn required_fields(checked: &Checked, root: &str, findings: &mut Findings) {
     let gateway = Path::root("spec").key("values").key("gateways").key(root);
     for (list, needed) in NEEDED {
         let path = gateway.key(list);
@@ -68,7 +69,7 @@ fn incomplete(checked: &Checked, root: &str, findings: &mut Findings) {
     }
 }
 
-/// Two gateways of one name in one namespace would be one object; one without a name none at all.
+/// Checks that each gateway has a name, and that no two in one namespace have the same: they would render the same objects.
 fn names(checked: &Checked, findings: &mut Findings) {
     let mut seen = BTreeSet::new();
     let gateways = checked
@@ -88,7 +89,7 @@ fn names(checked: &Checked, findings: &mut Findings) {
     }
 }
 
-/// Below 1024 only root may open a port, and a gateway's proxy is not root unless it says so.
+/// Checks the ports of a gateway whose proxy does not run as root: below 1024 only root may open one.
 fn privileged_ports(ports: Option<&Value>, root: &str, path: &Path, findings: &mut Findings) {
     for (path, port) in elements(ports, path) {
         let number = port.get("port").and_then(Value::as_i64).unwrap_or(0);
@@ -99,8 +100,8 @@ fn privileged_ports(ports: Option<&Value>, root: &str, path: &Path, findings: &m
     }
 }
 
-/// The older list of ports. Upstream refuses low ones there whoever the proxy runs as, and looks only
-/// at ports whose number is a number.
+/// Checks the older list of ports as upstream does: it refuses low ones even if the proxy runs as root, and skips ports whose
+/// number is in quotes.
 fn ingress_ports(checked: &Checked, findings: &mut Findings) {
     let keys = ["values", "gateways", "istio-ingressgateway", "ingressPorts"];
     let path = Path::root("spec").keys(&keys);
@@ -116,7 +117,7 @@ fn ingress_ports(checked: &Checked, findings: &mut Findings) {
 fn privileged(number: i64, port: &Value) -> Option<String> {
     let target = match port.get("targetPort") {
         None | Some(Value::Null) => 0,
-        // A name is resolved in the pod, where the container may map it.
+        // A name refers to a container port, whose number is not known here.
         Some(target) => target.as_i64()?,
     };
     match target {
@@ -129,7 +130,7 @@ fn privileged(number: i64, port: &Value) -> Option<String> {
     }
 }
 
-/// Replicas that an autoscaler changes again at once.
+/// Warns of replicas that an autoscaler changes again at once.
 fn replicas(
     checked: &Checked,
     kind: ComponentKind,

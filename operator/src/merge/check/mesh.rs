@@ -1,4 +1,4 @@
-//! What a schema cannot say about mesh settings.
+//! Checks rules of mesh settings that the schema cannot express.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
             let (mesh, path) = (&effective(mesh, checked), spec.keys(keys));
             providers(mesh, &path, findings);
             tracers(mesh, &path, findings);
-            spans(mesh, checked.version.minor, &path, findings);
+            tracing_tls(mesh, checked.version.minor, &path, findings);
             balance::check(mesh, &path, findings);
             stackdriver(mesh, &path, findings);
             private_keys(mesh, &path, findings);
@@ -43,8 +43,8 @@ fn effective(mesh: &Value, checked: &Checked) -> Value {
     mesh
 }
 
-/// istiod takes the last of two providers of one name and cannot use one without a name, yet starts
-/// with both, so these are warnings.
+/// Warns of two providers with one name, of which istiod takes the last, and of a provider without a name, which cannot be
+/// used. istiod starts with both.
 fn providers(mesh: &Value, path: &Path, findings: &mut Findings) {
     let mut seen = BTreeSet::new();
     let path = path.key("extensionProviders");
@@ -63,17 +63,17 @@ fn providers(mesh: &Value, path: &Path, findings: &mut Findings) {
     }
 }
 
-/// What a tracer cannot do without.
-const NEEDED_BY_TRACERS: [(&str, &[&str]); 3] = [
+/// The settings that each tracer requires.
+const REQUIRED_BY_TRACERS: [(&str, &[&str]); 3] = [
     ("datadog", &["address"]),
     ("lightstep", &["address", "accessToken"]),
     ("zipkin", &["address"]),
 ];
 
-/// Tracers need to know where to send spans.
+/// Checks that tracers know where to send spans.
 fn tracers(mesh: &Value, path: &Path, findings: &mut Findings) {
     let path = path.key("defaultConfig").key("tracing");
-    for (tracer, needed) in NEEDED_BY_TRACERS {
+    for (tracer, needed) in REQUIRED_BY_TRACERS {
         let settings = at(mesh, &["defaultConfig", "tracing", tracer]);
         let Some(settings) = settings.filter(|settings| !settings.is_null()) else {
             continue;
@@ -88,8 +88,8 @@ fn tracers(mesh: &Value, path: &Path, findings: &mut Findings) {
     }
 }
 
-/// Over what connection spans are sent.
-fn spans(mesh: &Value, minor: u16, path: &Path, findings: &mut Findings) {
+/// Checks the TLS settings of the connection that spans are sent over.
+fn tracing_tls(mesh: &Value, minor: u16, path: &Path, findings: &mut Findings) {
     let tracing = &mesh["defaultConfig"]["tracing"];
     let path = path.key("defaultConfig").key("tracing");
     let path = path.key("tlsSettings");
@@ -98,7 +98,7 @@ fn spans(mesh: &Value, minor: u16, path: &Path, findings: &mut Findings) {
     }
 }
 
-/// What is wrong between the settings of TLS, each by its key.
+/// The TLS settings that contradict each other: the key and what is wrong with it.
 fn credentials(tls: &Value, minor: u16) -> Vec<(&'static str, &'static str)> {
     let set = |key: &str| match &tls[key] {
         Value::String(text) => !text.is_empty(),
@@ -140,7 +140,7 @@ fn credentials(tls: &Value, minor: u16) -> Vec<(&'static str, &'static str)> {
     wrong
 }
 
-/// The settings of the Stackdriver tracer were removed with it.
+/// Refuses the settings of the Stackdriver tracer, which were removed from Istio.
 fn stackdriver(mesh: &Value, path: &Path, findings: &mut Findings) {
     let path = path.key("defaultConfig").key("tracing");
     for key in super::support::STACKDRIVER {
@@ -154,7 +154,7 @@ fn stackdriver(mesh: &Value, path: &Path, findings: &mut Findings) {
     }
 }
 
-/// A provider of private keys is one of two, and is asked again after some time.
+/// Checks that a provider of private keys is one of the two that exist, and has its poll delay.
 fn private_keys(mesh: &Value, path: &Path, findings: &mut Findings) {
     let path = path.key("defaultConfig").key("privateKeyProvider");
     let Some(provider @ Value::Object(_)) = at(mesh, &["defaultConfig", "privateKeyProvider"])
@@ -176,7 +176,7 @@ fn private_keys(mesh: &Value, path: &Path, findings: &mut Findings) {
     findings.error(path, problem);
 }
 
-/// Traffic inside of the mesh has fixed curves.
+/// Refuses curves for traffic inside of the mesh, where they are fixed.
 fn curves(mesh: &Value, path: &Path, findings: &mut Findings) {
     let curves = at(mesh, &["meshMTLS", "ecdhCurves"]).and_then(Value::as_array);
     if curves.is_some_and(|curves| !curves.is_empty()) {

@@ -22,7 +22,7 @@ pub(super) use wording::unlike;
 
 /// What the checks read.
 pub(super) struct Checked<'a> {
-    /// The spec as its author wrote it.
+    /// The spec as its author wrote it, without nulls that count as absent.
     pub user: &'a Value,
     /// The merged spec, with `unvalidatedValues` in `values`.
     pub spec: &'a Value,
@@ -56,7 +56,7 @@ impl Findings {
 }
 
 impl Checked<'_> {
-    /// Runs every check.
+    /// Runs every check and adds what it finds.
     pub fn run(&self, findings: &mut Findings) {
         self.fields(findings);
         gateway::check(self, findings);
@@ -97,7 +97,7 @@ impl Checked<'_> {
     }
 }
 
-/// The element paths of a list that may be absent.
+/// The elements of a list that may be absent, each with its path.
 fn elements<'v>(
     list: Option<&'v Value>,
     path: &Path,
@@ -116,13 +116,13 @@ mod tests {
     use crate::api::{IstioOperator, RawSpec};
     use crate::merge::Cluster;
 
-    /// The places where a user would set a chart's defaults: at the top, or under `section` what
-    /// has no place at the top.
+    /// A chart's defaults as a user would write them: at the top of `values` if the schema has the field there, otherwise
+    /// under `section`.
     fn placed(defaults: Value, top: &Value, section: &str) -> Value {
         let Value::Object(mut defaults) = defaults else {
             panic!("defaults are no map")
         };
-        // Has a place at the top since 1.25 only; before, the default just keeps templates strict.
+        // Older minors do not have it at the top; their default only makes strict templates find a value.
         defaults.remove("platform");
         let (above, below): (Map<_, _>, Map<_, _>) = defaults
             .into_iter()

@@ -10,10 +10,10 @@ use super::wording::{unknown_field, unknown_mesh_setting, unlike};
 use crate::api::{Path, format};
 use crate::catalogue::Version;
 
-/// What the references of a schema mean.
+/// The schemas that references lead to.
 #[derive(Clone, Copy)]
 pub(super) struct Definitions<'a> {
-    /// Kubernetes' types and those of our spec.
+    /// The types of Kubernetes and of our spec.
     pub types: &'a Value,
     /// The shapes of the charts' schema.
     pub shapes: &'a Map<String, Value>,
@@ -27,7 +27,7 @@ impl<'a> Definitions<'a> {
 
 /// Checks values against schemas and keeps what it finds.
 pub(super) struct Checker<'a> {
-    /// Where the references of the schemas lead.
+    /// The schemas that references lead to.
     pub definitions: Definitions<'a>,
     /// Set for mesh settings: a field that the messages of this version do not have is a warning. istiod ignores it, and
     /// a newer patch release may know it.
@@ -168,8 +168,8 @@ impl Checker<'_> {
     }
 }
 
-/// What the schema says of a field. Open objects are messages of protocol buffers, whose fields may
-/// be written in snake case too.
+/// The schema of a field of an object. Open objects are messages of protocol buffers, whose fields may be written in snake
+/// case too.
 fn declared<'n>(
     key: &str,
     known: Option<&'n Map<String, Value>>,
@@ -193,8 +193,8 @@ fn camel_case(key: &str) -> String {
     name
 }
 
-/// The value with the fields of messages in camel case, for checks that read them by name. Keys of
-/// maps come out changed too, and no check reads those.
+/// The value with the fields of messages in camel case, for checks that read them by name. It changes the keys of maps too,
+/// which no check reads.
 pub(super) fn in_camel_case(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -214,7 +214,7 @@ fn is_number(node: &Value, value: &Value) -> bool {
     value.is_number() || (quoted && value.as_str().is_some_and(parses))
 }
 
-/// The schemas of `anyOf` or `oneOf` without the one that says null.
+/// The schemas of `anyOf` or `oneOf`, without the one of null.
 fn alternatives(node: &Value) -> Option<Vec<&Value>> {
     let list = node
         .get("anyOf")
@@ -227,7 +227,7 @@ fn alternatives(node: &Value) -> Option<Vec<&Value>> {
     )
 }
 
-/// The type of a node; of `["boolean", "null"]` it is the first.
+/// The type of a node: `boolean` of `["boolean", "null"]`.
 fn type_of(node: &Value) -> Option<&str> {
     match node.get("type")? {
         Value::Array(types) => types

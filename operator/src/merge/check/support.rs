@@ -1,4 +1,4 @@
-//! What the charts of a minor, or this operator, cannot do; and what has no effect any more.
+//! Refuses what this operator or the charts of a minor do not support, and warns of settings without effect.
 
 use serde_json::Value;
 
@@ -16,9 +16,9 @@ pub(super) const STACKDRIVER: [&str; 4] = [
     "maxNumberOfMessageEvents",
 ];
 
-/// Settings that moved, with where they went. Most are no longer in the schema of `values`, so that
-/// only `unvalidatedValues` can hold them.
-const MOVED: [(&str, &str); 21] = [
+/// Deprecated values, each with what replaces it. Most are no longer in the schema of `values`, so that only
+/// `unvalidatedValues` can hold them.
+const DEPRECATED: [(&str, &str); 21] = [
     (
         "global.outboundTrafficPolicy",
         "meshConfig.outboundTrafficPolicy",
@@ -85,7 +85,7 @@ const MOVED: [(&str, &str); 21] = [
 ];
 
 pub(super) fn check(checked: &Checked, findings: &mut Findings) {
-    not_yet(checked, findings);
+    not_implemented(checked, findings);
     without_effect(checked, findings);
     overlays(checked, findings);
     layers(checked, findings);
@@ -93,8 +93,8 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
     pilot_replicas(checked, findings);
 }
 
-/// Fields of ours that are checked but not acted on; silence would be a lie.
-fn not_yet(checked: &Checked, findings: &mut Findings) {
+/// Refuses what the spec may say one day but the operator does not do yet: accepting it would promise what is not done.
+fn not_implemented(checked: &Checked, findings: &mut Findings) {
     let spec = Path::root("spec");
     let mut refuse = |path: Path, what: &str| {
         let problem = format!("{what} not supported by this version of the operator");
@@ -123,7 +123,7 @@ fn not_yet(checked: &Checked, findings: &mut Findings) {
             refuse(strategy.keys(keys), &format!("{value} is"));
         }
     }
-    // Its chart is gone since 1.24, and from 1.26 on upstream ignores the component.
+    // Istio has had no chart for it since 1.24. From 1.26 on upstream ignores the component, so there it is a warning.
     if checked.version.minor < 26
         && is_true(checked.spec, &["components", "istiodRemote", "enabled"])
     {
@@ -133,7 +133,7 @@ fn not_yet(checked: &Checked, findings: &mut Findings) {
     }
 }
 
-/// What upstream accepts and ignores.
+/// Warns of settings that upstream accepts and ignores.
 fn without_effect(checked: &Checked, findings: &mut Findings) {
     let mut warn = |path: Path, instead: &str| {
         findings.warn(path, format!("has no effect{instead}"));
@@ -179,7 +179,7 @@ fn without_effect(checked: &Checked, findings: &mut Findings) {
     }
 }
 
-/// A patch needs a path; what its text may be, the schema says.
+/// Checks that every patch has a path; the schema checks its syntax.
 fn overlays(checked: &Checked, findings: &mut Findings) {
     let patches = checked
         .components
@@ -211,9 +211,9 @@ fn layers(checked: &Checked, findings: &mut Findings) {
     }
 }
 
-/// Settings that upstream's charts refuse, and those that they call deprecated.
+/// Refuses settings that upstream's charts refuse, and warns of those that they call deprecated.
 fn removed(checked: &Checked, findings: &mut Findings) {
-    // It is istiod's chart that tells of them.
+    // Only istiod's chart looks at them.
     let mut kinds = checked.components.iter().map(|component| component.kind);
     if !kinds.any(|kind| kind == ComponentKind::Pilot) {
         return;
@@ -222,7 +222,7 @@ fn removed(checked: &Checked, findings: &mut Findings) {
     let path = |keys: &[&str]| values.keys(keys);
     let provider = ["global", "pilotCertProvider"];
     if text_at(checked.spec, &["values", provider[0], provider[1]]) == Some("kubernetes") {
-        let problem = "kubernetes is no provider of certificates any more";
+        let problem = "Istio no longer has the certificate provider kubernetes";
         findings.error(path(&provider), problem);
     }
     let set = |keys: &[&str]| {
@@ -251,8 +251,8 @@ fn removed(checked: &Checked, findings: &mut Findings) {
         let path = path(&lightstep);
         findings.error(path, problem);
     }
-    for (moved, instead) in MOVED {
-        let keys: Vec<&str> = moved.split('.').collect();
+    for (deprecated, instead) in DEPRECATED {
+        let keys: Vec<&str> = deprecated.split('.').collect();
         if set(&keys) {
             let problem = format!("is deprecated; use {instead}");
             findings.warn(path(&keys), problem);
@@ -260,7 +260,7 @@ fn removed(checked: &Checked, findings: &mut Findings) {
     }
 }
 
-/// Whether istiod's chart makes the mesh config: not for a cluster whose istiod runs elsewhere.
+/// Whether istiod's chart renders the mesh config. A cluster whose istiod runs elsewhere has none.
 fn writes_mesh_config(checked: &Checked) -> bool {
     let pilot = checked
         .components
@@ -272,7 +272,7 @@ fn writes_mesh_config(checked: &Checked) -> bool {
     })
 }
 
-/// Replicas of istiod that an autoscaler changes again at once.
+/// Warns of replicas of istiod that an autoscaler changes again at once.
 fn pilot_replicas(checked: &Checked, findings: &mut Findings) {
     let keys = ["components", "pilot", "k8s", "replicaCount"];
     let count = at(checked.spec, &keys).and_then(Value::as_i64).unwrap_or(0);
