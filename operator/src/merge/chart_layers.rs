@@ -56,22 +56,16 @@ pub fn chart_layers(
             continue;
         };
         let known = layer.names(charts, minor)?;
-        match chosen.as_str().filter(|name| known.contains(name)) {
-            Some(name) => {
-                let file = format!("{}{name}", layer.prefix);
-                merge_over(
-                    &mut layered,
-                    charts.chart_profile(&file, minor)?.unwrap_or_default(),
-                );
-            }
-            None => {
-                let (name, known) = (layer.name, known.join(", "));
-                let problem = format!(
-                    "{name} {chosen} is not known in Istio 1.{minor}; the known are {known}"
-                );
-                let path = Path::root("spec").key("values").keys(place);
-                errors.push(FieldError::new(path, problem));
-            }
+        if let Some(name) = chosen.as_str().filter(|name| known.contains(name)) {
+            let file = format!("{}{name}", layer.prefix);
+            let values = charts.chart_profile(&file, minor)?;
+            merge_over(&mut layered, values.unwrap_or(Value::Object(Map::new())));
+        } else {
+            let (name, known) = (layer.name, known.join(", "));
+            let problem =
+                format!("{name} {chosen} is not known in Istio 1.{minor}; the known are {known}");
+            let path = Path::root("spec").key("values").keys(place);
+            errors.push(FieldError::new(path, problem));
         }
     }
     Ok((layered, errors))

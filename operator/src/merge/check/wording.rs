@@ -48,13 +48,13 @@ pub(super) fn unknown_mesh_setting(
     version: Version,
     path: Path,
 ) -> Warning {
+    let hint = match (other_minors(key, node), nearest(key, &names(node))) {
+        (Some(minors), _) => format!("; it is known {minors}"),
+        (None, Some(near)) => format!("; did you mean {near}?"),
+        (None, None) => String::new(),
+    };
     let minor = version.minor_text();
-    let mut text = format!("is not a known mesh setting of Istio {minor}");
-    if let Some(minors) = other_minors(key, node) {
-        text += &format!("; it is known {minors}");
-    } else if let Some(near) = nearest(key, &names(node)) {
-        text += &format!("; did you mean {near}?");
-    }
+    let text = format!("is not a known mesh setting of Istio {minor}{hint}");
     Warning::new(path, text)
 }
 
