@@ -154,7 +154,7 @@ fn charts_of_a_directory_replace_the_embedded_ones() {
 }
 
 #[test]
-fn every_mistake_has_its_line_with_its_path() {
+fn every_error_has_its_line_with_its_path() {
     let spec =
         json!({"profile": "nonesuch", "hub": 5, "components": {"pilot": {"enabled": "true"}}});
     let refusal = refusal(&run_on(gateway(&spec), &["render", "-f", "-"]));

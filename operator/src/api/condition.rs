@@ -1,5 +1,4 @@
-//! Types and reasons of `status.conditions`. Other tools match on these words, so they are written
-//! here once.
+//! Types and reasons of `status.conditions`. Other tools match on these words.
 
 /// `True` when everything rendered is applied and every workload runs its newest generation.
 pub const READY: &str = "Ready";
@@ -32,7 +31,7 @@ pub mod reason {
     pub const INSTALLED: &str = "Installed";
     /// The spec enables no component.
     pub const NOTHING_ENABLED: &str = "NothingEnabled";
-    /// The spec holds mistakes; nothing was touched.
+    /// The spec has errors; nothing was changed in the cluster.
     pub const INVALID_SPEC: &str = "InvalidSpec";
     /// The operator itself failed on the spec; nothing was touched.
     pub const INTERNAL_ERROR: &str = "InternalError";

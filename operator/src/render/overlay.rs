@@ -1,52 +1,48 @@
-//! The overlay language of `k8s.overlays`: paths into objects, and what a patch does there.
+//! Applies `k8s.overlays`: patches at paths of objects.
 //!
-//! Upstream's `tpath` package defines it, oddities included: missing map keys are created on the
-//! way, also by deletes; `[0]` below something that is not there is a literal key; `[text]` in a
-//! list of scalars is a regular expression; inside what an earlier patch of the same overlay put
-//! there, a list gets a value appended. Different here, on purpose: what fails or matches nothing
-//! is a warning, also the index out of range that panics there, and a string stays a string.
+//! Upstream's `tpath` package defines the language, with its oddities: missing maps on the way are created, also by a
+//! delete; `[0]` below a missing field is a literal key; `[text]` in a list of scalars is a regular expression; a value set
+//! on a list that an earlier patch of the same overlay added is appended to it. Two things differ on purpose: a patch that
+//! fails or matches nothing is a warning, even an index out of range, where upstream panics; and a string stays a string.
 
 mod path;
 mod pattern;
 mod tree;
 
 use super::{Object, RenderError};
-use crate::api::Mistake;
+use crate::api::{FieldError, Warning};
 use crate::charts::yaml::{DEEPEST, Document, depth};
 use crate::merge::{Component, Overlay};
 use tree::{Node, Origin};
 
-/// Applies the overlays of a component to its objects, in order. An error is an object that lost
-/// its identity, or a place deeper than objects may be.
+/// Applies the overlays of a component to its objects, in order. It fails if an object loses its kind or name, or if a patch
+/// is deeper than objects may be.
 pub(super) fn apply(
     component: &Component,
     objects: &mut [Object],
-    warnings: &mut Vec<Mistake>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<(), RenderError> {
     for overlay in &component.overlays {
         let mut found = false;
         for object in objects.iter_mut() {
             if object.key.kind == overlay.kind && object.key.name == overlay.name {
                 found = true;
-                *object = changed(overlay, object, warnings)?;
+                *object = patched_object(overlay, object, warnings)?;
             }
         }
         if !found {
             let (kind, name) = (&overlay.kind, &overlay.name);
-            let problem = format!("matches nothing: no {kind} {name} is rendered");
-            warnings.push(Mistake {
-                path: overlay.path.clone(),
-                problem,
-            });
+            let text = format!("matches nothing: no {kind} {name} is rendered");
+            warnings.push(Warning::new(overlay.path.clone(), text));
         }
     }
     Ok(())
 }
 
-fn changed(
+fn patched_object(
     overlay: &Overlay,
     object: &Object,
-    warnings: &mut Vec<Mistake>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<Object, RenderError> {
     let mut root = Node::of(&object.body.value(), Origin::Object);
     for patch in &overlay.patches {
@@ -54,23 +50,17 @@ fn changed(
         let levels = elements.len() + depth(&patch.value);
         if levels > DEEPEST {
             let problem = format!("expected at most {DEEPEST} levels, found {levels}");
-            let path = patch.path.clone();
-            return Err(RenderError::Setting(Mistake { path, problem }));
+            let error = FieldError::new(patch.path.clone(), problem);
+            return Err(RenderError::Setting(error));
         }
         if let Err(problem) = root.patch(&elements, &patch.value) {
-            let problem = format!("{:?} changes nothing: {problem}", patch.target);
-            warnings.push(Mistake {
-                path: patch.path.clone(),
-                problem,
-            });
+            let text = format!("{:?} changes nothing: {problem}", patch.target);
+            warnings.push(Warning::new(patch.path.clone(), text));
         }
     }
     Object::of(Document::from(&root.into_value())).map_err(|problem| {
         let problem = format!("leaves {problem}");
-        RenderError::Setting(Mistake {
-            path: overlay.path.clone(),
-            problem,
-        })
+        RenderError::Setting(FieldError::new(overlay.path.clone(), problem))
     })
 }
 
@@ -305,7 +295,10 @@ mod tests {
                 "no element of the list is [name:absent]",
             ),
             ("spec.l.name", "name is not [key:value] or [index]"),
-            ("spec.s.foo", "\"x\" has nothing below it, so no foo"),
+            (
+                "spec.s.foo",
+                "\"x\" is not a map or a list, so it has no foo",
+            ),
             ("spec.n.[0]", "there is no list that [0] could select from"),
             (
                 "spec.ll.[0].[0]",
@@ -322,7 +315,7 @@ mod tests {
         }
         let text = warning(&spec, "spec.l.[99]", json!(null));
         assert!(
-            text.ends_with("the list has 1 elements, so [99] is none of them"),
+            text.ends_with("[99] is out of range, the list has the length 1"),
             "{text}"
         );
         let patches = [("spec.s.foo", json!(1)), ("spec.s", json!("z"))];
@@ -377,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_too_deep_is_refused() {
+    fn a_path_that_is_too_deep_is_refused() {
         let refusal = |target: &str, value: Value| {
             let overlays: [Written<'_>; 1] = [("Deployment", "a", &[(target, value)])];
             let objects = &mut [deployment(json!({}))];

@@ -1,12 +1,11 @@
-//! Kubernetes' strategic merge patch, as far as the `k8s` block can reach.
+//! Kubernetes' strategic merge patch, for the fields that a `k8s` block can set.
 //!
-//! Maps merge, null deletes, everything else replaces; lists replace too, except those of
-//! [`RULES`]. Upstream applies such patches with `k8s.io/apimachinery`, whose order of merged lists
-//! is kept here: entries of the patch come in the patch's order, and each stands before the entries
-//! it followed nothing of in the object.
+//! Maps merge, a null deletes, everything else replaces. Lists replace too, except those of [`RULES`], whose entries merge
+//! by a key. Merged lists have the order that `k8s.io/apimachinery` gives them upstream: entries of the patch keep the
+//! patch's order, and an entry that the patch does not name stays before a patched one if it preceded it in the object.
 //!
-//! Of the directives of such patches only `$patch` can get here, and only in maps of strings, such as
-//! labels: Kubernetes' types let no others through.
+//! Kubernetes' types drop every directive of such patches except in maps of strings, such as labels. Of these, `$patch` is
+//! supported.
 
 mod lists;
 
@@ -14,7 +13,7 @@ use serde_json::{Map, Value};
 
 use lists::merge_lists;
 
-/// How a field differs from the default (maps merge, lists replace).
+/// How a field merges otherwise than by default (maps merge, lists replace).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     /// A list of maps that merge by this key.
@@ -23,9 +22,8 @@ enum Rule {
     Replace,
 }
 
-/// The `patchStrategy` tags of Kubernetes' types, of every field that a `k8s` block can set: kind
-/// of the object, place in it (`[]` for list elements), rule. Tolerations, HPA metrics, probes'
-/// headers and all lists of affinity have no such tag.
+/// The `patchStrategy` tags of Kubernetes' types, for every field that a `k8s` block can set: kinds of the object, path in
+/// it (`[]` for list elements), rule. Tolerations, HPA metrics, probes' headers and all lists of affinity have no such tag.
 const RULES: [(&[&str], &[&str], Rule); 4] = [
     (
         &["Deployment", "DaemonSet"],
@@ -45,11 +43,11 @@ const RULES: [(&[&str], &[&str], Rule); 4] = [
     ),
 ];
 
-/// The key that says what to do with a map instead of merging it.
+/// The key of a directive, which says what to do with a map instead of merging it.
 const DIRECTIVE: &str = "$patch";
 
-/// Lays `patch` over an object of this kind. The error says which entry of the patch lacks its
-/// merge key, or what is no directive.
+/// Applies `patch` to an object of this kind. The error names an entry of the patch without its merge key, or a directive
+/// that is not supported.
 pub(super) fn apply(kind: &str, object: &mut Value, patch: &Value) -> Result<(), String> {
     let mut place = Vec::new();
     if let (Value::Object(object), Value::Object(patch)) = (object, patch) {
@@ -72,7 +70,7 @@ fn merge_maps<'p>(
     patch: &'p Map<String, Value>,
 ) -> Result<(), String> {
     if let Some(directive) = patch.get(DIRECTIVE) {
-        return direct(directive, object, patch);
+        return apply_directive(directive, object, patch);
     }
     for (key, value) in patch {
         if value.is_null() {
@@ -105,8 +103,8 @@ fn merge_maps<'p>(
     Ok(())
 }
 
-/// Does what a directive says about the map that it stands in.
-fn direct(
+/// Applies a directive to the map that holds it.
+fn apply_directive(
     directive: &Value,
     object: &mut Map<String, Value>,
     patch: &Map<String, Value>,
@@ -126,8 +124,8 @@ fn direct(
     Ok(())
 }
 
-/// What a value adds that is new to the object: its nulls have nothing to delete, and, as upstream
-/// has it, a map with a directive adds nothing at all.
+/// A patch's value for a field that the object does not have: without nulls, which have nothing to delete. A map with a
+/// directive adds nothing, as upstream has it.
 fn added(value: &Value) -> Option<Value> {
     match value {
         Value::Object(map) if map.contains_key(DIRECTIVE) => None,

@@ -131,11 +131,7 @@ impl ComponentHealth {
             .filter_map(|(key, verdict)| problem(*kind, key, verdict, live));
         let mut problems: Vec<_> = problems.collect();
         problems.sort();
-        let is_gateway = matches!(
-            kind,
-            ComponentKind::IngressGateways | ComponentKind::EgressGateways
-        );
-        let gateway = is_gateway.then(|| {
+        let gateway = kind.gateway_key().map(|_| {
             let mut keys = objects.iter().map(|(key, _)| key);
             let addresses = keys.clone().flat_map(|key| live.addresses(key));
             GatewayStatus {

@@ -16,7 +16,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::condition::{self, reason};
-use crate::api::{InstallState, IstioOperatorStatus, Mistake};
+use crate::api::{InstallState, IstioOperatorStatus, Warning};
 use crate::apply::{Applied, ApplyError};
 use crate::catalogue::Version;
 use crate::cluster::Live;
@@ -47,7 +47,7 @@ pub enum PassResult {
         /// A reason of [`condition::reason`].
         reason: &'static str,
         /// Everything that is wrong, one text each.
-        mistakes: Vec<String>,
+        errors: Vec<String>,
     },
     /// The CR is paused by its annotation.
     Paused,
@@ -91,7 +91,7 @@ pub struct StatusInput<'a> {
     /// The present.
     pub now: Timestamp,
     /// What upstream does not support in the version that the result is about.
-    pub outdated: &'a [Mistake],
+    pub outdated: &'a [Warning],
 }
 
 impl PassResult {
@@ -117,8 +117,8 @@ pub fn of(subject: StatusInput<'_>, result: &PassResult, live: &Live) -> IstioOp
         Conditions::new(&subject.before.conditions, subject.generation, subject.now);
     match result {
         PassResult::Started { version } => mark_reconciling(&mut status, &mut conditions, *version),
-        PassResult::Rejected { reason, mistakes } => {
-            let message = bounded(mistakes.join("; "));
+        PassResult::Rejected { reason, errors } => {
+            let message = bounded(errors.join("; "));
             status.status = Some(InstallState::Error);
             stall(&mut conditions, reason, &message);
             status.message = Some(message);

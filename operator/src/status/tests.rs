@@ -65,14 +65,14 @@ fn a_healthy_cr_that_lost_a_pod_is_not_healthy_and_stalls_after_ten_minutes() {
 #[test]
 fn a_fix_clears_a_stale_error_before_anything_is_rendered() {
     let mut story = Story::new();
-    let mistakes = vec![
+    let errors = vec![
         "spec.hub: expected text".to_owned(),
         "spec.foo: unknown".to_owned(),
     ];
     assert_eq!(
         story.step(&PassResult::Rejected {
             reason: reason::INVALID_SPEC,
-            mistakes
+            errors
         }),
         FAILED
     );
@@ -303,9 +303,9 @@ fn a_status_says_whether_its_revision_has_the_default_tag() {
 fn what_is_out_of_support_is_healthy_and_told_once() {
     let mut story = Story::new();
     story.istiod(2);
-    story.outdated.push(Mistake {
+    story.outdated.push(Warning {
         path: crate::api::Path::root("spec"),
-        problem: "old".into(),
+        text: "old".into(),
     });
     let steps: [fn(&mut Story) -> Judged; 5] = [
         Story::mark_reconciling,
@@ -355,11 +355,11 @@ fn conditions_of_others_stay() {
 #[test]
 fn events_tell_of_transitions_once() {
     let mut story = Story::new();
-    let mistakes = vec!["spec.hub: expected text".to_owned()];
+    let errors = vec!["spec.hub: expected text".to_owned()];
     let before = story.status.clone();
     story.step(&PassResult::Rejected {
         reason: reason::INVALID_SPEC,
-        mistakes,
+        errors,
     });
     let sent = status_events(&before, &story.status);
     assert_eq!(sent.len(), 1);

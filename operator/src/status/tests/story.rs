@@ -51,7 +51,7 @@ pub(super) struct Story {
     pub(super) status: IstioOperatorStatus,
     pub(super) live: Live,
     pub(super) minute: i64,
-    pub(super) outdated: Vec<Mistake>,
+    pub(super) outdated: Vec<Warning>,
 }
 
 impl Story {
