@@ -6,9 +6,10 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::queue::Queue;
+use super::rendering::RenderThread;
 use super::requeue::Action;
 use super::state::{self, State, ToRequeue};
-use crate::api::IstioOperator;
+use crate::api::{IstioOperator, StoredCr};
 use crate::apply::{Applied, ApplyError, Sender};
 use crate::charts::Charts;
 use crate::cluster::{CrKey, KINDS};
@@ -20,8 +21,9 @@ use crate::telemetry::RefusalLabels;
 
 /// What every part of the controller works with.
 pub(super) struct Ctx {
-    pub(super) charts: Charts,
+    pub(super) charts: Arc<Charts>,
     pub(super) cluster: Cluster,
+    pub(super) render_thread: RenderThread,
     pub(super) sender: Sender,
     pub(super) publisher: Publisher,
     pub(super) queue: Queue,
@@ -30,26 +32,29 @@ pub(super) struct Ctx {
 }
 
 impl Ctx {
-    /// Knows nothing of the cluster yet.
+    /// Knows nothing of the cluster yet. The error is that of starting the thread that renders.
     pub(super) fn new(
         settings: &Settings,
         charts: Charts,
         cluster: Cluster,
         sender: Sender,
         health: Arc<Health>,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
+        let charts = Arc::new(charts);
+        let render_thread = RenderThread::start(Arc::clone(&charts), cluster)?;
         let publisher = Publisher::new(sender.clone(), settings.instance.clone());
         let watched = KINDS.iter().map(|kind| kind.kind);
         let state = Mutex::new(State::new(settings.namespaces(), watched));
-        Self {
+        Ok(Self {
             charts,
             cluster,
+            render_thread,
             sender,
             publisher,
             queue: Queue::default(),
             health,
             state,
-        }
+        })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -65,12 +70,12 @@ impl Ctx {
     }
 
     /// Takes in a CR as a write of ours left it; the answer may already hold what somebody else changed meanwhile.
-    pub(super) fn store_answer(&self, cr: IstioOperator) {
+    pub(super) fn store_answer(&self, cr: StoredCr) {
         self.update(|state| state.put_answered_cr(cr));
     }
 
     /// The newest known state of `cr`, if its spec is still the same.
-    pub(super) fn newest_if_unchanged(&self, cr: &IstioOperator) -> Option<Arc<IstioOperator>> {
+    pub(super) fn newest_if_unchanged(&self, cr: &IstioOperator) -> Option<Arc<StoredCr>> {
         let newest = self.state().cr(&state::key_of(cr))?;
         let is_same = newest.metadata.uid == cr.metadata.uid
             && newest.metadata.generation == cr.metadata.generation;

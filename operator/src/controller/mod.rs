@@ -5,6 +5,7 @@ mod ctx;
 mod finalizer;
 mod queue;
 mod reconcile;
+mod rendering;
 mod requeue;
 mod state;
 mod watch;
@@ -80,8 +81,8 @@ impl Error {
 /// Runs the operator until it is told to end.
 pub fn run(settings: Settings, charts: Charts) -> Result<(), Error> {
     telemetry::log(&settings.log, settings.log_format);
-    // One thread: a pass spends its time waiting for the API server, rendering takes milliseconds, and every further
-    // thread has a heap of its own that keeps what one rendering needed at its peak.
+    // One thread beside the one that renders: a pass spends its time waiting for the API server, and every further
+    // thread has a heap of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -131,7 +132,7 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
         .as_ref()
         .map_or_else(Leadership::alone, Candidate::leadership);
     let sender = Sender::new(client, Arc::new(move || leadership.left()));
-    let ctx = Arc::new(Ctx::new(&settings, charts, cluster, sender, health));
+    let ctx = Arc::new(Ctx::new(&settings, charts, cluster, sender, health)?);
     let drain = Arc::new(Semaphore::new(0));
     spawn_watches(&ctx, &settings, &mut tasks);
     let mut passes = tokio::spawn(run_workers(

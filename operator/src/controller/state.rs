@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use crate::api::{Annotations, DeletionPolicy, InstallState, IstioOperator};
+use crate::api::{Annotations, DeletionPolicy, InstallState, IstioOperator, StoredCr};
 use crate::cluster::{
     CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagRequest, revision_label,
     version,
@@ -25,7 +25,7 @@ use super::requeue::Retries;
 /// What the controller knows.
 #[derive(Debug)]
 pub struct State {
-    crs: HashMap<CrKey, Arc<IstioOperator>>,
+    crs: HashMap<CrKey, Arc<StoredCr>>,
     in_sync: HashMap<CrKey, InSyncPass>,
     /// How listing each kind went.
     listings: BTreeMap<&'static str, Listing>,
@@ -86,14 +86,13 @@ impl State {
     }
 
     /// The CR of this name.
-    pub fn cr(&self, key: &CrKey) -> Option<Arc<IstioOperator>> {
+    pub fn cr(&self, key: &CrKey) -> Option<Arc<StoredCr>> {
         self.crs.get(key).cloned()
     }
 
     /// Takes in a CR, unless a newer state of it is known. Concerns it if there is something to do for it; a change of
     /// its status is none.
-    pub fn put_cr(&mut self, mut cr: IstioOperator, is_list: bool) -> ToRequeue {
-        cr.metadata.managed_fields = None;
+    pub fn put_cr(&mut self, cr: StoredCr, is_list: bool) -> ToRequeue {
         let key = key_of(&cr);
         let known = self.crs.get(&key);
         let same = known.filter(|known| known.metadata.uid == cr.metadata.uid);
@@ -120,7 +119,7 @@ impl State {
 
     /// Takes in a CR as the answer to a write has it. Where it is gone by now, or another one has its name, the watch was
     /// quicker than the answer, and nobody would tell of its end once more.
-    pub fn put_answered_cr(&mut self, cr: IstioOperator) -> ToRequeue {
+    pub fn put_answered_cr(&mut self, cr: StoredCr) -> ToRequeue {
         let known = self.crs.get(&key_of(&cr));
         if known.is_some_and(|known| known.metadata.uid == cr.metadata.uid) {
             self.put_cr(cr, false)
@@ -215,10 +214,11 @@ impl State {
     }
 
     /// Takes in that the spec of a CR cannot be rendered.
-    pub fn mark_unreadable(&mut self, cr: &IstioOperator) -> ToRequeue {
+    pub fn mark_unreadable(&mut self, cr: &StoredCr) -> ToRequeue {
         let key = &key_of(cr);
         self.in_sync.remove(key);
         let revision = match cr.spec.0.get("revision") {
+            _ if cr.is_unreadable("revision") => None,
             None | Some(Value::Null) => Some(revision_label("").to_owned()),
             Some(revision) => revision
                 .as_str()
@@ -391,7 +391,7 @@ impl State {
 
     /// How many CRs there are, and how many of them are healthy.
     pub fn count(&self) -> (usize, usize) {
-        let is_healthy = |cr: &&Arc<IstioOperator>| {
+        let is_healthy = |cr: &&Arc<StoredCr>| {
             cr.status
                 .as_ref()
                 .is_some_and(|status| status.status == Some(InstallState::Healthy))

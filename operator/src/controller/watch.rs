@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use super::ctx::Ctx;
 use super::requeue::jitter;
 use super::state::{Listing, State, ToRequeue, key_of};
-use crate::api::IstioOperator;
+use crate::api::StoredCr;
 use crate::cluster::{Kind, LiveObject, Readiness, WatchedSpec, WatchedStatus};
 use crate::render::ObjectKey;
 
@@ -32,7 +32,7 @@ const PAGE: u32 = 50;
 /// Watches CRs, in one namespace or in all.
 pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
     let client = ctx.sender.client().clone();
-    let api: Api<IstioOperator> = match &namespace {
+    let api: Api<StoredCr> = match &namespace {
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::conditions::{find, holds};
 use crate::api::condition::{self, reason};
-use crate::api::{IstioOperator, IstioOperatorStatus};
+use crate::api::{IstioOperator, IstioOperatorStatus, StoredCr};
 use crate::apply::{ApplyError, Sender};
 
 /// The field manager of the status; another one than for objects, so that each shows who wrote what.
@@ -47,7 +47,7 @@ impl Publisher {
         &self,
         cr: &IstioOperator,
         wanted: &IstioOperatorStatus,
-    ) -> Result<Option<IstioOperator>, ApplyError> {
+    ) -> Result<Option<StoredCr>, ApplyError> {
         let before = cr.status.clone().unwrap_or_default();
         let Some(mut change) = patch(&before, wanted) else {
             return Ok(None);
@@ -56,7 +56,7 @@ impl Publisher {
         change["metadata"] = json!({"uid": cr.metadata.uid});
         let namespace = cr.metadata.namespace.as_deref().unwrap_or_default();
         let name = cr.metadata.name.as_deref().unwrap_or_default();
-        let api: Api<IstioOperator> = Api::namespaced(self.sender.client().clone(), namespace);
+        let api: Api<StoredCr> = Api::namespaced(self.sender.client().clone(), namespace);
         let params = PatchParams {
             field_manager: Some(STATUS_MANAGER.to_owned()),
             ..PatchParams::default()
@@ -236,9 +236,7 @@ mod tests {
     }
 
     /// Publishes one status to an API server that answers so; gives the result and the calls.
-    async fn publish(
-        answers: Vec<Answer>,
-    ) -> (Result<Option<IstioOperator>, ApplyError>, Vec<Call>) {
+    async fn publish(answers: Vec<Answer>) -> (Result<Option<StoredCr>, ApplyError>, Vec<Call>) {
         let api = FakeApiServer::answering(answers);
         let publisher = Publisher::new(api.sender(), "istio-operator-0".to_owned());
         let cr = serde_json::from_value(object()).unwrap();
