@@ -77,6 +77,8 @@ pub struct Metrics {
     pub leads: Gauge<i64, std::sync::atomic::AtomicI64>,
     /// Watches that ended with an error.
     pub watch_errors: Counter<u64, AtomicU64>,
+    /// Watches that have not worked for two minutes.
+    pub broken_watches: Gauge,
 }
 
 impl Default for Metrics {
@@ -94,6 +96,7 @@ impl Default for Metrics {
             healthy: Gauge::default(),
             leads: Gauge::default(),
             watch_errors: Counter::default(),
+            broken_watches: Gauge::default(),
         };
         registry.register("passes", "Passes by how they ended", metrics.passes.clone());
         registry.register(
@@ -122,6 +125,11 @@ impl Default for Metrics {
             "watch_errors",
             "Watches that broke",
             metrics.watch_errors.clone(),
+        );
+        registry.register(
+            "broken_watches",
+            "Watches that have not worked for two minutes",
+            metrics.broken_watches.clone(),
         );
         Self {
             registry,

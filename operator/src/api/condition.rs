@@ -21,6 +21,9 @@ pub const OLD_REVISION: &str = "OldRevision";
 /// `True` while objects that the CR renders belong to another tool or to another CR.
 pub const OWNERSHIP_CONFLICT: &str = "OwnershipConflict";
 
+/// `True` while a watch is broken on which the CR depends, so that what is said of its objects may be outdated.
+pub const WATCH_BROKEN: &str = "WatchBroken";
+
 /// Reasons, the machine-readable half of a condition.
 pub mod reason {
     /// A new generation was seen and nothing of it is applied yet.
@@ -45,6 +48,8 @@ pub mod reason {
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
     /// A workload that was available is not any more.
     pub const DEGRADED: &str = "Degraded";
+    /// A watch does not work.
+    pub const WATCH_BROKEN: &str = "WatchBroken";
     /// The CR is being deleted.
     pub const DELETING: &str = "Deleting";
     /// The CR is paused by its annotation.

@@ -1,5 +1,6 @@
 //! What every part of the controller works with: the shared state, and what may be sent and told.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::queue::Queue;
 use super::rendering::RenderThread;
 use super::requeue::Action;
 use super::state::{self, State, ToRequeue};
+use super::watch_health::{Watched, Watches};
 use crate::api::{IstioOperator, StoredCr};
 use crate::apply::{Applied, ApplyError, Sender};
 use crate::charts::Charts;
@@ -27,6 +29,9 @@ pub(super) struct Ctx {
     pub(super) sender: Sender,
     pub(super) publisher: Publisher,
     pub(super) queue: Queue,
+    pub(super) watches: Watches,
+    /// The broken watches at the last heartbeat.
+    broken_watches: Mutex<BTreeSet<Watched>>,
     pub(super) health: Arc<Health>,
     pub(super) state: Mutex<State>,
 }
@@ -52,6 +57,8 @@ impl Ctx {
             sender,
             publisher,
             queue: Queue::default(),
+            watches: Watches::default(),
+            broken_watches: Mutex::default(),
             health,
             state,
         })
@@ -101,12 +108,42 @@ impl Ctx {
                 now,
                 outdated: &outdated.unwrap_or_default(),
             };
-            status::of(subject, result, &self.state().live)
+            let mut wanted = status::of(subject, result, &self.state().live);
+            let is_observed = matches!(result, PassResult::Applied(_));
+            if !matches!(result, PassResult::Paused) {
+                let broken = self.broken_watches_of(&state::key_of(cr));
+                status::add_broken_watches(&mut wanted, subject, &broken, is_observed);
+            }
+            wanted
         };
         if let Some(written) = self.publisher.publish(cr, &wanted).await? {
             self.store_answer(written);
         }
         Ok(status::deadline(&wanted, now))
+    }
+
+    /// The broken watches on which a CR depends, by name.
+    fn broken_watches_of(&self, cr: &CrKey) -> Vec<String> {
+        let mut broken = self.watches.broken();
+        let state = self.state();
+        broken.retain(|watched| state.depends_on(cr, watched));
+        broken.iter().map(ToString::to_string).collect()
+    }
+
+    /// Requeues the CRs that depend on a watch which broke since the last heartbeat, or works again.
+    fn check_watches(&self) {
+        let broken = self.watches.broken();
+        let count = i64::try_from(broken.len()).unwrap_or(i64::MAX);
+        self.health.metrics.broken_watches.set(count);
+        let mut before = self
+            .broken_watches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let changed: Vec<_> = before.symmetric_difference(&broken).cloned().collect();
+        *before = broken;
+        for watched in &changed {
+            self.update(|state| state.dependents_of(watched));
+        }
     }
 
     /// Turns the wish of a pass into a delay; `None` waits for an event.
@@ -128,6 +165,7 @@ impl Ctx {
     /// The main loop is alive.
     pub(super) fn heartbeat(&self) {
         self.health.heartbeat();
+        self.check_watches();
         let (crs, healthy) = self.state().count();
         let metrics = &self.health.metrics;
         metrics.crs.set(i64::try_from(crs).unwrap_or(i64::MAX));

@@ -9,6 +9,7 @@ mod rendering;
 mod requeue;
 mod state;
 mod watch;
+mod watch_health;
 mod worker;
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::status::InstallProgress;
 
 use super::finalizer::is_deleting;
 use super::requeue::Retries;
+use super::watch_health::Watched;
 
 /// What the controller knows.
 #[derive(Debug)]
@@ -309,6 +310,29 @@ impl State {
             .filter(|cr| self.desired.renders(cr, key))
             .cloned();
         owners.chain(renderers).collect()
+    }
+
+    /// Whether what is known of a CR and its objects comes from a watch.
+    pub fn depends_on(&self, cr: &CrKey, watched: &Watched) -> bool {
+        match watched {
+            Watched::Crs(namespace) => namespace
+                .as_ref()
+                .is_none_or(|namespace| *namespace == cr.namespace),
+            Watched::Objects { group, kind } => {
+                let owns = |(key, object): (&ObjectKey, &LiveObject)| {
+                    key.group == *group
+                        && key.kind == *kind
+                        && object.owner_labels.owner.as_ref() == Some(cr)
+                };
+                self.desired.renders_kind(cr, group, kind) || self.live.iter().any(owns)
+            }
+        }
+    }
+
+    /// The CRs that depend on a watch.
+    pub fn dependents_of(&self, watched: &Watched) -> ToRequeue {
+        let depends = |cr: &&CrKey| self.depends_on(cr, watched);
+        self.crs.keys().filter(depends).cloned().collect()
     }
 
     /// What the last pass of a CR found, if it had nothing to do and nothing changed since.

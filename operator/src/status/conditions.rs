@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use crate::api::condition;
 
 /// The conditions that this operator sets; others are left as they are found.
-const OURS: [&str; 9] = [
+const OURS: [&str; 10] = [
     condition::READY,
     condition::RECONCILING,
     condition::STALLED,
@@ -16,6 +16,7 @@ const OURS: [&str; 9] = [
     condition::OUTDATED,
     condition::OLD_REVISION,
     condition::OWNERSHIP_CONFLICT,
+    condition::WATCH_BROKEN,
 ];
 
 /// The truth of a condition.

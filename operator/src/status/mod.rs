@@ -7,6 +7,7 @@
 //! while every workload runs its newest generation and all of it is available. What may pass by itself is never
 //! `ERROR`, because Argo CD fails a sync at once on that word, until the deadline has passed.
 
+mod broken_watches;
 mod conditions;
 mod health;
 mod publish;
@@ -24,6 +25,7 @@ use crate::render::ObjectKey;
 use conditions::{Conditions, Truth, find};
 use health::{Health, Problem, Severity};
 
+pub use broken_watches::add_broken_watches;
 pub use publish::{Publisher, StatusEvent, patch, status_events};
 
 /// How long an installation may take to become ready, from its last change on, before it counts as stalled.

@@ -135,6 +135,7 @@ pub fn status_events(
     for kind in [
         condition::STALLED,
         condition::CONFLICT,
+        condition::WATCH_BROKEN,
         condition::WARNINGS,
         condition::OUTDATED,
         condition::OLD_REVISION,
