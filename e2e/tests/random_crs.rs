@@ -30,7 +30,7 @@ use std::{
 
 use compare::differences;
 use dice::Dice;
-use e2e::istioctl;
+use e2e::istio::istioctl;
 use istio_operator::{
     api::IstioOperator,
     charts::Charts,

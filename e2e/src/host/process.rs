@@ -12,8 +12,10 @@ use std::{
 
 use crate::{
     error::Error,
-    watchdog::{self, Watched},
-    workspace::read,
+    host::{
+        watchdog::{self, Watched},
+        workspace::read,
+    },
 };
 
 /// What to run. The environment is empty but for `PATH`, `HOME` and `env`, so that a proxy or a

@@ -17,16 +17,19 @@ use kube::{Api, Client, Config, api::ListParams};
 use serde_json::{Value, json};
 
 use crate::{
-    binaries::Bundle,
-    client,
-    control_plane::ControlPlane,
-    egress::{Route, Target},
+    control_plane::{
+        ControlPlane, client,
+        container_config::ContainerConfig,
+        egress_proxy::{Route, Target},
+    },
     error::Error,
-    loopback, ports,
-    process::{Process, Program},
-    stand_in::StandIn,
+    host::{
+        go_programs::Bundle,
+        ports, probe,
+        process::{Process, Program},
+        workspace::create_dir,
+    },
     wait::{SOON, wait_until},
-    workspace::create_dir,
 };
 
 /// A running istiod; ends when dropped.
@@ -53,13 +56,16 @@ impl Istiod {
         let path = Bundle::Istio.dir()?.join("pilot-discovery");
         let client = plane.client().await?;
         let deployments: Api<Deployment> = Api::namespaced(client, namespace);
-        let stand_in =
-            StandIn::for_container(&deployments.get(deployment).await?, "discovery", deployment)?;
+        let container = ContainerConfig::for_container(
+            &deployments.get(deployment).await?,
+            "discovery",
+            deployment,
+        )?;
         let kubeconfig = plane
-            .kubeconfig_of(namespace, &stand_in.service_account)
+            .kubeconfig_of(namespace, &container.service_account)
             .await?;
         let (http_port, webhook_port) = (ports::free()?, ports::free()?);
-        let mut args = stand_in.args;
+        let mut args = container.args;
         args.push(format!("--kubeconfig={}", kubeconfig.display()));
         args.extend(addresses(http_port, webhook_port)?);
         // Its own empty directory: it prefers files in its working directory to the cluster's.
@@ -71,14 +77,14 @@ impl Istiod {
             name,
             path,
             args,
-            env: stand_in.env,
+            env: container.env,
             dir,
             log,
         };
         plane.route(Route {
             to: Target::Pods {
                 namespace: namespace.into(),
-                labels: stand_in.pod_labels,
+                labels: container.pod_labels,
             },
             port: WEBHOOK_PORT,
             local_port: webhook_port,
@@ -206,7 +212,7 @@ async fn wait_until_ready(process: &mut Process, port: u16) -> Result<(), Error>
         async move {
             match alive {
                 Err(died) => Ok(Err(died)),
-                Ok(()) => loopback::get(port, "/ready").map(|_| Ok(())),
+                Ok(()) => probe::get(port, "/ready").map(|_| Ok(())),
             }
         }
     });

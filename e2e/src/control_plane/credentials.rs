@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     error::Error,
-    workspace::{read, write},
+    host::workspace::{read, write},
 };
 
 /// DER of a P-256 private key before and after its 32 secret bytes (RFC 5915, without the public
