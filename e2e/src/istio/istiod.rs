@@ -14,6 +14,7 @@ use k8s_openapi::{
     },
 };
 use kube::{Api, Client, Config, api::ListParams};
+use pem::Pem;
 use serde_json::{Value, json};
 
 use crate::{
@@ -242,19 +243,13 @@ fn patched(pod: &Value, answer: &Value) -> Result<Value, Error> {
     Ok(pod)
 }
 
-/// The DER certificates in a PEM text.
-fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
-    let text = String::from_utf8_lossy(pem);
-    let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
-    let decode = |block: &str| {
-        let body = block.split("-----END").next().unwrap_or_default();
-        let base64: String = body.split_whitespace().collect();
-        let bytes: Result<ByteString, _> = serde_json::from_value(Value::String(base64));
-        bytes
-            .map(|bytes| bytes.0)
-            .map_err(|error| Error::Unexpected(error.to_string()))
-    };
-    blocks.map(decode).collect()
+/// The certificates in a PEM text, as DER.
+fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let blocks = pem::parse_many(text)
+        .map_err(|error| Error::Unexpected(format!("CA bundle of a webhook: {error}")))?;
+    let is_certificate = |block: &Pem| block.tag() == "CERTIFICATE";
+    let certificates = blocks.into_iter().filter(is_certificate);
+    Ok(certificates.map(Pem::into_contents).collect())
 }
 
 #[cfg(test)]
@@ -281,12 +276,5 @@ mod tests {
         let answer = json!({"response": {"allowed": false, "status": {"message": "bad label"}}});
         let error = patched(&json!({}), &answer).unwrap_err().to_string();
         assert_eq!(error, "istiod refused the pod: bad label");
-    }
-
-    #[test]
-    fn all_certificates_of_a_bundle_are_read() {
-        let pem = "-----BEGIN CERTIFICATE-----\nAQ\nI=\n-----END CERTIFICATE-----\n\
-                   -----BEGIN CERTIFICATE-----\nAw==\n-----END CERTIFICATE-----\n";
-        assert_eq!(certificates(pem.as_bytes()).unwrap(), [vec![1, 2], vec![3]]);
     }
 }
