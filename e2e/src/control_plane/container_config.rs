@@ -22,11 +22,7 @@ pub(crate) struct ContainerConfig {
 
 impl ContainerConfig {
     /// Reads the container called `name`; the process will call itself `pod_name`.
-    pub(crate) fn for_container(
-        deployment: &Deployment,
-        name: &str,
-        pod_name: &str,
-    ) -> Result<Self, Error> {
+    pub(crate) fn of(deployment: &Deployment, name: &str, pod_name: &str) -> Result<Self, Error> {
         let owner = deployment.name_any();
         let missing = |what| Error::Unexpected(format!("Deployment {owner} has no {what} {name}"));
         let namespace = deployment.namespace().unwrap_or_else(|| "default".into());
@@ -101,7 +97,7 @@ mod tests {
             }},
         }));
         let deployment: Deployment = deployment.unwrap();
-        let container = ContainerConfig::for_container(&deployment, "main", "web-0").unwrap();
+        let container = ContainerConfig::of(&deployment, "main", "web-0").unwrap();
         assert_eq!(
             (container.namespace, container.service_account),
             ("shop".into(), "seller".into())
@@ -112,7 +108,7 @@ mod tests {
         assert_eq!(container.env, expected);
         assert_eq!(container.pod_labels["app"], "web");
 
-        let error = ContainerConfig::for_container(&deployment, "other", "web-0")
+        let error = ContainerConfig::of(&deployment, "other", "web-0")
             .unwrap_err()
             .to_string();
         assert_eq!(error, "Deployment web has no container other");

@@ -1,10 +1,6 @@
 //! Who may talk to an API server: tokens, the key that signs service account tokens, kubeconfigs.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, io::Read, path::Path};
 
 use pem::Pem;
 use serde_json::{Value, json};
@@ -55,14 +51,12 @@ pub(crate) fn kubeconfig(port: u16, ca: &Path, token: &str, namespace: &str) -> 
     .to_string()
 }
 
-/// A copy of a kubeconfig that leads to the same cluster by way of another address.
-pub(crate) fn by_way_of(server: &str, original: &Path) -> Result<PathBuf, Error> {
+/// Writes a copy of a kubeconfig to `path` that leads to the same cluster by way of another address.
+pub(crate) fn by_way_of(server: &str, original: &Path, path: &Path) -> Result<(), Error> {
     let mut config: Value = serde_json::from_str(&read(original)?)
         .map_err(|error| Error::Unexpected(format!("{}: {error}", original.display())))?;
     config["clusters"][0]["cluster"] = json!({"server": server});
-    let path = original.with_extension("detour.kubeconfig");
-    write(&path, config.to_string())?;
-    Ok(path)
+    write(path, config.to_string())
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {

@@ -173,10 +173,26 @@ impl ControlPlane {
 
     /// Applies YAML documents server-side with full access, taking over fields of other managers.
     pub fn apply(&self, yaml: &str) -> Result<String, Error> {
-        self.kubectl_with_input(
-            ["apply", "--server-side", "--force-conflicts", "-f", "-"],
-            yaml,
-        )
+        self.apply_as("kubectl", yaml)
+    }
+
+    /// The same as this field manager, such as `istio-operator`, whose name `istioctl install` uses too.
+    pub fn apply_as(&self, field_manager: &str, yaml: &str) -> Result<String, Error> {
+        let manager = format!("--field-manager={field_manager}");
+        let apply = [
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--filename=-",
+        ];
+        self.kubectl_with_input(apply.into_iter().chain([&*manager]), yaml)
+    }
+
+    /// Creates a namespace; one that exists is left as it is.
+    pub fn create_namespace(&self, name: &str) -> Result<(), Error> {
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        self.apply(&namespace.to_string()).map(drop)
     }
 
     /// A pod as it would be created, once the API server takes it and `is_expected` holds: service accounts, webhooks,

@@ -57,11 +57,8 @@ impl Istiod {
         let path = Bundle::Istio.dir()?.join("pilot-discovery");
         let client = plane.client().await?;
         let deployments: Api<Deployment> = Api::namespaced(client, namespace);
-        let container = ContainerConfig::for_container(
-            &deployments.get(deployment).await?,
-            "discovery",
-            deployment,
-        )?;
+        let container =
+            ContainerConfig::of(&deployments.get(deployment).await?, "discovery", deployment)?;
         let kubeconfig = plane
             .kubeconfig_of(namespace, &container.service_account)
             .await?;

@@ -1,17 +1,17 @@
 //! The operator under test: the release binary, with the rights that its own manifests give it.
 
-use std::{
-    env,
-    fs::File,
-    io::{BufRead, BufReader, Write},
-    path::PathBuf,
-    process::{Command, Stdio},
-    thread,
-};
+mod build;
+mod commands;
+
+use std::{env, io::Write, thread};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::Value;
 
+pub use self::{
+    build::binary,
+    commands::{manifests, render},
+};
 use crate::{
     actions::api_proxy::ApiProxy,
     control_plane::{ControlPlane, container_config::ContainerConfig, credentials},
@@ -19,9 +19,7 @@ use crate::{
     host::{
         ports, probe,
         process::{Process, Program},
-        progress::Progress,
-        watchdog,
-        workspace::{create_dir, lock, read, root, state_dir},
+        workspace::{create_dir, read},
     },
     wait::{SOON, wait_until},
     yaml,
@@ -35,42 +33,64 @@ pub struct Operator {
     port: u16,
 }
 
-/// What its pod is called where there is only one.
-const POD: &str = "istio-operator-0";
+/// How an operator is run, if not just as its Deployment says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The name of its pod, by which several operators are told apart.
+    pub pod_name: String,
+    /// Flags after those of the Deployment, such as `--concurrency=1`.
+    pub args: Vec<String>,
+    /// Variables instead of those of the Deployment, such as `WATCH_NAMESPACE`.
+    pub env: Vec<(String, String)>,
+    /// Whether it waits for the lease. Without, it works at once, also beside another operator.
+    pub leader_election: bool,
+    /// Address to use instead of the API server's, such as [`ApiProxy::url`].
+    pub server: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            pod_name: "istio-operator-0".into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            leader_election: true,
+            server: None,
+        }
+    }
+}
 
 /// How much of its log a failed test shows.
 const TAIL_LINES: usize = 20;
 
 impl Operator {
-    /// Installs what `istio-operator manifests` prints and runs the operator with the service
-    /// account in there; never as administrator. Builds the operator if its sources changed.
+    /// Installs what `istio-operator manifests` prints, runs the operator with the service account in there, never as
+    /// administrator, and waits until it is ready. Builds the operator if its sources changed.
     ///
-    /// The Deployment alone is left out: its pod would be a simulated one, which would look like a
-    /// second operator that does nothing. Its arguments and environment are used for the process;
-    /// `RUST_LOG` of the caller is passed on.
+    /// The Deployment is not applied: its simulated pod would look like a second operator that does nothing. The process
+    /// gets the arguments and the environment of its container, and `RUST_LOG` of the caller.
     pub async fn start(plane: &ControlPlane) -> Result<Self, Error> {
-        let mut operator = Self::start_as(plane, POD).await?;
-        operator.wait_until_ready().await?;
-        Ok(operator)
+        Self::start_with(plane, Options::default()).await
     }
 
-    /// The same, under another pod name, so that several can compete for the lease; does not wait.
-    pub async fn start_as(plane: &ControlPlane, pod_name: &str) -> Result<Self, Error> {
-        Self::launch(plane, pod_name, None).await
-    }
-
-    /// The same, with a gate between it and the API server.
+    /// The same, with a proxy between it and the API server.
     pub async fn start_behind(plane: &ControlPlane, proxy: &ApiProxy) -> Result<Self, Error> {
-        let mut operator = Self::launch(plane, POD, Some(proxy.url())).await?;
+        let options = Options {
+            server: Some(proxy.url().into()),
+            ..Options::default()
+        };
+        Self::start_with(plane, options).await
+    }
+
+    /// The same, with other options.
+    pub async fn start_with(plane: &ControlPlane, options: Options) -> Result<Self, Error> {
+        let mut operator = Self::launch(plane, options).await?;
         operator.wait_until_ready().await?;
         Ok(operator)
     }
 
-    async fn launch(
-        plane: &ControlPlane,
-        pod_name: &str,
-        server: Option<&str>,
-    ) -> Result<Self, Error> {
+    async fn launch(plane: &ControlPlane, options: Options) -> Result<Self, Error> {
+        let name = options.pod_name;
         let path = binary()?;
         let (objects, deployment) = split(&manifests()?)?;
         plane.apply(&objects)?;
@@ -81,20 +101,28 @@ impl Operator {
             mut args,
             mut env,
             ..
-        } = ContainerConfig::for_container(&deployment, "operator", pod_name)?;
+        } = ContainerConfig::of(&deployment, "operator", &name)?;
+        let dir = plane.dir().join(&name);
+        create_dir(&dir)?;
         let mut kubeconfig = plane.kubeconfig_of(&namespace, &service_account).await?;
-        if let Some(server) = server {
-            kubeconfig = credentials::by_way_of(server, &kubeconfig)?;
+        if let Some(server) = options.server {
+            let proxied = dir.join("proxied.kubeconfig");
+            credentials::by_way_of(&server, &kubeconfig, &proxied)?;
+            kubeconfig = proxied;
         }
         let port = ports::free()?;
         args.push(format!("--listen=127.0.0.1:{port}"));
+        args.extend(options.args);
+        if !options.leader_election {
+            env.retain(|(name, _)| name != "POD_NAMESPACE");
+        }
         env.push(("KUBECONFIG".into(), kubeconfig.display().to_string()));
         env.extend(env::var("RUST_LOG").map(|filter| ("RUST_LOG".into(), filter)));
-        let dir = plane.dir().join(pod_name);
-        create_dir(&dir)?;
-        let log = plane.dir().join(format!("{pod_name}.log"));
+        // The last value of a variable counts.
+        env.extend(options.env);
+        let log = plane.dir().join(format!("{name}.log"));
         let process = Process::start(Program {
-            name: pod_name.into(),
+            name,
             path,
             args,
             env,
@@ -109,7 +137,7 @@ impl Operator {
         })
     }
 
-    /// The process: to measure it, kill it, start it again, read its log.
+    /// The process: to measure it, freeze it, kill it, start it again, read its log.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
@@ -153,114 +181,6 @@ impl Drop for Operator {
             let _ = std::io::stderr().write_all(said.as_bytes());
         }
     }
-}
-
-/// The release binary, built if its sources changed since the last time. `OPERATOR_BINARY` names another one to use
-/// instead, such as a debug build while a scenario is being written.
-pub fn binary() -> Result<PathBuf, Error> {
-    if let Some(path) = env::var_os("OPERATOR_BINARY") {
-        return Ok(path.into());
-    }
-    let _lock = lock("operator")?;
-    let mut progress = Progress::new("building the operator (release)");
-    let log = state_dir().join("operator-build.log");
-    let errors = File::create(&log).map_err(Error::io(log.display().to_string()))?;
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    // Cargo tells us about our own package; told on, that would look to build scripts like a change
-    // of theirs, and compile half of the dependencies again.
-    let ours = [
-        "CARGO_PKG_",
-        "CARGO_MANIFEST_",
-        "CARGO_BIN_",
-        "CARGO_CRATE_",
-        "CARGO_PRIMARY_",
-    ];
-    for (name, _) in env::vars_os() {
-        if ours
-            .iter()
-            .any(|prefix| name.to_string_lossy().starts_with(prefix))
-        {
-            command.env_remove(name);
-        }
-    }
-    let mut child = command
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--package",
-            "istio-operator",
-        ])
-        .arg("--message-format=json-render-diagnostics")
-        .current_dir(root())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(errors)
-        .spawn()
-        .map_err(Error::io("cargo"))?;
-    let _watched = watchdog::watch(&child)?;
-    let output = child
-        .stdout
-        .take()
-        .ok_or_else(|| Error::Unexpected("no output".into()))?;
-    let mut executable = None;
-    for line in BufReader::new(output).lines() {
-        let line = line.map_err(Error::io("cargo"))?;
-        let message: Value = serde_json::from_str(&line).unwrap_or_default();
-        if message["fresh"] == false {
-            let name = message["target"]["name"].as_str().unwrap_or_default();
-            progress.update(&format!("compiled {name}"));
-        }
-        executable = message["executable"]
-            .as_str()
-            .map(PathBuf::from)
-            .or(executable);
-    }
-    let status = child.wait().map_err(Error::io("cargo"))?;
-    progress.done();
-    executable
-        .filter(|_| status.success())
-        .ok_or_else(|| Error::Build {
-            what: "the operator".into(),
-            tail: read(&log).unwrap_or_default(),
-        })
-}
-
-/// What `istio-operator manifests` prints.
-pub fn manifests() -> Result<String, Error> {
-    printed(&["manifests"], "")
-}
-
-/// The objects that `istio-operator render` prints for an IstioOperator.
-pub fn render(cr: &str) -> Result<Vec<Value>, Error> {
-    yaml::documents(
-        "istio-operator render",
-        &printed(&["render", "-f", "-"], cr)?,
-    )
-}
-
-/// What the operator prints for `arguments`, with `input` as its standard input.
-fn printed(arguments: &[&str], input: &str) -> Result<String, Error> {
-    let command = format!("istio-operator {}", arguments.join(" "));
-    let mut child = Command::new(binary()?)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(Error::io(&command))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin
-            .write_all(input.as_bytes())
-            .map_err(Error::io(&command))?;
-    }
-    let output = child.wait_with_output().map_err(Error::io(&command))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(Error::Command { command, message })
 }
 
 /// The Deployment of the operator, and everything else as one stream.

@@ -7,7 +7,7 @@ use e2e::{
     control_plane::ControlPlane,
     error::Error,
     host::probe,
-    operator::Operator,
+    operator::{Operator, Options},
     wait::wait_until,
 };
 use k8s_openapi::jiff::Timestamp;
@@ -53,9 +53,11 @@ async fn a_second_operator_takes_over() {
 }
 
 async fn replica(plane: &ControlPlane, name: &str) -> Operator {
-    let mut operator = Operator::start_as(plane, name).await.unwrap();
-    operator.wait_until_ready().await.unwrap();
-    operator
+    let options = Options {
+        pod_name: name.into(),
+        ..Options::default()
+    };
+    Operator::start_with(plane, options).await.unwrap()
 }
 
 async fn leads(operator: &Operator) {

@@ -16,7 +16,7 @@ use crate::{SOON, manifest};
 async fn a_cluster_is_taken_as_what_it_says_it_is() {
     let plane = ControlPlane::start().await.unwrap();
     let proxy = ApiProxy::start(&plane.kubeconfig()).await.unwrap();
-    proxy.claim("v1.28.15-gke.2403000");
+    proxy.report_version("v1.28.15-gke.2403000");
     let mut operator = Operator::start_behind(&plane, &proxy).await.unwrap();
     let components = json!({"cni": {"enabled": true}});
     let spec = json!({"profile": "minimal", "version": "1.26", "components": components});

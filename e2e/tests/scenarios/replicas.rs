@@ -82,9 +82,11 @@ fn scale(plane: &ControlPlane, replicas: u8) {
 
 /// How often the operator wrote to Deployments.
 fn writes(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> usize {
-    let mut writes = plane.audit().writes_by(operator.user(), since).unwrap();
-    writes.retain(|event| event.is_about("apps", "deployments"));
-    writes.len()
+    let user = operator.user();
+    let writes = plane
+        .audit()
+        .writes_about(user, "apps", "deployments", since);
+    writes.unwrap().len()
 }
 
 async fn has(deployments: &Api<Deployment>, expected: i32) {
