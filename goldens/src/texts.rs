@@ -44,7 +44,6 @@ impl Texts {
     }
 
     /// What upstream makes of an input.
-    #[must_use]
     pub fn case(&self, minor: &str, case: &str) -> Answer {
         let golden = self.read(&format!("{minor}/cases/{case}.json"));
         if let Some(error) = golden.get("error") {

@@ -7,6 +7,7 @@ mod error;
 #[cfg(test)]
 pub(crate) mod fake_api_server;
 mod send;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -58,7 +59,7 @@ pub struct AppliedComponent {
 /// What happened to one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The cluster blocked it as it should be.
+    /// The cluster held it as it should be.
     Unchanged,
     /// It was sent and taken.
     Applied,
@@ -161,8 +162,15 @@ impl DeletionResult {
 }
 
 impl Applied {
-    /// Takes the answers into what is known of the cluster, ahead of the watches.
-    pub fn remember(&mut self, live: &mut Live, last_applied: &mut LastApplied, now: Instant) {
+    /// Takes the answers into what is known of the cluster, ahead of the watches. Returns the objects whose spec changed
+    /// by them, so that workloads among them are rolled out.
+    pub fn remember(
+        &mut self,
+        live: &mut Live,
+        last_applied: &mut LastApplied,
+        now: Instant,
+    ) -> Vec<ObjectKey> {
+        let mut changed = Vec::new();
         for Answer {
             key,
             digests,
@@ -171,9 +179,14 @@ impl Applied {
         } in std::mem::take(&mut self.answers)
         {
             last_applied.record(key.clone(), digests, reason, &object, now);
+            let before = live.get(&key).filter(|before| before.uid == object.uid);
+            if before.is_none_or(|before| before.generation != object.generation) {
+                changed.push(key.clone());
+            }
             live.put_answer(key, object);
         }
         forget(std::mem::take(&mut self.deleted), live, last_applied);
+        changed
     }
 
     /// All objects with their verdicts.

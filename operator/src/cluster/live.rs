@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::field_ownership::{CoOwnedFields, is_ours};
 use super::injector::{Injector, was_repointed};
 use super::owner_labels::{CrKey, OwnerLabels};
-use super::readiness::Readiness;
+use super::readiness::{Readiness, Workload};
 use crate::render::ObjectKey;
 
 /// Every live object that carries an owner label, of whichever CR, and every configuration of injection webhooks.
@@ -149,6 +149,15 @@ impl Live {
         }
     }
 
+    /// How far a workload is, if `key` is one whose status was seen.
+    #[must_use]
+    pub fn workload(&self, key: &ObjectKey) -> Option<&Workload> {
+        match self.get(key)?.readiness.as_ref()? {
+            Readiness::Workload(workload) => Some(workload),
+            Readiness::Crd { .. } | Readiness::Addresses(_) => None,
+        }
+    }
+
     /// Whether the default tag points to this revision, which labels call `default` if it has no name.
     #[must_use]
     pub fn has_default_tag(&self, revision: &str) -> bool {
@@ -248,7 +257,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cluster::Workload;
 
     fn object(kind: &str, body: &Value) -> LiveObject {
         let meta: ObjectMeta = serde_json::from_value(body["metadata"].clone()).unwrap();

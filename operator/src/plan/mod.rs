@@ -148,7 +148,7 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
         .map(PlannedComponent::of)
         .collect();
     let mut by_rank: Vec<_> = rendered.components.into_iter().enumerate().collect();
-    by_rank.sort_by_key(|(index, component)| (order::rank(component.kind), *index));
+    by_rank.sort_by_key(|(index, component)| (component.kind.apply_rank(), *index));
 
     // What belongs to the default tag goes ahead of the rest of its role: the webhooks that it replaces rest only once it
     // is there.
@@ -156,7 +156,7 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
     let tag = TagAssignment::of(&merged.revision, input.live, input.desired);
     let mut gaps: BTreeMap<ComponentKind, String> = BTreeMap::new();
     for (index, component) in by_rank {
-        let parents = order::parents(component.kind);
+        let parents = component.kind.info().parents;
         let unready_parent = parents.iter().find_map(|parent| gaps.get(parent));
         let step = ComponentPlanner {
             merged,
@@ -439,11 +439,9 @@ impl PlannedComponent {
     }
 
     fn label(&self) -> String {
-        match self.kind {
-            ComponentKind::IngressGateways | ComponentKind::EgressGateways => {
-                format!("{} {}", self.kind, self.name)
-            }
-            kind => kind.to_string(),
+        match self.kind.gateway_key() {
+            Some(_) => format!("{} {}", self.kind, self.name),
+            None => self.kind.to_string(),
         }
     }
 }
