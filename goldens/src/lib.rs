@@ -30,7 +30,7 @@ use sha2::{Digest, Sha256};
 pub use canonical::{as_admitted, as_stored};
 pub use difference::differences;
 pub use rendering::{Answer, Rendering, answer_rows, user_templates};
-pub use table::{Rows, Table};
+pub use table::{Rows, Table, differing_rows};
 pub use texts::Texts;
 
 /// The row of a case that says whether upstream accepts the input: `accepted` or `refused`.
@@ -44,6 +44,9 @@ pub const ISTIOD_VALUES: &str = "istiod-values";
 
 /// What a failure adds where the texts of upstream's objects are not at hand.
 pub const HINT: &str = "only digests are at hand; goldens/README.md says how to see the fields";
+
+/// What a failure says where the texts were changed without the digests.
+pub const STALE: &str = "the digest is not that of upstream's text; run `cargo run -p goldens`";
 
 /// The directory of this crate.
 #[must_use]

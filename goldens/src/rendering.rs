@@ -38,6 +38,17 @@ impl Rendering {
         }
     }
 
+    /// The column of this rendering in the table of its case.
+    #[must_use]
+    pub fn rows(&self) -> Rows {
+        let mut rows = digests(&self.objects);
+        rows.insert(ANSWER.to_owned(), "accepted".to_owned());
+        rows.insert(CRDS.to_owned(), digest(&self.crds));
+        let values = self.istiod_values.as_ref();
+        rows.extend(values.map(|values| (ISTIOD_VALUES.to_owned(), digest(values))));
+        rows
+    }
+
     /// Every field in which `found` differs from this rendering, with object and path.
     #[must_use]
     pub fn differences(&self, found: &Self) -> Vec<String> {
@@ -54,19 +65,11 @@ impl Rendering {
     }
 }
 
-/// The rows of an answer in the table of its case.
+/// The column of an answer in the table of its case.
 #[must_use]
 pub fn answer_rows(answer: &Answer) -> Rows {
-    let said = |word: &str| (ANSWER.to_owned(), word.to_owned());
-    let Ok(rendering) = answer else {
-        return Rows::from([said("refused")]);
-    };
-    let mut rows = digests(&rendering.objects);
-    rows.extend([said("accepted")]);
-    rows.insert(CRDS.to_owned(), digest(&rendering.crds));
-    let values = rendering.istiod_values.as_ref();
-    rows.extend(values.map(|values| (ISTIOD_VALUES.to_owned(), digest(values))));
-    rows
+    let refused = |_: &String| Rows::from([(ANSWER.to_owned(), "refused".to_owned())]);
+    answer.as_ref().map_or_else(refused, Rendering::rows)
 }
 
 /// The names of the injection templates that an IstioOperator brings along.

@@ -17,6 +17,19 @@ const HEAD: &str =
 /// One column of a table: names of rows, such as objects, and what stands there.
 pub type Rows = BTreeMap<String, String>;
 
+/// What differs between upstream's column and ours, a sentence each.
+#[must_use]
+pub fn differing_rows(upstream: &Rows, ours: &Rows) -> Vec<String> {
+    let names: BTreeSet<&String> = upstream.keys().chain(ours.keys()).collect();
+    let sentence = |name: &String| match (upstream.get(name), ours.get(name)) {
+        (Some(expected), Some(found)) if expected == found => None,
+        (Some(_), Some(_)) => Some(format!("{name}: is not what upstream has")),
+        (Some(_), None) => Some(format!("{name}: is absent")),
+        (None, _) => Some(format!("{name}: upstream has no such thing")),
+    };
+    names.into_iter().filter_map(sentence).collect()
+}
+
 /// A file of digests.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Table {
