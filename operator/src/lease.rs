@@ -52,8 +52,9 @@ impl Leadership {
         self.left() > Duration::ZERO
     }
 
-    /// How long writing goes on unless the lease is renewed.
-    fn left(&self) -> Duration {
+    /// How long this process may write unless the lease is renewed.
+    #[must_use]
+    pub fn left(&self) -> Duration {
         let Some(renewed) = &self.renewed else {
             return Duration::MAX;
         };
@@ -144,7 +145,7 @@ impl<L: Leases> Candidate<L> {
 
     /// Renews the lease until that fails for too long; then this process must end.
     ///
-    /// It ends on time even while a renewal hangs: a write that was let through before may still be repeated by the client.
+    /// It ends on time even while a renewal hangs, because [`Leadership::left`] bounds every write.
     pub async fn keep(&mut self) {
         while self.leadership.is_held() {
             let left = self.leadership.left();

@@ -22,6 +22,9 @@ pub const OLD_REVISION: &str = "OldRevision";
 /// `True` while objects that the CR renders belong to another tool or to another CR.
 pub const OWNERSHIP_CONFLICT: &str = "OwnershipConflict";
 
+/// `True` while a watch is broken on which the CR depends, so that what is said of its objects may be outdated.
+pub const WATCH_BROKEN: &str = "WatchBroken";
+
 /// What holds for one type of condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -58,7 +61,7 @@ pub enum Kept {
 }
 
 /// Every type of condition that the operator sets. Conditions of other types belong to others and stay as they are.
-pub const ALL: [Rule; 9] = [
+pub const ALL: [Rule; 10] = [
     rule(READY, EventRule::EachReason, Kept::WhilePaused),
     rule(RECONCILING, EventRule::EachReason, Kept::WhilePaused),
     rule(STALLED, EventRule::EachMessage, Kept::WhilePaused),
@@ -67,6 +70,7 @@ pub const ALL: [Rule; 9] = [
     rule(WARNINGS, EventRule::EachMessage, Kept::UntilKnown),
     rule(OUTDATED, EventRule::EachMessage, Kept::WithoutVersion),
     rule(OLD_REVISION, EventRule::EachMessage, Kept::UntilKnown),
+    rule(WATCH_BROKEN, EventRule::EachMessage, Kept::Never),
     rule(OWNERSHIP_CONFLICT, EventRule::EachMessage, Kept::UntilKnown),
 ];
 
@@ -98,6 +102,8 @@ pub mod reason {
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
     /// Less of a workload is available than before: it is scaled, its pods are replaced, or they fail.
     pub const SCALING_OR_ROLLING_OUT: &str = "ScalingOrRollingOut";
+    /// A watch does not work.
+    pub const WATCH_BROKEN: &str = "WatchBroken";
     /// The CR is being deleted.
     pub const DELETING: &str = "Deleting";
     /// The CR is paused by its annotation.

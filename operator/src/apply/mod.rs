@@ -113,8 +113,8 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
         }
     }
     let mut applied = Applied {
-        is_in_sync,
         findings,
+        is_in_sync,
         ..Applied::default()
     };
     for component in components {

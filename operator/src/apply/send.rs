@@ -22,11 +22,14 @@ use crate::render::ObjectKey;
 /// itself has no limit for an answer that never comes.
 const CALL_LIMIT: Duration = Duration::from_secs(45);
 
+/// How long this process may still write, unless its lease is renewed.
+pub type TimeLeft = dyn Fn() -> Duration + Send + Sync;
+
 /// Sends writes, while this process may.
 #[derive(Clone)]
 pub struct Sender {
     client: Client,
-    may_write: Arc<dyn Fn() -> bool + Send + Sync>,
+    time_left: Arc<TimeLeft>,
 }
 
 impl fmt::Debug for Sender {
@@ -45,10 +48,10 @@ impl Kind {
 }
 
 impl Sender {
-    /// A sender that asks `may_write` before each write, so that an operator that lost its lease writes nothing more.
+    /// A sender that asks `time_left` before each write, so that no write outlives the lease.
     #[must_use]
-    pub fn new(client: Client, may_write: Arc<dyn Fn() -> bool + Send + Sync>) -> Self {
-        Self { client, may_write }
+    pub fn new(client: Client, time_left: Arc<TimeLeft>) -> Self {
+        Self { client, time_left }
     }
 
     /// The client that the calls go through.
@@ -57,15 +60,24 @@ impl Sender {
         &self.client
     }
 
-    /// Runs one write within the time limit.
+    /// Runs one read within the time limit.
+    pub async fn read<T>(
+        &self,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, ApplyError> {
+        limit(CALL_LIMIT, call).await
+    }
+
+    /// Runs one write within the time limit and within what is left of the lease.
     pub async fn write<T>(
         &self,
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, ApplyError> {
-        if !(self.may_write)() {
+        let left = (self.time_left)();
+        if left.is_zero() {
             return Err(ApplyError::NotLeader);
         }
-        self.limit(call).await
+        limit(left.min(CALL_LIMIT), call).await
     }
 
     /// Applies one object. The answer carries metadata only: it is all that is needed to notice later changes.
@@ -116,7 +128,7 @@ impl Sender {
     pub(super) async fn ensure(&self, namespace: &Namespace) -> Result<(), ApplyError> {
         let api: Api<LiveNamespace> = Api::all(self.client.clone());
         if self
-            .limit(api.get_metadata_opt(&namespace.name))
+            .read(api.get_metadata_opt(&namespace.name))
             .await?
             .is_some()
         {
@@ -151,7 +163,7 @@ impl Sender {
             return Ok(());
         };
         let api = self.api(kind, source);
-        if let Some(live) = self.limit(api.get_opt(&source.name)).await? {
+        if let Some(live) = self.read(api.get_opt(&source.name)).await? {
             copy_ca(&live.data, body);
         }
         Ok(())
@@ -167,7 +179,7 @@ impl Sender {
             return Ok(None);
         };
         let api = self.api(kind, key);
-        let live = self.limit(api.get_metadata_opt(&key.name)).await?;
+        let live = self.read(api.get_metadata_opt(&key.name)).await?;
         let entries = live
             .and_then(|live| live.metadata.managed_fields)
             .unwrap_or_default();
@@ -183,22 +195,22 @@ impl Sender {
         let api = Api::dynamic(self.client.clone(), &kind.resource(), &scope);
         api.constrain(key.namespace.as_deref().unwrap_or_default())
     }
+}
 
-    /// Runs one call within the time limit.
-    pub async fn limit<T>(
-        &self,
-        call: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, ApplyError> {
-        match tokio::time::timeout(CALL_LIMIT, call).await {
-            Ok(answer) => answer.map_err(ApplyError::from),
-            Err(_) => Err(ApplyError::TimedOut),
-        }
+async fn limit<T>(
+    limit: Duration,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, ApplyError> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => answer.map_err(ApplyError::from),
+        Err(_) => Err(ApplyError::TimedOut),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tokio::time::Instant;
 
     use super::super::fake_api_server::{Answer, FakeApiServer};
     use super::*;
@@ -243,6 +255,20 @@ mod tests {
             let expected = format!("fieldValidation={validation}");
             assert!(path.contains(&expected), "{reason:?}: {path}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_write_outlives_the_lease() {
+        let api = FakeApiServer::answering([Answer::Silence]);
+        let start = Instant::now();
+        let ends = start + Duration::from_secs(3);
+        let sender = api.sender_until(ends);
+        let cut = sender.apply(&sending(ApplyReason::Rollout)).await;
+        assert_eq!(cut.unwrap_err().reason(), "TimedOut");
+        assert_eq!(Instant::now(), ends);
+        let late = sender.apply(&sending(ApplyReason::Rollout)).await;
+        assert_eq!(late.unwrap_err().reason(), "NotLeader");
+        assert_eq!(api.calls().len(), 1);
     }
 
     #[tokio::test]

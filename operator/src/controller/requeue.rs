@@ -1,7 +1,6 @@
 //! When a CR is looked at again, and how long it waits after a pass that did not succeed.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use crate::cluster::CrKey;
@@ -71,13 +70,7 @@ pub fn resync() -> Duration {
 
 /// `delay` ± 20%, so that what failed together is not tried again together.
 pub fn jitter(delay: Duration) -> Duration {
-    let random = u16::try_from(random() % 401).unwrap_or_default();
-    delay.mul_f64(0.8 + f64::from(random) / 1000.0)
-}
-
-/// A random number. A fresh hasher is seeded anew, and what it makes of nothing serves without a further dependency.
-pub fn random() -> u64 {
-    RandomState::new().hash_one(())
+    delay.mul_f64(0.8 + 0.4 * fastrand::f64())
 }
 
 #[cfg(test)]

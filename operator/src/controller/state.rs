@@ -10,7 +10,7 @@ use std::time::Instant;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use crate::api::{Annotations, DeletionPolicy, InstallState, IstioOperator};
+use crate::api::{Annotations, DeletionPolicy, InstallState, IstioOperator, StoredCr};
 use crate::apply::Applied;
 use crate::cluster::{
     CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagRequest, revision_label,
@@ -23,11 +23,12 @@ use crate::status::{self, Computed, History, InstallProgress, PassResult, Status
 
 use super::finalizer::is_deleting;
 use super::requeue::Retries;
+use super::watch_health::Watched;
 
 /// What the controller knows.
 #[derive(Debug)]
 pub struct State {
-    crs: HashMap<CrKey, Arc<IstioOperator>>,
+    crs: HashMap<CrKey, Arc<StoredCr>>,
     in_sync: HashMap<CrKey, InSyncPass>,
     /// How listing each kind went.
     listings: BTreeMap<&'static str, Listing>,
@@ -91,14 +92,13 @@ impl State {
     }
 
     /// The CR of this name.
-    pub fn cr(&self, key: &CrKey) -> Option<Arc<IstioOperator>> {
+    pub fn cr(&self, key: &CrKey) -> Option<Arc<StoredCr>> {
         self.crs.get(key).cloned()
     }
 
     /// Takes in a CR, unless a newer state of it is known. Concerns it if there is something to do for it; a change of
     /// its status is none.
-    pub fn put_cr(&mut self, mut cr: IstioOperator, is_list: bool) -> ToRequeue {
-        cr.metadata.managed_fields = None;
+    pub fn put_cr(&mut self, cr: StoredCr, is_list: bool) -> ToRequeue {
         let key = key_of(&cr);
         let known = self.crs.get(&key);
         let same = known.filter(|known| known.metadata.uid == cr.metadata.uid);
@@ -125,7 +125,7 @@ impl State {
 
     /// Takes in a CR as the answer to a write has it. Where it is gone by now, or another one has its name, the watch was
     /// quicker than the answer, and nobody would tell of its end once more.
-    pub fn put_answered_cr(&mut self, cr: IstioOperator) -> ToRequeue {
+    pub fn put_answered_cr(&mut self, cr: StoredCr) -> ToRequeue {
         let known = self.crs.get(&key_of(&cr));
         if known.is_some_and(|known| known.metadata.uid == cr.metadata.uid) {
             self.put_cr(cr, false)
@@ -230,10 +230,11 @@ impl State {
     }
 
     /// Takes in that the spec of a CR cannot be rendered.
-    pub fn mark_unreadable(&mut self, cr: &IstioOperator) -> ToRequeue {
+    pub fn mark_unreadable(&mut self, cr: &StoredCr) -> ToRequeue {
         let key = &key_of(cr);
         self.in_sync.remove(key);
         let revision = match cr.spec.0.get("revision") {
+            _ if cr.is_unreadable("revision") => None,
             None | Some(Value::Null) => Some(revision_label("").to_owned()),
             Some(revision) => revision
                 .as_str()
@@ -324,6 +325,29 @@ impl State {
             .filter(|cr| self.desired.renders(cr, key))
             .cloned();
         owners.chain(renderers).collect()
+    }
+
+    /// Whether what is known of a CR and its objects comes from a watch.
+    pub fn depends_on(&self, cr: &CrKey, watched: &Watched) -> bool {
+        match watched {
+            Watched::Crs(namespace) => namespace
+                .as_ref()
+                .is_none_or(|namespace| *namespace == cr.namespace),
+            Watched::Objects { group, kind } => {
+                let owns = |(key, object): (&ObjectKey, &LiveObject)| {
+                    key.group == *group
+                        && key.kind == *kind
+                        && object.owner_labels.owner.as_ref() == Some(cr)
+                };
+                self.desired.renders_kind(cr, group, kind) || self.live.iter().any(owns)
+            }
+        }
+    }
+
+    /// The CRs that depend on a watch.
+    pub fn dependents_of(&self, watched: &Watched) -> ToRequeue {
+        let depends = |cr: &&CrKey| self.depends_on(cr, watched);
+        self.crs.keys().filter(depends).cloned().collect()
     }
 
     /// What the last pass of a CR found, if it had nothing to do and nothing changed since.
@@ -426,7 +450,7 @@ impl State {
 
     /// How many CRs there are, and how many of them are healthy.
     pub fn count(&self) -> (usize, usize) {
-        let is_healthy = |cr: &&Arc<IstioOperator>| {
+        let is_healthy = |cr: &&Arc<StoredCr>| {
             cr.status
                 .as_ref()
                 .is_some_and(|status| status.status == Some(InstallState::Healthy))

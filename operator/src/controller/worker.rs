@@ -11,7 +11,8 @@ use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::ctx::Ctx;
-use super::reconcile::{panicked, reconcile};
+use super::reconcile::reconcile;
+use super::rendering::panic_text;
 use super::requeue::Action;
 use super::state::State;
 use crate::cluster::CrKey;
@@ -91,7 +92,7 @@ async fn pass(ctx: &Ctx, key: &CrKey) {
             ("failed", Action::Backoff)
         }
         Err(panic) => {
-            tracing::error!(panic = panicked(panic.as_ref()), "a pass panicked");
+            tracing::error!(panic = panic_text(panic.as_ref()), "a pass panicked");
             ("failed", Action::Backoff)
         }
     };

@@ -7,6 +7,7 @@
 //! while every workload runs its newest generation and all of it is available. What may pass by itself is never
 //! `ERROR`, because Argo CD fails a sync at once on that word, until the deadline has passed.
 
+mod broken_watches;
 mod conditions;
 mod health;
 mod history;
@@ -27,6 +28,7 @@ use conditions::{Conditions, Truth};
 use health::{Health, Judge, Problem, Severity};
 use history::Before;
 
+pub use broken_watches::add_broken_watches;
 pub use history::{DIP_PATIENCE, History};
 pub use publish::{Publisher, StatusEvent, patch, status_events};
 

@@ -7,7 +7,7 @@ use crate::apply::Applied;
 use crate::catalogue::Version;
 use crate::cluster::{OwnerLabels, TagMode};
 
-fn cr(name: &str, changes: Value) -> IstioOperator {
+fn cr(name: &str, changes: Value) -> StoredCr {
     let mut metadata = json!({"namespace": "mesh", "name": name, "uid": name, "generation": 1,
         "resourceVersion": "10"});
     if let (Value::Object(metadata), Value::Object(changes)) = (&mut metadata, changes) {
