@@ -19,10 +19,10 @@ use tokio::time::sleep;
 use crate::{SOON, healthy, manifest, running};
 
 /// Whatever the operator would do wrong, it would have done by then.
-const TEMPTED: Duration = Duration::from_secs(5);
+pub(crate) const TEMPTED: Duration = Duration::from_secs(5);
 
 /// A pod of istiod that no node has room for, or one that fits.
-fn istiod_cpu(cpu: &str) -> Value {
+pub(crate) fn istiod_cpu(cpu: &str) -> Value {
     json!({"spec": {"components": {"pilot": {"k8s": {"resources": {"requests": {"cpu": cpu}}}}}}})
 }
 
@@ -251,7 +251,7 @@ async fn a_lost_gateway_service_comes_back_while_istiod_is_not_ready() {
 }
 
 /// The objects of a revision but CRDs, with their UIDs.
-async fn of_revision(inventory: &Inventory, revision: &str) -> Vec<(String, String)> {
+pub(crate) async fn of_revision(inventory: &Inventory, revision: &str) -> Vec<(String, String)> {
     let owned = inventory.owned().await.unwrap();
     owned
         .iter()
@@ -268,7 +268,7 @@ async fn of_revision(inventory: &Inventory, revision: &str) -> Vec<(String, Stri
 }
 
 /// What the operator deleted, in order, such as `services/istiod`.
-fn deletes(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> Vec<String> {
+pub(crate) fn deletes(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> Vec<String> {
     let writes = plane.audit().writes_by(operator.user(), since).unwrap();
     let deletes = writes.iter().filter(|write| write.verb == "delete");
     deletes
@@ -277,13 +277,13 @@ fn deletes(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> Vec<S
 }
 
 /// How many Events have this reason.
-fn events(plane: &ControlPlane, reason: &str) -> usize {
+pub(crate) fn events(plane: &ControlPlane, reason: &str) -> usize {
     let selector = format!("--field-selector=reason={reason}");
     let events = ["get", "events", "-A", "-o=name", &selector];
     plane.kubectl(events).unwrap().lines().count()
 }
 
-fn tag_revision(plane: &ControlPlane) -> String {
+pub(crate) fn tag_revision(plane: &ControlPlane) -> String {
     let tag = [
         "get",
         "mutatingwebhookconfiguration",
@@ -294,7 +294,7 @@ fn tag_revision(plane: &ControlPlane) -> String {
 }
 
 /// Waits until a CR is HEALTHY and has a condition.
-async fn healthy_with(cr: &Cr, kind: &str) -> Value {
+pub(crate) async fn healthy_with(cr: &Cr, kind: &str) -> Value {
     wait_until(&format!("HEALTHY with {kind}"), SOON, || async {
         let cr = cr
             .wait_for("HEALTHY", SOON)
@@ -311,7 +311,7 @@ async fn healthy_with(cr: &Cr, kind: &str) -> Value {
     .unwrap()
 }
 
-async fn message_with(cr: &Cr, text: &str) {
+pub(crate) async fn message_with(cr: &Cr, text: &str) {
     wait_until(&format!("a message with {text:?}"), SOON, || async {
         let cr = cr.get().await.map_err(|error| error.to_string())?;
         let message = cr.data["status"]["message"].as_str().unwrap_or_default();
@@ -325,7 +325,7 @@ async fn message_with(cr: &Cr, text: &str) {
     .unwrap();
 }
 
-async fn gone(cr: &Cr) {
+pub(crate) async fn gone(cr: &Cr) {
     wait_until("the CR to be gone", SOON, || async {
         match cr.get().await {
             Ok(cr) => Err(cr.data["status"]["message"].to_string()),

@@ -66,7 +66,7 @@ pub const ALL: [Rule; 9] = [
     rule(CONFLICT, EventRule::EachMessage, Kept::UntilKnown),
     rule(WARNINGS, EventRule::EachMessage, Kept::UntilKnown),
     rule(OUTDATED, EventRule::EachMessage, Kept::WithoutVersion),
-    rule(OLD_REVISION, EventRule::EachMessage, Kept::UntilKnown),
+    rule(OLD_REVISION, EventRule::EachReason, Kept::UntilKnown),
     rule(OWNERSHIP_CONFLICT, EventRule::EachMessage, Kept::UntilKnown),
 ];
 

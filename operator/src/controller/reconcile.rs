@@ -17,7 +17,7 @@ use crate::apply::{ApplyError, Class, apply};
 use crate::catalogue::Version;
 use crate::cluster::{CrKey, MAX_NAME, revision_label};
 use crate::merge::{Merged, merge};
-use crate::plan::{Plan, PlanInput, keys, plan, plan_inputs_digest};
+use crate::plan::{Plan, PlanInput, plan, plan_inputs_digest};
 use crate::render::{Rendered, render};
 use crate::status::{InstallProgress, PassResult};
 
@@ -117,11 +117,17 @@ fn merge_spec(ctx: &Ctx, cr: &IstioOperator) -> Result<Merged, SpecRejection> {
     }
 }
 
-/// Finds out what a paused CR renders, so that other CRs leave its objects alone. The default tag is left out: a paused
-/// CR keeps it if it has it, and does not take it.
+/// Finds out what a paused CR renders, so that other CRs leave its objects alone.
 fn learn_inventory(ctx: &Ctx, key: &CrKey, cr: &IstioOperator) {
-    match catch_panic(|| render_objects(ctx, &merge_spec(ctx, cr)?)) {
-        Ok(rendered) => ctx.update(|state| state.set_objects(key, keys(&rendered))),
+    let learned = catch_panic(|| {
+        let merged = merge_spec(ctx, cr)?.with_default_tag();
+        let rendered = render_objects(ctx, &merged)?;
+        Ok((merged, rendered))
+    });
+    match learned {
+        Ok((merged, rendered)) => {
+            ctx.update(|state| state.set_paused(key, &merged, &rendered));
+        }
         Err(_) => ctx.update(|state| state.mark_unreadable(cr)),
     }
 }
