@@ -16,6 +16,7 @@ mod crash;
 mod default_tag;
 mod deletion;
 mod drift;
+mod edited_revisions;
 mod installed_istiod;
 mod leader;
 mod minors;
@@ -23,7 +24,10 @@ mod other_clusters;
 mod prune;
 mod remote;
 mod replicas;
+mod restarts;
+mod tag_in_use;
 mod truthful_status;
+mod two_owners;
 mod what_is_in_use;
 
 use std::fs;

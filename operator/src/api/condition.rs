@@ -69,7 +69,7 @@ pub const ALL: [Rule; 10] = [
     rule(CONFLICT, EventRule::EachMessage, Kept::UntilKnown),
     rule(WARNINGS, EventRule::EachMessage, Kept::UntilKnown),
     rule(OUTDATED, EventRule::EachMessage, Kept::WithoutVersion),
-    rule(OLD_REVISION, EventRule::EachMessage, Kept::UntilKnown),
+    rule(OLD_REVISION, EventRule::EachReason, Kept::UntilKnown),
     rule(WATCH_BROKEN, EventRule::EachMessage, Kept::Never),
     rule(OWNERSHIP_CONFLICT, EventRule::EachMessage, Kept::UntilKnown),
 ];

@@ -295,7 +295,8 @@ async fn send_wave(
         .await
 }
 
-/// Deletes objects in the order given; gives those that could not be deleted.
+/// Deletes objects rank by rank, and stops after a rank of which something is still there; gives those that could not be
+/// deleted.
 async fn delete(
     sender: &Sender,
     deletions: &[ObjectToDelete],
@@ -316,11 +317,17 @@ async fn delete(
             calls.push(async { (deletions.clone(), sender.delete(deletions).await) });
         }
         let mut results = stream::iter(calls).buffer_unordered(PARALLEL);
+        let mut are_gone = true;
         while let Some((ObjectToDelete { key, uid, .. }, result)) = results.next().await {
+            are_gone &= matches!(result, Ok(true));
             match result {
                 Ok(is_gone) => deleted.push(Deleted { key, uid, is_gone }),
                 Err(error) => refused.push((key, error)),
             }
+        }
+        // A webhook that is still there calls the istiod of a later rank.
+        if !are_gone {
+            break;
         }
     }
     refused

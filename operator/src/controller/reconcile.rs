@@ -13,7 +13,7 @@ use crate::apply::{ApplyError, Class, apply};
 use crate::catalogue::Version;
 use crate::cluster::{CrKey, revision_label};
 use crate::merge::Merged;
-use crate::plan::{Plan, PlanInput, keys, plan, plan_inputs_digest};
+use crate::plan::{Plan, PlanInput, plan, plan_inputs_digest};
 use crate::status::{InstallProgress, PassResult};
 
 /// What a pass is going to do.
@@ -104,12 +104,11 @@ async fn render_spec(
     rendered
 }
 
-/// Finds out what a paused CR renders, so that other CRs leave its objects alone. It is rendered without the default tag:
-/// a paused CR keeps the tag if it has it, and does not take it.
+/// Finds out what a paused CR renders, so that other CRs leave its objects alone.
 async fn learn_inventory(ctx: &Ctx, key: &CrKey, cr: &Arc<StoredCr>) {
     let rendered = ctx.render_thread.render(Arc::clone(cr)).await;
     ctx.update(|state| match &rendered {
-        Ok(RenderedSpec { rendered, .. }) => state.set_objects(key, keys(rendered)),
+        Ok(RenderedSpec { merged, rendered }) => state.set_paused(key, merged, rendered),
         Err(_) => state.mark_unreadable(cr),
     });
 }

@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::api::{Annotations, DeletionPolicy, InstallState, IstioOperator, StoredCr};
 use crate::apply::Applied;
 use crate::cluster::{
-    CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagRequest, revision_label,
-    version,
+    CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagMode, TagRequest,
+    revision_label, version,
 };
 use crate::merge::Merged;
 use crate::plan::{TagHolder, keys, plan_inputs_digest, tag_holder};
@@ -181,7 +181,14 @@ impl State {
             TagHolder::Revision(revision) => Some(revision.to_owned()),
             TagHolder::Unknown => None,
         };
-        let before = holder(self);
+        let tags = |state: &Self| {
+            let tags = state.live.iter().filter_map(|(key, object)| {
+                let is_tag = matches!(object.injector, Some(Injector::DefaultTag(_)));
+                is_tag.then(|| (key.clone(), object.injector.clone(), object.terminating))
+            });
+            tags.collect::<HashSet<_>>()
+        };
+        let (before, tags_before) = (holder(self), tags(self));
         let outcome = change(self);
         let after = holder(self);
         let tag_requests = self.desired.tag_requests().filter(|(_, tag_request)| {
@@ -189,7 +196,9 @@ impl State {
             has_tag(&before) != has_tag(&after)
         });
         requeue.extend(tag_requests.map(|(cr, _)| cr.clone()));
-        if some_unknown && self.desired.are_all_rendered() {
+        // Where a tag leads to decides which istiod may be deleted.
+        let is_moved = tags_before != tags(self);
+        if is_moved || some_unknown && self.desired.are_all_rendered() {
             requeue.extend(self.crs.keys().cloned());
         }
         outcome
@@ -198,6 +207,17 @@ impl State {
     /// Takes in what a CR renders, and how it asks for the default tag.
     pub fn set_rendered(&mut self, key: &CrKey, merged: &Merged, rendered: &Rendered) -> ToRequeue {
         let mut requeue = self.set_tag_request(key, TagRequest::of(merged, rendered));
+        requeue.extend(self.set_objects(key, keys(rendered)));
+        requeue
+    }
+
+    /// Takes in what a paused CR renders. It keeps the default tag if it has it, and does not ask for it.
+    pub fn set_paused(&mut self, key: &CrKey, merged: &Merged, rendered: &Rendered) -> ToRequeue {
+        let tag_request = TagRequest {
+            mode: TagMode::Keep,
+            ..TagRequest::of(merged, rendered)
+        };
+        let mut requeue = self.set_tag_request(key, tag_request);
         requeue.extend(self.set_objects(key, keys(rendered)));
         requeue
     }
@@ -233,12 +253,10 @@ impl State {
     pub fn mark_unreadable(&mut self, cr: &StoredCr) -> ToRequeue {
         let key = &key_of(cr);
         self.in_sync.remove(key);
-        let revision = match cr.spec.0.get("revision") {
-            _ if cr.is_unreadable("revision") => None,
-            None | Some(Value::Null) => Some(revision_label("").to_owned()),
-            Some(revision) => revision
-                .as_str()
-                .map(|name| revision_label(name).to_owned()),
+        let is_unreadable = ["revision", "values"].map(|field| cr.is_unreadable(field));
+        let revision = match is_unreadable {
+            [false, false] => named_revision(&cr.spec.0),
+            _ => None,
         };
         let mut requeue = ToRequeue::new();
         self.with_tag_and_inventory_changes(&mut requeue, |state| {
@@ -471,6 +489,22 @@ pub fn key_of(cr: &IstioOperator) -> CrKey {
     CrKey {
         namespace: cr.namespace().unwrap_or_default(),
         name: cr.name_any(),
+    }
+}
+
+/// The revision that a spec names, as labels call it; absent if it names none that can be read. `values.revision` wins
+/// over `revision`, as it does in the merge.
+fn named_revision(spec: &Value) -> Option<String> {
+    let given = |pointer| spec.pointer(pointer).filter(|given| !given.is_null());
+    let is_readable = spec
+        .get("values")
+        .is_none_or(|values| values.is_object() || values.is_null());
+    match given("/values/revision").or_else(|| given("/revision")) {
+        None => is_readable.then(|| revision_label("").to_owned()),
+        Some(revision) => {
+            let name = revision.as_str().filter(|_| is_readable)?;
+            Some(revision_label(name).to_owned())
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::Instant;
 pub use default_tag::{TagHolder, tag_holder};
 pub use order::in_apply_order;
 pub use orphans::{DeletionStep, ObjectToDelete, deletion_step};
-use orphans::{Orphans, Rendering};
+use orphans::{InUse, Orphans, Rendering};
 pub use webhook_ca::copy as copy_ca;
 
 use crate::api::{Annotations, ComponentKind, condition};
@@ -186,13 +186,14 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
     let rendering = Rendering {
         keys: &all,
         revision: revision_label(&merged.revision),
+        has_istiod: components.iter().any(PlannedComponent::is_istiod),
         prune_revision: input.annotations.prune_revision.as_deref(),
     };
-    let Orphans {
-        delete,
-        old_revisions,
-    } = orphans::orphans(input.cr, input.live, input.desired, rendering);
+    let Orphans { delete, in_use } =
+        orphans::orphans(input.cr, input.live, input.desired, rendering);
     let is_done = gaps.is_empty() && input.desired.are_others_rendered(input.cr);
+    let mut findings: Vec<_> = in_use.iter().map(old_revision).collect();
+    findings.extend(unwatched_owners(&components, input.desired));
     let waves: Vec<_> = waves.into_values().collect();
     let namespaces = namespaces(merged, &waves, input.live);
     let is_in_sync = is_done && delete.is_empty();
@@ -201,38 +202,67 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
         namespaces,
         waves,
         prune: if is_done { delete } else { Vec::new() },
-        findings: old_revisions.iter().map(old_revision).collect(),
+        findings,
         is_in_sync,
     }
 }
 
-/// Tells that objects of another revision than the rendered one stay, and how they go.
-fn old_revision((revision, objects): (&String, &Vec<ObjectKey>)) -> Finding {
-    let names: Vec<_> = objects.iter().map(ToString::to_string).collect();
+/// Tells that objects stay although they are not rendered, why, and how they go.
+fn old_revision((revision, in_use): (&String, &InUse)) -> Finding {
+    let names: Vec<_> = in_use.objects.iter().map(ToString::to_string).collect();
+    let names = names.join(", ");
+    let text = match &in_use.tag {
+        Some(tag) => format!(
+            "objects of revision {revision} are not rendered any more and stay until the default tag ({tag}) leads to \
+             another revision: {names}"
+        ),
+        None => format!(
+            "objects of revision {revision} are not rendered any more and stay, because pods may use them; the \
+             annotation install.istio.io/prune-revision: {revision} deletes {names}"
+        ),
+    };
     Finding {
         condition: condition::OLD_REVISION,
         reason: condition::reason::MAY_BE_IN_USE,
-        text: format!(
-            "revision {revision} is not rendered any more and stays, because pods may use it; the annotation \
-             install.istio.io/prune-revision: {revision} deletes {}",
-            names.join(", ")
-        ),
+        text,
     }
 }
 
-/// Whether the workload of a component runs in the version and revision that are rendered, so that the component was
+/// Tells of owners in namespaces that are not watched, which nobody can see go, and how their objects are taken over.
+/// Base is shared, whoever owns it.
+fn unwatched_owners(components: &[PlannedComponent], desired: &DesiredInventory) -> Vec<Finding> {
+    let own = components
+        .iter()
+        .filter(|component| component.kind != ComponentKind::Base);
+    let owners: BTreeSet<_> = own
+        .flat_map(|component| &component.decided)
+        .filter_map(|(_, decision)| match decision {
+            Decision::OwnedByOther(owner) if !desired.is_watched(owner) => Some(owner),
+            _ => None,
+        })
+        .collect();
+    let tell = |owner: &CrKey| Finding {
+        condition: condition::OWNERSHIP_CONFLICT,
+        reason: condition::reason::OWNED_BY_ANOTHER,
+        text: format!(
+            "the namespace of IstioOperator {owner} is not watched; if nobody serves it any more, the annotation \
+             install.istio.io/adopt: \"true\" takes its objects over"
+        ),
+    };
+    owners.into_iter().map(tell).collect()
+}
+
+/// Whether anything of a component is there in the version and revision that are rendered, so that the component was
 /// rolled out after its parents at some time before.
 fn was_rolled_out(component: &RenderedComponent, merged: &Merged, input: PlanInput<'_>) -> bool {
     let (version, revision) = (merged.version.to_string(), revision_label(&merged.revision));
     component.objects.iter().any(|object| {
-        let workload = input.live.get(&object.key).filter(|live| {
-            let is_workload = Kind::of(&object.key).is_some_and(|kind| kind.role == Role::Workload);
-            is_workload && live.is_owned_by(input.cr)
-        });
-        workload.is_some_and(|live| {
-            live.owner_labels.version.as_deref() == Some(version.as_str())
-                && live.owner_labels.revision.as_deref() == Some(revision)
-        })
+        let live = input.live.get(&object.key);
+        live.filter(|live| live.is_owned_by(input.cr))
+            .is_some_and(|live| {
+                live.owner_labels.version.as_deref() == Some(version.as_str())
+                    && live.owner_labels.revision.as_deref() == Some(revision)
+            })
     })
 }
 
@@ -285,7 +315,11 @@ pub fn plan_inputs_digest(
             u64::from(desired.are_others_rendered(cr)),
             u64::wrapping_add,
         )
-        .wrapping_add(digest(&(annotations, tag_holder(live, desired))))
+        .wrapping_add(digest(&(
+            annotations,
+            tag_holder(live, desired),
+            default_tag::tags(live),
+        )))
 }
 
 /// What happens to one object.
@@ -307,7 +341,7 @@ struct ComponentPlanner<'a> {
     unready_parent: Option<String>,
     /// What the component's own workload lacks to be ready.
     unready: Option<String>,
-    /// Whether this version and revision of the component was rolled out before this process started.
+    /// Whether this version and revision of the component was rolled out before.
     was_rolled_out: bool,
 }
 
@@ -364,11 +398,13 @@ impl ComponentPlanner<'_> {
                 Decision::Waiting("the object is being deleted".to_owned())
             }
             ApplyReason::Conflict => Decision::Conflict(body),
-            // After a restart every apply looks like a rollout. A component that runs in this version already has
-            // followed its parents before, so its lost objects come back at once.
+            // After a restart every apply looks like a rollout. What is of this version already has followed its parents
+            // before, so it comes back at once. A workload that is there waits all the same: it may get another image.
             ApplyReason::Rollout
                 if let Some(parent) = &self.unready_parent
-                    && (last_applied.has(&key) || !self.was_rolled_out) =>
+                    && (last_applied.has(&key)
+                        || !self.was_rolled_out
+                        || (kind.role == Role::Workload && there.is_some())) =>
             {
                 Decision::Waiting(parent.clone())
             }
@@ -410,6 +446,12 @@ impl PlannedComponent {
             keys,
             decided: Vec::new(),
         }
+    }
+
+    /// Whether it installs istiod.
+    fn is_istiod(&self) -> bool {
+        let is_workload = |key: &ObjectKey| key.kind == "Deployment";
+        self.kind == ComponentKind::Pilot && self.keys.iter().any(is_workload)
     }
 
     /// What this component lacks, so that those that stand on it have to wait.

@@ -1,4 +1,7 @@
 //! What may be deleted: objects whose labels name this CR, that our applies made, and that no other CR needs.
+//!
+//! Never a control plane that pods may use: one of another revision than the rendered one, one whose place another
+//! istiod takes, or one that the default tag leads to.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
@@ -24,8 +27,17 @@ pub struct ObjectToDelete {
 pub struct Orphans {
     /// Those to delete, in order.
     pub delete: Vec<ObjectToDelete>,
-    /// Those of other revisions than the rendered one, by revision. Pods may still use them, so they stay.
-    pub old_revisions: BTreeMap<String, Vec<ObjectKey>>,
+    /// Those that stay because pods may still use them, by the revision that their labels name.
+    pub in_use: BTreeMap<String, InUse>,
+}
+
+/// Objects of one revision that stay although they are not rendered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InUse {
+    /// The objects, sorted.
+    pub objects: Vec<ObjectKey>,
+    /// The default tag that leads to them, if that alone keeps them.
+    pub tag: Option<ObjectKey>,
 }
 
 /// What the CR renders, and what it lets go.
@@ -35,6 +47,8 @@ pub struct Rendering<'a> {
     pub keys: &'a HashSet<ObjectKey>,
     /// The rendered revision, as labels call it.
     pub revision: &'a str,
+    /// Whether istiod is rendered.
+    pub has_istiod: bool,
     /// The old revision whose objects the user lets go.
     pub prune_revision: Option<&'a str>,
 }
@@ -47,35 +61,80 @@ pub fn orphans(
     desired: &DesiredInventory,
     rendering: Rendering<'_>,
 ) -> Orphans {
+    let is_orphan = |key: &ObjectKey, object: &LiveObject, need| {
+        need == Need::Unneeded && !rendering.keys.contains(key) && !object.owner_labels.kept
+    };
+    let mut owned: Vec<_> = owned(cr, live, desired)
+        .filter(|(key, object, _, need)| is_orphan(key, object, *need))
+        .map(|(key, object, kind, _)| (key, object, kind))
+        .collect();
+    owned.sort_by_key(|(key, _, kind)| (kind.role.deletion_rank(), *key));
+    // Labels call a control plane without a revision `default`, and do not say where Istio is installed.
+    let is_replaced = rendering.has_istiod
+        && owned
+            .iter()
+            .any(|(key, object, _)| is_istiod(key, object, rendering.revision));
+    let is_old = |object: &LiveObject| {
+        let labels = &object.owner_labels;
+        labels.revision.as_deref().is_some_and(|revision| {
+            let is_of_replaced = is_replaced && labels.component == Some(ComponentKind::Pilot);
+            Some(revision) != rendering.prune_revision
+                && (revision != rendering.revision || is_of_replaced)
+        })
+    };
+    let (old, mut unused): (Vec<_>, Vec<_>) =
+        owned.into_iter().partition(|(_, object, _)| is_old(object));
     let mut orphans = Orphans::default();
-    for (key, object, kind, need) in owned(cr, live, desired) {
-        let is_orphan = need == Need::Unneeded
-            && !rendering.keys.contains(key)
-            && !object.owner_labels.kept
-            && !object.terminating;
-        if !is_orphan {
-            continue;
-        }
-        let revision = object.owner_labels.revision.as_deref();
-        let old = revision.filter(|revision| {
-            *revision != rendering.revision && Some(*revision) != rendering.prune_revision
-        });
-        match old {
-            Some(old) => {
-                let objects = orphans.old_revisions.entry(old.to_owned()).or_default();
-                objects.push(key.clone());
-            }
-            None => orphans.delete.push(to_delete(key, object, kind)),
-        }
+    for (key, object, _) in old.into_iter().filter(|(_, object, _)| !object.terminating) {
+        orphans.keep(key, object, None);
     }
-    orphans.delete.sort_by(|a, b| {
-        (a.kind.role.deletion_rank(), &a.key).cmp(&(b.kind.role.deletion_rank(), &b.key))
-    });
+    let going: HashSet<_> = unused.iter().map(|(key, ..)| *key).collect();
+    for (tag, revision) in default_tag::tags(live) {
+        let leads_to =
+            |key: &ObjectKey, object: &LiveObject| default_tag::serves(key, object, revision);
+        let is_held =
+            !going.contains(tag) && unused.iter().any(|(key, object, _)| leads_to(key, object));
+        unused.retain(|(key, object, _)| {
+            let labels = &object.owner_labels;
+            let stays = is_held
+                && labels.component == Some(ComponentKind::Pilot)
+                && labels.revision.as_deref() == Some(revision);
+            if stays {
+                orphans.keep(key, object, Some(tag));
+            }
+            !stays
+        });
+    }
+    // As long as a webhook is there, istiod has to answer it, whoever holds it.
+    let terminating = unused.iter().filter(|(_, object, _)| object.terminating);
+    let rank = terminating
+        .map(|(_, _, kind)| kind.role.deletion_rank())
+        .min();
+    let is_due = |kind: &Kind| rank.is_none_or(|rank| kind.role.deletion_rank() <= rank);
+    orphans.delete = unused
+        .into_iter()
+        .filter(|(_, object, kind)| !object.terminating && is_due(kind))
+        .map(|(key, object, kind)| to_delete(key, object, kind))
+        .collect();
     orphans
-        .old_revisions
-        .values_mut()
-        .for_each(|keys| keys.sort());
-    orphans
+}
+
+impl Orphans {
+    fn keep(&mut self, key: &ObjectKey, object: &LiveObject, tag: Option<&ObjectKey>) {
+        let revision = object.owner_labels.revision.clone().unwrap_or_default();
+        let in_use = self.in_use.entry(revision).or_default();
+        in_use.tag = tag.cloned();
+        in_use.objects.push(key.clone());
+        in_use.objects.sort();
+    }
+}
+
+/// Whether an object is the workload of istiod of a revision.
+fn is_istiod(key: &ObjectKey, object: &LiveObject, revision: &str) -> bool {
+    let labels = &object.owner_labels;
+    key.kind == "Deployment"
+        && labels.component == Some(ComponentKind::Pilot)
+        && labels.revision.as_deref() == Some(revision)
 }
 
 /// How the deletion of a CR goes on.
@@ -223,6 +282,7 @@ mod tests {
         let rendering = Rendering {
             keys: &rendered,
             revision: "default",
+            has_istiod: true,
             prune_revision: None,
         };
         let deletions = orphans(&cr(), &live, &desired, rendering).delete;
@@ -249,6 +309,7 @@ mod tests {
         let mut rendering = Rendering {
             keys: &keys,
             revision: "1-30",
+            has_istiod: false,
             prune_revision: None,
         };
         let names = |orphans: &Orphans| -> Vec<String> {
@@ -257,12 +318,66 @@ mod tests {
         };
         let kept = orphans(&cr(), &live, &desired, rendering);
         assert_eq!(names(&kept), ["istiod-gone"]);
-        let old: Vec<_> = kept.old_revisions.keys().collect();
+        let old: Vec<_> = kept.in_use.keys().collect();
         assert_eq!(old, ["1-28", "1-29"]);
         rendering.prune_revision = Some("1-28");
         let pruned = orphans(&cr(), &live, &desired, rendering);
         assert_eq!(names(&pruned), ["istiod-1-28", "istiod-gone"]);
-        assert_eq!(pruned.old_revisions.len(), 1);
+        assert_eq!(pruned.in_use.len(), 1);
+    }
+
+    /// Names of what is deleted, and of what stays.
+    fn of_default(live: &Live, prune: Option<&str>) -> (Vec<String>, Vec<String>) {
+        let (keys, desired) = (HashSet::new(), DesiredInventory::new(None));
+        let rendering = Rendering {
+            keys: &keys,
+            revision: "default",
+            has_istiod: true,
+            prune_revision: prune,
+        };
+        let orphans = orphans(&cr(), live, &desired, rendering);
+        let name = |key: &ObjectKey| key.name.clone();
+        let deleted = orphans.delete.iter().map(|object| name(&object.key));
+        let kept = orphans.in_use.values().flat_map(|in_use| &in_use.objects);
+        (deleted.collect(), kept.map(name).collect())
+    }
+
+    #[test]
+    fn an_istiod_whose_place_another_takes_is_an_old_one_whatever_labels_call_it() {
+        let mut live = Live::default();
+        let of_default_revision = |component| {
+            let mut object = object(component);
+            object.owner_labels.revision = Some("default".into());
+            object
+        };
+        let pilot = || of_default_revision(ComponentKind::Pilot);
+        let gateway = of_default_revision(ComponentKind::IngressGateways);
+        live.put(key("ConfigMap", "istio"), pilot());
+        live.put(key("Deployment", "gateway"), gateway);
+        let none = [""; 0];
+        assert_eq!(of_default(&live, None).1, none, "no istiod is replaced");
+        live.put(key("Deployment", "istiod"), pilot());
+        let (deleted, kept) = of_default(&live, None);
+        assert_eq!(deleted, ["gateway"]);
+        assert_eq!(kept, ["istio", "istiod"]);
+        let (deleted, kept) = of_default(&live, Some("default"));
+        assert_eq!(deleted.len(), 3);
+        assert_eq!(kept, none);
+    }
+
+    #[test]
+    fn what_is_still_going_holds_what_it_needs() {
+        let mut live = Live::default();
+        let going = LiveObject {
+            terminating: true,
+            ..object(ComponentKind::Pilot)
+        };
+        let webhook = key("MutatingWebhookConfiguration", "injector");
+        live.put(webhook.clone(), going);
+        live.put(key("Deployment", "x"), object(ComponentKind::Pilot));
+        assert_eq!(of_default(&live, None).0, [""; 0]);
+        live.remove(&webhook);
+        assert_eq!(of_default(&live, None).0, ["x"]);
     }
 
     #[test]

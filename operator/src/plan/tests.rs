@@ -293,6 +293,52 @@ fn a_repair_does_not_wait_for_parents() {
 }
 
 #[test]
+fn after_a_restart_what_is_lost_comes_back_and_what_runs_keeps_the_order() {
+    let mut world = World::new();
+    let (gateway, service) = (
+        key("Deployment", "istio-ingressgateway"),
+        key("Service", "istio-ingressgateway"),
+    );
+    let with_service = || {
+        let mut rendered = sample();
+        let objects = &mut rendered.components[1].objects;
+        objects.push(object("Service", "istio-ingressgateway", &json!({})));
+        rendered
+    };
+    for _ in 0..3 {
+        let plan = world.plan(with_service());
+        world.apply(plan);
+        world.remember_in_sync();
+    }
+    world.last_applied = LastApplied::default();
+    world.edit(&key("Deployment", "istiod"), |istiod| istiod.generation = 9);
+    let mut sent = |lost: &ObjectKey| {
+        let object = world.live.remove(lost).unwrap();
+        let plan = world.plan(with_service());
+        world.live.put(lost.clone(), object);
+        let sent: Vec<_> = plan
+            .waves
+            .into_iter()
+            .flatten()
+            .map(|send| send.key)
+            .collect();
+        sent.contains(&gateway).then_some(sent.contains(lost))
+    };
+    assert_eq!(sent(&service), None, "the Deployment may get another image");
+    assert_eq!(sent(&gateway), Some(true));
+    world.edit(&gateway, |gateway| {
+        gateway.owner_labels.version = Some("1.30.0".into());
+    });
+    world.live.remove(&service);
+    let plan = world.plan(with_service());
+    let sent = plan.waves.iter().flatten();
+    assert!(
+        sent.into_iter().all(|send| send.key != service),
+        "an upgrade"
+    );
+}
+
+#[test]
 fn leftovers_go_once_everything_else_is_done() {
     let mut world = World::new();
     world.install();

@@ -23,6 +23,7 @@ use crate::api::{InstallState, IstioOperatorStatus, Warning};
 use crate::apply::{Applied, ApplyError};
 use crate::catalogue::Version;
 use crate::cluster::Live;
+use crate::plan::Finding;
 use crate::render::ObjectKey;
 use conditions::{Conditions, Truth};
 use health::{Health, Judge, Problem, Severity};
@@ -288,21 +289,21 @@ fn set_progress(
             }
         }
     }
-    for finding in &applied.findings {
-        let text = std::iter::once(finding.text.clone());
-        set_if_any(conditions, finding.condition, finding.reason, text);
-    }
     let owned_by_others = problems
         .iter()
         .filter(|problem| problem.severity == Severity::OwnedByAnother)
-        .map(|problem| problem.text.clone());
-    let reason = reason::OWNED_BY_ANOTHER;
-    set_if_any(
-        conditions,
-        condition::OWNERSHIP_CONFLICT,
-        reason,
-        owned_by_others,
-    );
+        .map(|problem| Finding {
+            condition: condition::OWNERSHIP_CONFLICT,
+            reason: reason::OWNED_BY_ANOTHER,
+            text: problem.text.clone(),
+        });
+    let findings: Vec<_> = applied
+        .findings
+        .iter()
+        .cloned()
+        .chain(owned_by_others)
+        .collect();
+    set_findings(conditions, &findings);
     let contested = problems
         .iter()
         .filter(|problem| problem.severity == Severity::Conflict)
@@ -312,6 +313,17 @@ fn set_progress(
     let (reason, warnings) = (reason::NO_EFFECT, warnings.iter().cloned());
     set_if_any(conditions, condition::WARNINGS, reason, warnings);
     status.message = Some(message);
+}
+
+/// Sets each condition that something was found for, once: the API server refuses two of one type.
+fn set_findings(conditions: &mut Conditions<'_>, findings: &[Finding]) {
+    for rule in &condition::ALL {
+        let of_type = || findings.iter().filter(|found| found.condition == rule.name);
+        if let Some(first) = of_type().next() {
+            let texts = of_type().map(|finding| finding.text.clone());
+            set_if_any(conditions, rule.name, first.reason, texts);
+        }
+    }
 }
 
 /// Sets a condition that is there only while there is something to say.
