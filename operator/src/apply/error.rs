@@ -2,6 +2,8 @@
 
 use kube::core::Status;
 
+use crate::cluster::ManagingTool;
+
 /// The longest text of the API server that is passed on; a refusal may quote whole values.
 const MAX_TEXT: usize = 512;
 
@@ -60,6 +62,9 @@ pub enum ApplyError {
     /// No connection, or one that broke.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
+    /// It exists, and another tool manages it.
+    #[error("{0} manages it")]
+    ManagedBy(ManagingTool),
     /// The kind is none that charts may render.
     #[error("the operator does not manage objects of this kind")]
     UnknownKind,
@@ -100,8 +105,18 @@ impl ApplyError {
             | Self::Malformed(_)
             | Self::TooLarge(_)
             | Self::Forbidden(_)
+            | Self::ManagedBy(_)
             | Self::UnknownKind => Class::Permanent,
         }
+    }
+
+    /// Whether the write may have been done all the same: its answer was lost, or came from something on the way.
+    #[must_use]
+    pub const fn is_ambiguous(&self) -> bool {
+        matches!(
+            self,
+            Self::TimedOut | Self::Unreachable(_) | Self::Unavailable { .. }
+        )
     }
 
     /// A stable word for metrics.
@@ -122,6 +137,7 @@ impl ApplyError {
             Self::Unavailable { .. } => "Unavailable",
             Self::TimedOut => "TimedOut",
             Self::Unreachable(_) => "Unreachable",
+            Self::ManagedBy(_) => "ManagedByOtherTool",
             Self::UnknownKind => "UnknownKind",
             Self::NotLeader => "NotLeader",
         }

@@ -1,16 +1,19 @@
 //! What the cluster holds: one small record for every object that carries an owner label, and for every injector.
 //!
-//! Records are reduced from watch events at once. Bodies and managed fields are not kept: what is compared is a digest
-//! of the set of fields that our applies own. It stays as it was while controllers write status and autoscalers write
-//! replicas, and changes when somebody edits or removes a field of ours, which is exactly when a repair is due.
+//! Records are reduced from watch events at once. Bodies and managed fields are not kept. Compared are a digest of the
+//! set of fields that our applies own, and the time of our entry. Both stay as they were while controllers write status
+//! and autoscalers write replicas. The digest changes when somebody edits or removes a field of ours; the time changes
+//! when somebody else applies under our name. Either is exactly when a repair is due.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
 
 use super::field_ownership::{CoOwnedFields, is_ours};
 use super::injector::{Injector, was_repointed};
+use super::managing_tool::ManagingTool;
 use super::owner_labels::{CrKey, OwnerLabels};
 use super::readiness::Readiness;
 use crate::render::ObjectKey;
@@ -21,6 +24,10 @@ pub struct Live {
     objects: HashMap<ObjectKey, LiveObject>,
     /// The version of the last event of each kind: the watch has told of everything up to it.
     told: HashMap<&'static str, u64>,
+    /// The objects that answers told of since a list of their kind began, by kind. The list may be older than they are.
+    answered: HashMap<&'static str, HashSet<ObjectKey>>,
+    /// Objects without owner label of which is known whether another tool manages them.
+    unlabeled: HashMap<ObjectKey, Option<ManagingTool>>,
 }
 
 /// What is kept of one live object.
@@ -38,12 +45,60 @@ pub struct LiveObject {
     pub generation: i64,
     /// Digest of the fields that our applies own; absent if we never applied it.
     pub our_fields: Option<u64>,
+    /// When an apply under our name changed it last, to the second.
+    pub applied_at: Option<Timestamp>,
+    /// The resource version of the last write that may have been an apply under our name in the second of
+    /// `applied_at`: nothing else explains it.
+    pub unexplained: u64,
+    /// The evidence that such writes are recognized by.
+    pub evidence: Evidence,
+    /// The other tool that manages it.
+    pub managed_by: Option<ManagingTool>,
     /// Who holds its co-owned fields.
     pub co_owned: CoOwnedFields,
     /// Whom it injects for, if that is what it does.
     pub injector: Option<Injector>,
     /// How far it is, for kinds whose status says so.
     pub readiness: Option<Readiness>,
+}
+
+/// What tells a write under our name from one of others, when both happened in one second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Digest of the managed fields of all others, with their times.
+    others: u64,
+    /// Digest of what is not status, for kinds that have a generation: the generation, labels and annotations.
+    content: Option<u64>,
+    /// Whether our entry is as new as any other.
+    ours_is_newest: bool,
+}
+
+impl Evidence {
+    fn read(meta: &ObjectMeta) -> Self {
+        let entries = meta.managed_fields.as_deref().unwrap_or_default();
+        let (ours, others): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| is_ours(entry));
+        let time = |entry: &&ManagedFieldsEntry| entry.time.as_ref().map(|time| time.0);
+        let parts: Vec<_> = others
+            .iter()
+            .map(|entry| {
+                let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
+                (
+                    &entry.manager,
+                    &entry.operation,
+                    &entry.subresource,
+                    time(entry),
+                    fields,
+                )
+            })
+            .collect();
+        Self {
+            others: digest(&parts),
+            content: meta
+                .generation
+                .map(|generation| digest(&(generation, &meta.labels, &meta.annotations))),
+            ours_is_newest: ours.iter().map(time).max() >= others.iter().map(time).max(),
+        }
+    }
 }
 
 impl LiveObject {
@@ -65,6 +120,12 @@ impl LiveObject {
             terminating: meta.deletion_timestamp.is_some(),
             generation: meta.generation.unwrap_or_default(),
             our_fields: ours.map(|entry| digest(&entry.fields_v1.as_ref().map(|fields| &fields.0))),
+            applied_at: ours
+                .and_then(|entry| entry.time.as_ref())
+                .map(|time| time.0),
+            unexplained: 0,
+            evidence: Evidence::read(meta),
+            managed_by: ManagingTool::read(meta),
             co_owned: CoOwnedFields::read(kind, entries),
             injector: Injector::read(kind, labels),
             readiness: None,
@@ -81,6 +142,10 @@ impl LiveObject {
             terminating,
             generation,
             our_fields,
+            applied_at,
+            unexplained,
+            evidence: _,
+            managed_by,
             co_owned,
             injector,
             readiness,
@@ -90,9 +155,37 @@ impl LiveObject {
             && *terminating == other.terminating
             && *generation == other.generation
             && *our_fields == other.our_fields
+            && *applied_at == other.applied_at
+            && *unexplained == other.unexplained
+            && *managed_by == other.managed_by
             && *co_owned == other.co_owned
             && *injector == other.injector
             && *readiness == other.readiness
+    }
+
+    /// Compares with the state before, to recognize an apply under our name by somebody else.
+    ///
+    /// Such an apply changes the time of our entry, except in the second in which we wrote ourselves. In that second, a
+    /// write that no entry of another manager explains may be one. For kinds that have a generation, it is taken for a
+    /// status write if generation, labels and annotations stay.
+    pub fn compare_with(&mut self, before: &Self) {
+        if before.uid != self.uid {
+            return;
+        }
+        self.unexplained = before.unexplained;
+        let is_explained = self.our_fields != before.our_fields
+            || self.applied_at != before.applied_at
+            || self.evidence.others != before.evidence.others
+            || self.terminating;
+        let may_be_status =
+            self.evidence.content.is_some() && self.evidence.content == before.evidence.content;
+        if self.version > before.version
+            && !is_explained
+            && self.evidence.ours_is_newest
+            && !may_be_status
+        {
+            self.unexplained = self.version;
+        }
     }
 
     /// Whether the object belongs to `cr` by its labels, and our applies made it or took it over.
@@ -172,11 +265,56 @@ impl Live {
     pub fn note_told(&mut self, kind: &'static str, version: Option<u64>) {
         let told = self.told.entry(kind).or_default();
         *told = version.map_or(0, |version| version.max(*told));
+        if version.is_none() {
+            self.answered.insert(kind, HashSet::new());
+        }
+    }
+
+    /// Notes that the list of `kind` which began with [`Live::note_told`] is complete.
+    pub fn note_listed(&mut self, kind: &'static str) {
+        self.answered.remove(kind);
     }
 
     /// Takes in an object as a list or an event has it; gives what was known before.
     pub fn put(&mut self, key: ObjectKey, object: LiveObject) -> Option<LiveObject> {
+        self.unlabeled.remove(&key);
         self.objects.insert(key, object)
+    }
+
+    /// Whether the answer to a write told of a newer state than the item `object` of a list, while the list was on its
+    /// way. Of anything else, lists are right: after a restore from a backup, versions start again lower.
+    #[must_use]
+    pub fn is_newer_than_list(&self, key: &ObjectKey, object: &LiveObject) -> bool {
+        let answered = self.answered.get(key.kind.as_str());
+        answered.is_some_and(|keys| keys.contains(key))
+            && self
+                .get(key)
+                .is_some_and(|known| known.uid == object.uid && known.version > object.version)
+    }
+
+    /// The other tool that manages an object, whether or not the object carries an owner label.
+    #[must_use]
+    pub fn managing_tool(&self, key: &ObjectKey) -> Option<ManagingTool> {
+        match self.get(key) {
+            Some(object) => object.managed_by,
+            None => self.unlabeled.get(key).copied().flatten(),
+        }
+    }
+
+    /// Whether it is known that no other tool manages an object.
+    #[must_use]
+    pub fn is_unmanaged(&self, key: &ObjectKey) -> bool {
+        match self.get(key) {
+            Some(object) => object.managed_by.is_none(),
+            None => self.unlabeled.get(key) == Some(&None),
+        }
+    }
+
+    /// Takes in which tool manages an object that no watch tells of.
+    pub fn put_managing_tool(&mut self, key: ObjectKey, tool: Option<ManagingTool>) {
+        if self.get(&key).is_none() {
+            self.unlabeled.insert(key, tool);
+        }
     }
 
     /// Whether a newer state is known than `object`, which then is an event that was overtaken by the answer to a write.
@@ -198,11 +336,15 @@ impl Live {
             Some(_) if self.is_overtaken(&key, &object) => return,
             Some(before) if before.uid == object.uid => {
                 object.readiness.clone_from(&before.readiness);
+                object.unexplained = before.unexplained;
             }
             None if told.is_some_and(|told| told >= object.version) => return,
             _ => object.readiness = Readiness::unknown(&key.kind),
         }
-        self.objects.insert(key, object);
+        if let Some(keys) = self.answered.get_mut(key.kind.as_str()) {
+            keys.insert(key.clone());
+        }
+        self.put(key, object);
     }
 
     /// Takes in that an object is gone; gives what was known of it.
@@ -276,6 +418,75 @@ mod tests {
         assert_eq!(calm, churned);
         assert_ne!(calm, edited);
         assert_eq!(digest_of(json!([other])), None);
+    }
+
+    /// A state of an object in second 5, in which we wrote it.
+    fn written(version: u64, generation: Option<i64>, others: &Value) -> LiveObject {
+        let mut entries = vec![json!({"manager": "istio-operator", "operation": "Apply",
+            "time": "2026-01-01T00:00:05Z", "fieldsV1": {"f:data": {}}})];
+        entries.extend(others.as_array().unwrap().iter().cloned());
+        let meta = json!({"metadata": {"uid": "1", "resourceVersion": version.to_string(),
+            "generation": generation, "managedFields": entries}});
+        object("ConfigMap", &meta)
+    }
+
+    fn unexplained(before: &LiveObject, mut now: LiveObject) -> u64 {
+        now.compare_with(before);
+        now.unexplained
+    }
+
+    #[test]
+    fn a_write_that_no_entry_explains_may_be_one_under_our_name() {
+        let status = |second: u8| {
+            json!([{"manager": "c", "operation": "Update", "subresource": "status",
+            "time": format!("2026-01-01T00:00:0{second}Z"), "fieldsV1": {"f:status": {}}}])
+        };
+        let none = json!([]);
+        let before = written(7, None, &none);
+        assert_eq!(unexplained(&before, written(7, None, &none)), 0, "the same");
+        assert_eq!(unexplained(&before, written(8, None, &none)), 8);
+        assert_eq!(
+            unexplained(&before, written(8, None, &status(5))),
+            0,
+            "another manager's entry explains it"
+        );
+        let before = written(8, None, &status(6));
+        assert_eq!(
+            unexplained(&before, written(9, None, &status(6))),
+            0,
+            "the time of our entry would be 6 by now"
+        );
+        let before = written(7, Some(1), &status(5));
+        assert_eq!(
+            unexplained(&before, written(8, Some(1), &status(5))),
+            0,
+            "a second status write in one second"
+        );
+        assert_eq!(
+            unexplained(&before, written(8, Some(2), &status(5))),
+            8,
+            "its spec changed"
+        );
+        let mut other = written(8, Some(2), &status(5));
+        other.uid = "2".into();
+        assert_eq!(unexplained(&before, other), 0, "another object");
+    }
+
+    #[test]
+    fn a_list_is_right_except_where_an_answer_came_after_it_began() {
+        let mut live = Live::default();
+        live.put(account(), at("1", 9));
+        assert!(
+            !live.is_newer_than_list(&account(), &at("1", 7)),
+            "a backup was restored"
+        );
+        live.note_told("ServiceAccount", None);
+        live.put_answer(account(), at("1", 12));
+        assert!(live.is_newer_than_list(&account(), &at("1", 9)));
+        assert!(!live.is_newer_than_list(&account(), &at("2", 9)));
+        assert!(!live.is_newer_than_list(&account(), &at("1", 13)));
+        live.note_listed("ServiceAccount");
+        assert!(!live.is_newer_than_list(&account(), &at("1", 9)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What every part of the controller works with: the shared state, and what may be sent and told.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -112,7 +112,9 @@ impl Ctx {
         let delay = match next {
             Action::Backoff => return Some(state.retries.failed(key, generation)),
             Action::ShortBackoff => return Some(state.retries.waited(key, generation)),
-            Action::RequeueNow => Some(Duration::ZERO),
+            Action::RequeueNow => {
+                return Some(state.retries.wrote(key, generation, Instant::now()));
+            }
             Action::RequeueAfter(delay) => Some(delay),
             Action::AwaitChange => None,
         };

@@ -8,6 +8,7 @@
 //! when the object was rolled out.
 
 mod default_tag;
+mod managed;
 mod order;
 mod orphans;
 mod webhook_ca;
@@ -24,9 +25,9 @@ pub use webhook_ca::copy as copy_ca;
 use crate::api::{Annotations, ComponentKind, condition};
 use crate::charts::yaml::Document;
 use crate::cluster::{
-    AppliedDigests, ApplyReason, CoOwnedFields, CrKey, DesiredInventory, Kind, LastApplied, Live,
-    LiveObject, Role, Scaling, belongs_to_default_tag, digest, label, omit_co_owned,
-    revision_label,
+    AppliedDigests, ApplyReason, CoOwnedFields, CrKey, DesiredInventory, Interference, Kind,
+    LastApplied, Live, LiveObject, ManagingTool, Role, Scaling, belongs_to_default_tag, digest,
+    label, omit_co_owned, revision_label,
 };
 use crate::merge::Merged;
 use crate::render::{Object, ObjectKey, Rendered, RenderedComponent};
@@ -43,6 +44,8 @@ pub struct Plan {
     pub waves: Vec<Vec<ObjectToApply>>,
     /// Objects to delete. Empty unless everything else is done.
     pub prune: Vec<ObjectToDelete>,
+    /// Objects of which is to be found out first whether another tool manages them. If so, nothing is written.
+    pub unseen: Vec<ObjectKey>,
     /// What the status has to tell about the cluster.
     pub findings: Vec<Finding>,
     /// Whether everything is as it should be, so that there is nothing to do.
@@ -84,8 +87,10 @@ pub enum Decision {
     TagElsewhere,
     /// Something else has to happen first.
     Waiting(String),
-    /// Another writer keeps changing it.
-    Conflict(Document),
+    /// Somebody keeps interfering with it.
+    Conflict(Interference, Document),
+    /// Another tool manages it, and may go on doing so.
+    ManagedBy(ManagingTool),
     /// Its kind is none that charts may render.
     UnsupportedKind,
 }
@@ -117,6 +122,8 @@ pub struct ObjectToApply {
     pub digests: AppliedDigests,
     /// Why it is sent.
     pub reason: ApplyReason,
+    /// Whether no such object is known, so that one that exists has to be looked at before it is taken over.
+    pub is_new: bool,
 }
 
 /// Everything that a plan is made from beside what was rendered.
@@ -140,6 +147,7 @@ pub struct PlanInput<'a> {
 #[must_use]
 pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
     let autoscaled = autoscaled(&rendered);
+    let unseen = managed::unseen(&rendered, input);
     let all: HashSet<_> = keys(&rendered).cloned().collect();
     let injector = webhook_ca::injector(&rendered, input.live).cloned();
     let mut components: Vec<_> = rendered
@@ -186,7 +194,7 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
     let rendering = Rendering {
         keys: &all,
         revision: revision_label(&merged.revision),
-        prune_revision: input.annotations.prune_revision.as_deref(),
+        annotations: input.annotations,
     };
     let Orphans {
         delete,
@@ -195,12 +203,13 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
     let is_done = gaps.is_empty() && input.desired.are_others_rendered(input.cr);
     let waves: Vec<_> = waves.into_values().collect();
     let namespaces = namespaces(merged, &waves, input.live);
-    let is_in_sync = is_done && delete.is_empty();
+    let is_in_sync = is_done && delete.is_empty() && unseen.is_empty();
     Plan {
         components,
         namespaces,
         waves,
         prune: if is_done { delete } else { Vec::new() },
+        unseen,
         findings: old_revisions.iter().map(old_revision).collect(),
         is_in_sync,
     }
@@ -265,6 +274,9 @@ pub fn plan_inputs_digest(
                 owner_labels,
                 terminating,
                 our_fields,
+                applied_at,
+                unexplained,
+                managed_by,
                 co_owned,
                 ..
             } = object;
@@ -276,6 +288,7 @@ pub fn plan_inputs_digest(
                 owner_labels,
                 terminating,
                 our_fields,
+                (applied_at, unexplained, managed_by),
                 co_owned,
                 holder,
                 need,
@@ -338,6 +351,10 @@ impl ComponentPlanner<'_> {
             let holder = holder.clone();
             return ObjectPlan::Skip(key, Decision::OwnedByOther(holder));
         }
+        let tool = there.and_then(|there| there.managed_by);
+        if let Some(tool) = tool.filter(|_| !annotations.may_adopt) {
+            return ObjectPlan::Skip(key, Decision::ManagedBy(tool));
+        }
         let version = self.merged.version.to_string();
         body.change("metadata", |metadata| {
             label(metadata, cr, component, &version, &self.merged.revision);
@@ -363,7 +380,7 @@ impl ComponentPlanner<'_> {
             _ if there.is_some_and(|there| there.terminating) => {
                 Decision::Waiting("the object is being deleted".to_owned())
             }
-            ApplyReason::Conflict => Decision::Conflict(body),
+            ApplyReason::Conflict(interference) => Decision::Conflict(interference, body),
             // After a restart every apply looks like a rollout. A component that runs in this version already has
             // followed its parents before, so its lost objects come back at once.
             ApplyReason::Rollout
@@ -378,7 +395,10 @@ impl ComponentPlanner<'_> {
             {
                 Decision::Waiting(why)
             }
-            ApplyReason::Rollout | ApplyReason::Repair | ApplyReason::Revert => {
+            ApplyReason::Rollout
+            | ApplyReason::Repair
+            | ApplyReason::Restore
+            | ApplyReason::Revert(_) => {
                 let component = self.index;
                 let ca_from = webhook_ca::source(&key, co_owned, self.injector);
                 return ObjectPlan::Apply(ObjectToApply {
@@ -389,6 +409,9 @@ impl ComponentPlanner<'_> {
                     ca_from,
                     digests,
                     reason,
+                    is_new: there.is_none()
+                        && reason == ApplyReason::Rollout
+                        && !annotations.may_adopt,
                 });
             }
         };

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::default_tag;
 use super::order::rank;
+use crate::api::Annotations;
 use crate::cluster::{CrKey, DesiredInventory, Kind, Live, LiveObject, Need, Role};
 use crate::render::ObjectKey;
 
@@ -17,6 +18,10 @@ pub struct ObjectToDelete {
     pub kind: &'static Kind,
     /// The UID that the delete is bound to.
     pub uid: String,
+    /// The resource version that was judged; 0 if it is not known.
+    pub version: u64,
+    /// The CR that has to own the object, if it changed since and is read again.
+    pub owner: CrKey,
 }
 
 /// The objects of a CR that it does not render any more.
@@ -35,8 +40,8 @@ pub struct Rendering<'a> {
     pub keys: &'a HashSet<ObjectKey>,
     /// The rendered revision, as labels call it.
     pub revision: &'a str,
-    /// The old revision whose objects the user lets go.
-    pub prune_revision: Option<&'a str>,
+    /// What the annotations of the CR ask for: which old revision may go, and whether objects of other tools may.
+    pub annotations: &'a Annotations,
 }
 
 /// Finds the objects of `cr` that it does not render any more and that no other CR needs.
@@ -48,7 +53,8 @@ pub fn orphans(
     rendering: Rendering<'_>,
 ) -> Orphans {
     let mut orphans = Orphans::default();
-    for (key, object, kind, need) in owned(cr, live, desired) {
+    let prune_revision = rendering.annotations.prune_revision.as_deref();
+    for (key, object, kind, need) in owned(cr, rendering.annotations, live, desired) {
         let is_orphan = need == Need::Unneeded
             && !rendering.keys.contains(key)
             && !object.owner_labels.kept
@@ -58,14 +64,14 @@ pub fn orphans(
         }
         let revision = object.owner_labels.revision.as_deref();
         let old = revision.filter(|revision| {
-            *revision != rendering.revision && Some(*revision) != rendering.prune_revision
+            *revision != rendering.revision && Some(*revision) != prune_revision
         });
         match old {
             Some(old) => {
                 let objects = orphans.old_revisions.entry(old.to_owned()).or_default();
                 objects.push(key.clone());
             }
-            None => orphans.delete.push(to_delete(key, object, kind)),
+            None => orphans.delete.push(to_delete(cr, key, object, kind)),
         }
     }
     orphans.delete.sort_by(|a, b| {
@@ -95,14 +101,19 @@ pub struct DeletionStep {
 /// Objects that another CR renders are left to it. While another CR may need an object but its spec cannot be read, or
 /// while the default tag still leads to istiod of this CR and is about to move, nothing is deleted.
 #[must_use]
-pub fn deletion_step(cr: &CrKey, live: &Live, desired: &DesiredInventory) -> DeletionStep {
+pub fn deletion_step(
+    cr: &CrKey,
+    annotations: &Annotations,
+    live: &Live,
+    desired: &DesiredInventory,
+) -> DeletionStep {
     let step = |object: &LiveObject, kind: &Kind| {
         let component = object.owner_labels.component.map_or(0, rank);
         (Reverse(component), kind.role.deletion_rank())
     };
     let mut remaining = Vec::new();
     let mut blocked_by = default_tag::deletion_blocker(cr, live, desired);
-    for (key, object, kind, need) in owned(cr, live, desired) {
+    for (key, object, kind, need) in owned(cr, annotations, live, desired) {
         match need {
             Need::Unneeded => remaining.push((step(object, kind), key, object, kind)),
             Need::Rendered => {}
@@ -124,7 +135,7 @@ pub fn deletion_step(cr: &CrKey, live: &Live, desired: &DesiredInventory) -> Del
         .filter(|(step, _, object, _)| {
             blocked_by.is_none() && Some(*step) == first && !object.terminating
         })
-        .map(|(_, key, object, kind)| to_delete(key, object, kind))
+        .map(|(_, key, object, kind)| to_delete(cr, key, object, kind))
         .collect();
     DeletionStep {
         now,
@@ -136,23 +147,33 @@ pub fn deletion_step(cr: &CrKey, live: &Live, desired: &DesiredInventory) -> Del
     }
 }
 
-fn to_delete(key: &ObjectKey, object: &LiveObject, kind: &'static Kind) -> ObjectToDelete {
+fn to_delete(
+    cr: &CrKey,
+    key: &ObjectKey,
+    object: &LiveObject,
+    kind: &'static Kind,
+) -> ObjectToDelete {
     ObjectToDelete {
         key: key.clone(),
         kind,
         uid: object.uid.clone(),
+        version: object.version,
+        owner: cr.clone(),
     }
 }
 
-/// The objects of `cr`, and whether other CRs need them. CRDs are never among them: deleting one deletes every user's
+/// The objects of `cr` that no other tool manages, or that may be taken from it, and whether other CRs need them. CRDs are never among them: deleting one deletes every user's
 /// objects of its kind.
 fn owned<'a>(
     cr: &'a CrKey,
+    annotations: &Annotations,
     live: &'a Live,
     desired: &'a DesiredInventory,
 ) -> impl Iterator<Item = (&'a ObjectKey, &'a LiveObject, &'static Kind, Need<'a>)> {
+    let may_adopt = annotations.may_adopt;
     live.iter()
         .filter(move |(_, object)| object.is_owned_by(cr))
+        .filter(move |(_, object)| may_adopt || object.managed_by.is_none())
         .filter_map(move |(key, object)| {
             let kind = Kind::of(key).filter(|kind| kind.role != Role::Crd)?;
             Some((key, object, kind, desired.need(cr, key, object)))
@@ -221,7 +242,7 @@ mod tests {
         let rendering = Rendering {
             keys: &rendered,
             revision: "default",
-            prune_revision: None,
+            annotations: &Annotations::default(),
         };
         let deletions = orphans(&cr(), &live, &desired, rendering).delete;
         let names: Vec<_> = deletions
@@ -247,7 +268,7 @@ mod tests {
         let mut rendering = Rendering {
             keys: &keys,
             revision: "1-30",
-            prune_revision: None,
+            annotations: &Annotations::default(),
         };
         let names = |orphans: &Orphans| -> Vec<String> {
             let deletions = orphans.delete.iter();
@@ -257,7 +278,11 @@ mod tests {
         assert_eq!(names(&kept), ["istiod-gone"]);
         let old: Vec<_> = kept.old_revisions.keys().collect();
         assert_eq!(old, ["1-28", "1-29"]);
-        rendering.prune_revision = Some("1-28");
+        let annotations = Annotations {
+            prune_revision: Some("1-28".into()),
+            ..Annotations::default()
+        };
+        rendering.annotations = &annotations;
         let pruned = orphans(&cr(), &live, &desired, rendering);
         assert_eq!(names(&pruned), ["istiod-1-28", "istiod-gone"]);
         assert_eq!(pruned.old_revisions.len(), 1);
@@ -277,12 +302,17 @@ mod tests {
         let mut desired = DesiredInventory::new(None);
         desired.add_cr(&other);
         desired.mark_unreadable(&other, Some("canary".into()));
-        let step = deletion_step(&cr(), &live, &desired);
+        let step = deletion_step(&cr(), &Annotations::default(), &live, &desired);
         assert!(step.now.is_empty());
         assert_eq!(step.remaining.len(), 1);
         assert!(step.blocked_by.unwrap().contains("mesh/broken"));
         desired.remove_cr(&other);
-        assert_eq!(deletion_step(&cr(), &live, &desired).now.len(), 1);
+        assert_eq!(
+            deletion_step(&cr(), &Annotations::default(), &live, &desired)
+                .now
+                .len(),
+            1
+        );
     }
 
     #[test]
@@ -308,7 +338,12 @@ mod tests {
         );
         let mut order = Vec::new();
         loop {
-            let deletion_step = deletion_step(&cr(), &live, &DesiredInventory::new(None));
+            let deletion_step = deletion_step(
+                &cr(),
+                &Annotations::default(),
+                &live,
+                &DesiredInventory::new(None),
+            );
             if deletion_step.now.is_empty() {
                 assert!(deletion_step.remaining.is_empty());
                 break;
@@ -339,7 +374,12 @@ mod tests {
         };
         live.put(key("Deployment", "istiod"), going);
         live.put(key("ServiceAccount", "reader"), object(ComponentKind::Base));
-        let deletion_step = deletion_step(&cr(), &live, &DesiredInventory::new(None));
+        let deletion_step = deletion_step(
+            &cr(),
+            &Annotations::default(),
+            &live,
+            &DesiredInventory::new(None),
+        );
         assert!(deletion_step.now.is_empty());
         assert_eq!(deletion_step.remaining.len(), 2);
     }
@@ -356,7 +396,7 @@ mod tests {
         desired.add_cr(&other);
         desired.set_objects(&other, [key("ServiceAccount", "reader")].iter());
         assert_eq!(
-            deletion_step(&cr(), &live, &desired),
+            deletion_step(&cr(), &Annotations::default(), &live, &desired),
             DeletionStep::default()
         );
     }

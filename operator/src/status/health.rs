@@ -6,7 +6,7 @@ use crate::api::{
     ComponentKind, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
 };
 use crate::apply::{Applied, AppliedComponent, Class, Verdict};
-use crate::cluster::Live;
+use crate::cluster::{Live, ManagingTool};
 use crate::render::ObjectKey;
 
 /// How far an installation is.
@@ -35,6 +35,8 @@ pub struct Problem {
 /// How bad a lack is, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// Another tool manages it, so nothing of the whole CR was sent.
+    ManagedBy(ManagingTool),
     /// It belongs to another CR, so nothing of it was sent.
     OwnedByAnother,
     /// Another writer insists on its own value.
@@ -159,7 +161,9 @@ impl Severity {
     /// The state of a component whose worst lack this is. What takes too long needs a person.
     const fn state(self, overdue: bool) -> InstallState {
         match self {
-            Self::OwnedByAnother | Self::Conflict | Self::Refused => InstallState::Error,
+            Self::ManagedBy(_) | Self::OwnedByAnother | Self::Conflict | Self::Refused => {
+                InstallState::Error
+            }
             Self::Retrying | Self::RollingOut if overdue => InstallState::Error,
             Self::Retrying | Self::RollingOut | Self::Waiting => InstallState::Reconciling,
         }
@@ -173,9 +177,10 @@ fn problem(
     live: &Live,
 ) -> Option<Problem> {
     let (severity, why) = match verdict {
-        Verdict::Conflict { manager, field } => (
-            Severity::Conflict,
-            format!("{manager} keeps changing {field}"),
+        Verdict::Conflict(text) => (Severity::Conflict, text.clone()),
+        Verdict::ManagedBy(tool) => (
+            Severity::ManagedBy(*tool),
+            format!("{tool} manages it, and the annotation install.istio.io/adopt is not \"true\""),
         ),
         Verdict::Refused(error) => match error.class() {
             Class::Permanent => (Severity::Refused, error.to_string()),

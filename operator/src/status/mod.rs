@@ -9,6 +9,7 @@
 
 mod conditions;
 mod health;
+mod overwrites;
 mod publish;
 
 use std::time::Duration;
@@ -20,10 +21,12 @@ use crate::api::{InstallState, IstioOperatorStatus, Mistake};
 use crate::apply::{Applied, ApplyError};
 use crate::catalogue::Version;
 use crate::cluster::Live;
+use crate::plan::Finding;
 use crate::render::ObjectKey;
 use conditions::{Conditions, Truth, find};
 use health::{Health, Problem, Severity};
 
+pub use overwrites::overwrite_event;
 pub use publish::{Publisher, StatusEvent, patch, status_events};
 
 /// How long an installation may take to become ready, from its last change on, before it counts as stalled.
@@ -252,9 +255,11 @@ fn set_progress(
         let text = std::iter::once(finding.text.clone());
         set_if_any(conditions, finding.condition, finding.reason, text);
     }
+    let is_told = |finding: &Finding| finding.condition == condition::OWNERSHIP_CONFLICT;
+    let is_managed = applied.findings.iter().any(is_told);
     let owned_by_others = problems
         .iter()
-        .filter(|problem| problem.severity == Severity::OwnedByAnother)
+        .filter(|problem| !is_managed && problem.severity == Severity::OwnedByAnother)
         .map(|problem| problem.text.clone());
     let reason = reason::OWNED_BY_ANOTHER;
     set_if_any(
@@ -304,6 +309,7 @@ fn unpruned(applied: &Applied) -> Vec<Problem> {
 /// Why an installation is stalled by its worst lack, if it is.
 const fn stalled_reason(severity: Severity, overdue: bool) -> Option<&'static str> {
     match severity {
+        Severity::ManagedBy(tool) => Some(tool.reason()),
         Severity::OwnedByAnother => Some(reason::OWNED_BY_ANOTHER),
         Severity::Conflict => Some(reason::OTHER_WRITER),
         Severity::Refused => Some(reason::APPLY_REFUSED),

@@ -169,7 +169,7 @@ fn the_tag_moves_to_another_cr_once_its_istiod_is_ready() {
     let plan = world.plan(tagged(""));
     assert!(matches!(decision(&plan, &tag), Decision::Waiting(_)));
     assert!(
-        deletion_step(&second, &world.live, &world.desired)
+        deletion_step(&second, &world.annotations, &world.live, &world.desired)
             .remaining
             .iter()
             .all(|key| *key != tag)
