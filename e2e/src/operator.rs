@@ -155,8 +155,12 @@ impl Drop for Operator {
     }
 }
 
-/// The release binary, built if its sources changed since the last time.
+/// The release binary, built if its sources changed since the last time. `OPERATOR_BINARY` names another one to use
+/// instead, such as a debug build while a scenario is being written.
 pub fn binary() -> Result<PathBuf, Error> {
+    if let Some(path) = env::var_os("OPERATOR_BINARY") {
+        return Ok(path.into());
+    }
     let _lock = lock("operator")?;
     let mut progress = Progress::new("building the operator (release)");
     let log = state_dir().join("operator-build.log");

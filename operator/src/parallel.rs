@@ -1,23 +1,23 @@
-//! Work on several processors.
+//! Runs work on several threads.
 //!
-//! For a process that renders once and ends. One that lives on would pay with the memory that an allocator keeps for every
-//! thread.
+//! Only for a process that renders once and ends: in a long-lived one, the memory that an allocator keeps for every thread
+//! would cost more than the time is worth.
 
 use std::iter;
 use std::panic::resume_unwind;
 use std::thread;
 
-/// What `make` makes of every item, in the order of the items. `threads` threads take turns with them, of which the first is
-/// the caller's.
+/// The results of `work` for every item, in the order of the items. `threads` is the number of threads, one of which is the
+/// caller's. Each takes every `threads`-th item.
 pub fn in_parallel<T: Sync, R: Send>(
     items: &[T],
     threads: usize,
-    make: impl Fn(&T) -> R + Sync,
+    work: impl Fn(&T) -> R + Sync,
 ) -> Vec<R> {
     let threads = threads.clamp(1, items.len().max(1));
     let turns = |first| {
         let mine = items.iter().skip(first).step_by(threads);
-        mine.map(&make).collect::<Vec<_>>()
+        mine.map(&work).collect::<Vec<_>>()
     };
     let shares = thread::scope(|scope| {
         let others: Vec<_> = (1..threads)

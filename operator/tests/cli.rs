@@ -46,7 +46,7 @@ fn run_on(input: impl AsRef<[u8]>, args: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// The lines on standard error, but for what the calendar says: one day, every version is out of support.
+/// The lines on standard error without those that depend on the date: one day, every version is out of support.
 fn complaints(output: &Output) -> Vec<String> {
     let said = text(&output.stderr);
     let lines = said
@@ -154,7 +154,7 @@ fn charts_of_a_directory_replace_the_embedded_ones() {
 }
 
 #[test]
-fn every_mistake_has_its_line_with_its_path() {
+fn every_error_has_its_line_with_its_path() {
     let spec =
         json!({"profile": "nonesuch", "hub": 5, "components": {"pilot": {"enabled": "true"}}});
     let refusal = refusal(&run_on(gateway(&spec), &["render", "-f", "-"]));
@@ -167,6 +167,22 @@ fn every_mistake_has_its_line_with_its_path() {
         let count = lines.iter().filter(|line| line.starts_with(path)).count();
         assert_eq!(count, 1, "{path} in {refusal}");
     }
+}
+
+#[test]
+fn an_unknown_mesh_setting_is_a_warning_and_is_handed_on() {
+    let input = "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\n\
+                 spec: {profile: minimal, meshConfig: {accesLogFile: /dev/stdout}}\n";
+    let output = run_on(input, &["render", "-f", "-"]);
+    let newest = Charts::embedded().unwrap().catalogue().default_version();
+    let warning = format!(
+        "warning: spec.meshConfig.accesLogFile: is not a known mesh setting of Istio {}; \
+         did you mean accessLogFile?",
+        newest.minor_text()
+    );
+    assert_eq!(complaints(&output), [warning]);
+    assert!(output.status.success());
+    assert!(text(&output.stdout).contains("accesLogFile: /dev/stdout"));
 }
 
 #[test]

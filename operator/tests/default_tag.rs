@@ -257,7 +257,7 @@ fn an_overlay_that_takes_the_webhooks_of_the_tag_away_is_refused() {
     for spec in gone {
         let error = outcome(&spec).unwrap();
         assert!(
-            error.starts_with("spec.components.pilot.k8s.overlays: take the webhooks"),
+            error.starts_with("spec.components.pilot.k8s.overlays: delete the webhooks"),
             "{error}"
         );
     }

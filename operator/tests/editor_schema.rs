@@ -1,8 +1,7 @@
 //! The JSON Schema of CRs under `crds/`, with which editors complete and check them.
 //!
-//! It says the same as the strict check of `merge`, whose schemas it is made of, as far as JSON
-//! Schema can. It is one for all minors; a field that not all of them know says so. `UPDATE=1`
-//! rewrites it.
+//! It is made from the schemas of `merge` and says the same, as far as JSON Schema can. One schema serves all minors; the
+//! description of a field that some minors lack says which have it. `UPDATE=1` rewrites it.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -71,7 +70,7 @@ fn schema(charts: &Charts) -> Value {
     })
 }
 
-/// Adds to a schema what only that of an older minor has.
+/// Adds to a schema the fields that only an older minor has.
 fn unite(newer: &mut Value, older: &Value) {
     match (newer, older) {
         (Value::Object(newer), Value::Object(older)) => {
@@ -84,8 +83,8 @@ fn unite(newer: &mut Value, older: &Value) {
     }
 }
 
-/// A schema of ours as one that every editor understands. A null is allowed everywhere: it stands
-/// for nothing, or takes away what a chart set.
+/// Turns a schema of ours into one that every editor understands. A null is allowed everywhere: it counts as absent, or
+/// removes a default of the chart.
 fn published(node: &Value) -> Value {
     let mut out = Map::new();
     if let Some(text) = node.get("description") {
@@ -144,7 +143,7 @@ fn with_null(mut words: Vec<&Value>) -> Value {
     json!(words)
 }
 
-/// The JSON types of what is no enum; none if it may be anything.
+/// The JSON types of a node that is not an enum; none if it may be anything.
 fn types(node: &Value) -> Option<Value> {
     let is = |key: &str| node.get(key).is_some();
     if let Some(format) = node.get("x-istio-format").and_then(Value::as_str) {

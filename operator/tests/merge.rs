@@ -1,4 +1,4 @@
-//! `merge`, from tables: what values a CR gives, and what is refused of it.
+//! Tests of `merge` from tables: the values that a CR gives, and the errors of wrong CRs.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 #![allow(clippy::print_stdout, reason = "a skipped test says why")]
@@ -20,8 +20,8 @@ fn table(name: &str) -> Vec<Value> {
     serde_saphyr::from_str(&text).unwrap()
 }
 
-/// The CR of a table's case, whose `version` is what `--istio-version` would say, whose `kubernetes` is what an API server
-/// says of itself, and whose `detection` what the controller's setting says.
+/// Merges the CR of a table's case. The case may have the `version` of `--istio-version`, the `kubernetes` version that an
+/// API server reports, and the `detection` setting of the controller.
 fn run(case: &Value, charts: &Charts) -> Result<Merged, Vec<String>> {
     let mut cr = IstioOperator::new("cr", RawSpec(case["spec"].clone()));
     cr.metadata.namespace = Some("cr-namespace".to_owned());
@@ -31,7 +31,7 @@ fn run(case: &Value, charts: &Charts) -> Result<Merged, Vec<String>> {
         ..cluster.unwrap_or_default()
     };
     merge(&cr, case["version"].as_str(), cluster, charts)
-        .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect())
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 
 /// The component as a tree, so that a case can name any part of it.
@@ -59,8 +59,7 @@ fn tree(component: &Component) -> Value {
     })
 }
 
-/// Checks that `found` holds what `expected` names; `ABSENT` stands for a key that must not be
-/// there.
+/// Asserts that `found` has every field of `expected`. `ABSENT` marks a key that must be absent.
 fn assert_holds(expected: &Value, found: Option<&Value>, place: &str) {
     match (expected, found) {
         (Value::String(word), found) if word == "ABSENT" => {
@@ -80,7 +79,7 @@ fn values_come_out_as_the_table_says() {
     let charts = Charts::embedded().unwrap();
     for case in table("values") {
         let name = case["name"].as_str().unwrap();
-        let merged = run(&case, &charts).unwrap_or_else(|mistakes| panic!("{name}: {mistakes:?}"));
+        let merged = run(&case, &charts).unwrap_or_else(|errors| panic!("{name}: {errors:?}"));
         let trees: Vec<Value> = merged.components.iter().map(tree).collect();
         if let Some(names) = case.get("components") {
             let found: Vec<Value> = trees
@@ -112,10 +111,10 @@ fn values_come_out_as_the_table_says() {
 }
 
 #[test]
-fn every_mistake_is_told_at_once() {
+fn every_error_is_reported_at_once() {
     let charts = Charts::embedded().unwrap();
-    for case in table("mistakes") {
-        let expected: Vec<&str> = case["mistakes"]
+    for case in table("errors") {
+        let expected: Vec<&str> = case["errors"]
             .as_array()
             .unwrap()
             .iter()
@@ -201,7 +200,7 @@ impl Dice {
     }
 }
 
-/// How many values a tree holds, itself included.
+/// The number of values in a tree, itself included.
 fn size(tree: &Value) -> usize {
     1 + match tree {
         Value::Array(list) => list.iter().map(size).sum(),
@@ -246,9 +245,10 @@ fn no_change_of_a_good_spec_makes_it_panic() {
             let mut at = dice.roll(size(&changed));
             replace(&mut changed, &mut at, &odd[dice.roll(odd.len())]);
             let cr = IstioOperator::new("cr", RawSpec(changed));
-            let version = ["1.24", "1.26", "1.28", "1.31"][dice.roll(4)];
-            if let Err(mistakes) = merge(&cr, Some(version), Cluster::default(), &charts) {
-                assert!(!mistakes.is_empty());
+            let releases = charts.catalogue().releases();
+            let version = releases[dice.roll(releases.len())].version.minor_text();
+            if let Err(errors) = merge(&cr, Some(&version), Cluster::default(), &charts) {
+                assert!(!errors.is_empty());
             }
         }
     }

@@ -1,11 +1,11 @@
-//! Every surprise of upstream's interpretation that we know, from tables; and odd values in every
-//! place of `values`.
+//! Tests from tables of every known surprise in how upstream reads a CR, and of odd values in every field of `values`.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 use std::fs;
 
 use istio_operator::api::{IstioOperator, RawSpec};
+use istio_operator::catalogue::Version;
 use istio_operator::charts::Charts;
 use istio_operator::charts::tree::merge_over;
 use istio_operator::merge::{Cluster, merge};
@@ -14,13 +14,20 @@ use serde_json::{Map, Value, json};
 
 const TABLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/surprises");
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+
 /// The oldest and the newest minor.
-const MINORS: [&str; 2] = ["1.24", "1.31"];
+fn extremes(charts: &Charts) -> [Version; 2] {
+    let releases = charts.catalogue().releases();
+    let [oldest, .., newest] = releases else {
+        panic!("fewer than two minors")
+    };
+    [oldest.version, newest.version]
+}
 
 /// What became of a spec.
 enum Outcome {
     Rendered(Rendered, Vec<String>),
-    /// The mistakes, each with its path.
+    /// The errors, each with its path.
     Refused(Vec<String>),
     /// An error that names no place in the CR.
     Failed(String),
@@ -30,8 +37,8 @@ fn run(spec: &Value, minor: &str, charts: &Charts) -> Outcome {
     let cr = IstioOperator::new("cr", RawSpec(spec.clone()));
     let merged = match merge(&cr, Some(minor), Cluster::default(), charts) {
         Ok(merged) => merged,
-        Err(mistakes) => {
-            return Outcome::Refused(mistakes.iter().map(ToString::to_string).collect());
+        Err(errors) => {
+            return Outcome::Refused(errors.iter().map(ToString::to_string).collect());
         }
     };
     match render(&merged, charts) {
@@ -74,7 +81,7 @@ fn found(rendered: &Rendered, name: &str, pointer: &str) -> Option<Value> {
     value.filter(|value| !value.is_null())
 }
 
-/// In what a row is not as it says.
+/// The differences between what a row says and what happens.
 fn wrong(row: &Value, minor: &str, charts: &Charts) -> Vec<String> {
     let texts = |key: &str| -> Vec<String> {
         let list = row[key].as_array().into_iter().flatten();
@@ -82,8 +89,8 @@ fn wrong(row: &Value, minor: &str, charts: &Charts) -> Vec<String> {
     };
     let (rendered, warnings) = match run(&without_base(row["spec"].clone()), minor, charts) {
         Outcome::Rendered(rendered, warnings) => (rendered, warnings),
-        Outcome::Refused(mistakes) if mistakes == texts("refused") => return Vec::new(),
-        Outcome::Refused(mistakes) => return mistakes,
+        Outcome::Refused(errors) if errors == texts("refused") => return Vec::new(),
+        Outcome::Refused(errors) => return errors,
         Outcome::Failed(error) => return vec![error],
     };
     let mut wrong = Vec::new();
@@ -112,12 +119,14 @@ fn check(name: &str) {
     let mut all = Vec::new();
     for row in table(name) {
         let minors = row["minors"].as_array().into_iter().flatten();
-        let minors: Vec<&str> = minors.filter_map(Value::as_str).collect();
-        for minor in if minors.is_empty() {
-            &MINORS[..]
-        } else {
-            &minors
-        } {
+        let mut minors: Vec<String> = minors
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect();
+        if minors.is_empty() {
+            minors = extremes(&charts).map(Version::minor_text).into();
+        }
+        for minor in &minors {
             for problem in wrong(&row, minor, &charts) {
                 all.push(format!("{} in {minor}: {problem}", row["fact"]));
             }
@@ -200,9 +209,9 @@ fn no_odd_value_makes_a_template_fail() {
     let spec = |values: Value| {
         without_base(json!({"profile": "ambient", "components": components, "values": values}))
     };
-    for minor in MINORS {
-        let number = minor.trim_start_matches("1.").parse().unwrap();
-        let schema = charts.schema(number).unwrap();
+    for version in extremes(&charts) {
+        let minor = &version.minor_text();
+        let schema = charts.schema(version.minor).unwrap();
         let mut trees = Vec::new();
         odd_trees(&schema.values, &schema.shapes, &[], &mut trees);
         trees.retain(|tree| {

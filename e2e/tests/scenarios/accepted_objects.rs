@@ -13,8 +13,8 @@ use futures::{StreamExt, stream};
 use istio_operator::{
     api::{IstioOperator, RawSpec},
     charts::Charts,
+    cluster::Kind,
     merge::{Cluster, merge},
-    plan::Kind,
     render::{Object, render},
 };
 use kube::{

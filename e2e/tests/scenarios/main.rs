@@ -24,6 +24,7 @@ mod prune;
 mod remote;
 mod replicas;
 mod truthful_status;
+mod what_is_in_use;
 
 use std::fs;
 

@@ -1,77 +1,254 @@
-//! The parts of an Istio installation.
+//! The table of components: everything that differs between the parts of an Istio installation.
 
 use std::fmt;
 
-/// A component of `spec.components`, in the order in which upstream renders them.
-///
-/// The [`Display`](fmt::Display) form is the value of the label `operator.istio.io/component` and the
-/// key of `status.componentStatus`; both are upstream's since 1.5.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ComponentKind {
-    /// Istio's CRDs and the cluster-wide reader account.
-    Base,
-    /// istiod.
-    Pilot,
-    /// One entry of `spec.components.ingressGateways`.
-    IngressGateways,
-    /// One entry of `spec.components.egressGateways`.
-    EgressGateways,
-    /// The CNI node agent.
-    Cni,
-    /// The ambient node proxy.
-    Ztunnel,
+/// What the operator knows of one kind of component. Every row of the table has every field, or it does not compile.
+#[derive(Debug)]
+pub struct ComponentInfo {
+    /// The value of the label `operator.istio.io/component` and the key in `status.componentStatus`; both are upstream's
+    /// since 1.5.
+    pub label: &'static str,
+    /// The key under `spec.components`.
+    pub spec_key: &'static str,
+    /// Whether it is installed if neither profile nor CR names it. Upstream does so with an ingress gateway too, but
+    /// without a name; here, a list that is null is an error.
+    pub is_installed_unnamed: bool,
+    /// The directory of its chart under `charts/`.
+    pub chart: &'static str,
+    /// The keys under `values` that lead to its own settings.
+    pub values_root: &'static [&'static str],
+    /// Which values its chart reads without a prefix.
+    pub scope: ValuesScope,
+    /// What runs it; none for a component of configuration alone.
+    pub workload: Option<Workload>,
+    /// The components that have to be applied and ready before this one is rolled out. A parent that is not rendered (it
+    /// runs in another cluster, or belongs to another CR) is not waited for.
+    pub parents: &'static [ComponentKind],
 }
 
-impl ComponentKind {
-    /// Every component, in render order.
-    pub const ALL: [Self; 6] = [
-        Self::Base,
-        Self::Pilot,
-        Self::IngressGateways,
-        Self::EgressGateways,
-        Self::Cni,
-        Self::Ztunnel,
-    ];
+/// Which of the merged values a chart reads without a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValuesScope {
+    /// All of them.
+    All,
+    /// All of them, with those at the values root laid over.
+    RootOverAll,
+    /// Those at the values root.
+    RootOnly,
+    /// Those at the values root, `global`, and whatever else at the top is not a map, all on one level.
+    Flattened,
+}
 
+/// The Deployment or `DaemonSet` of a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Its kind.
+    pub kind: &'static str,
+    /// How it is named.
+    pub name: WorkloadName,
+    /// The container that settings of the `k8s` block are for.
+    pub container: &'static str,
+}
+
+/// How a workload is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkloadName {
+    /// Always so.
+    Fixed(&'static str),
+    /// So for the default revision, and with the name of any other revision behind it.
+    WithRevision(&'static str),
+    /// As its entry in `spec.components` says.
+    FromSpec,
+}
+
+/// Makes the enum of all components and the table from one list, so that neither can lack what the other has.
+macro_rules! components {
+    ($($(#[$doc:meta])* $kind:ident => $info:expr,)*) => {
+        /// A component of `spec.components`, in the order in which upstream renders them.
+        ///
+        /// Its [`Display`](fmt::Display) form is its label.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum ComponentKind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl ComponentKind {
+            /// Every component, in render order.
+            pub const ALL: [Self; [$(stringify!($kind)),*].len()] = [$(Self::$kind),*];
+
+            /// Its row of the table.
+            #[must_use]
+            pub const fn info(self) -> &'static ComponentInfo {
+                match self {
+                    $(Self::$kind => {
+                        const INFO: ComponentInfo = $info;
+                        &INFO
+                    })*
+                }
+            }
+        }
+    };
+}
+
+components! {
+    /// Istio's CRDs and the cluster-wide reader account.
+    Base => ComponentInfo {
+        label: "Base",
+        spec_key: "base",
+        is_installed_unnamed: true,
+        chart: "base",
+        values_root: &["global"],
+        scope: ValuesScope::All,
+        workload: None,
+        parents: &[],
+    },
+    /// istiod.
+    Pilot => ComponentInfo {
+        label: "Pilot",
+        spec_key: "pilot",
+        is_installed_unnamed: true,
+        chart: "pilot",
+        values_root: &["pilot"],
+        scope: ValuesScope::RootOverAll,
+        workload: Some(Workload {
+            kind: "Deployment",
+            name: WorkloadName::WithRevision("istiod"),
+            container: "discovery",
+        }),
+        parents: &[ComponentKind::Base],
+    },
+    /// One entry of `spec.components.ingressGateways`.
+    IngressGateways => ComponentInfo {
+        label: "IngressGateways",
+        spec_key: "ingressGateways",
+        is_installed_unnamed: false,
+        chart: "gateway",
+        values_root: &["gateways", "istio-ingressgateway"],
+        scope: ValuesScope::RootOnly,
+        workload: Some(GATEWAY),
+        parents: &[ComponentKind::Base, ComponentKind::Pilot],
+    },
+    /// One entry of `spec.components.egressGateways`.
+    EgressGateways => ComponentInfo {
+        label: "EgressGateways",
+        spec_key: "egressGateways",
+        is_installed_unnamed: false,
+        chart: "gateway",
+        values_root: &["gateways", "istio-egressgateway"],
+        scope: ValuesScope::RootOnly,
+        workload: Some(GATEWAY),
+        parents: &[ComponentKind::Base, ComponentKind::Pilot],
+    },
+    /// The CNI node agent.
+    Cni => ComponentInfo {
+        label: "Cni",
+        spec_key: "cni",
+        is_installed_unnamed: false,
+        chart: "cni",
+        values_root: &["cni"],
+        scope: ValuesScope::RootOverAll,
+        workload: Some(Workload {
+            kind: "DaemonSet",
+            name: WorkloadName::Fixed("istio-cni-node"),
+            container: "install-cni",
+        }),
+        parents: &[ComponentKind::Base, ComponentKind::Pilot],
+    },
+    /// The ambient node proxy.
+    Ztunnel => ComponentInfo {
+        label: "Ztunnel",
+        spec_key: "ztunnel",
+        is_installed_unnamed: false,
+        chart: "ztunnel",
+        values_root: &["ztunnel"],
+        scope: ValuesScope::Flattened,
+        workload: Some(Workload {
+            kind: "DaemonSet",
+            name: WorkloadName::Fixed("ztunnel"),
+            container: "istio-proxy",
+        }),
+        parents: &[ComponentKind::Base, ComponentKind::Pilot, ComponentKind::Cni],
+    },
+}
+
+const GATEWAY: Workload = Workload {
+    kind: "Deployment",
+    name: WorkloadName::FromSpec,
+    container: "istio-proxy",
+};
+
+impl ComponentKind {
     /// The value of the label `operator.istio.io/component`, such as `IngressGateways`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Base => "Base",
-            Self::Pilot => "Pilot",
-            Self::IngressGateways => "IngressGateways",
-            Self::EgressGateways => "EgressGateways",
-            Self::Cni => "Cni",
-            Self::Ztunnel => "Ztunnel",
-        }
-    }
-
-    /// The key under `values.gateways` with the settings of all gateways of this list; none for what is no gateway.
-    #[must_use]
-    pub const fn gateway_key(self) -> Option<&'static str> {
-        match self {
-            Self::IngressGateways => Some("istio-ingressgateway"),
-            Self::EgressGateways => Some("istio-egressgateway"),
-            Self::Base | Self::Pilot | Self::Cni | Self::Ztunnel => None,
-        }
+        self.info().label
     }
 
     /// The key under `spec.components`, such as `ingressGateways`.
     #[must_use]
     pub const fn spec_key(self) -> &'static str {
-        match self {
-            Self::Base => "base",
-            Self::Pilot => "pilot",
-            Self::IngressGateways => "ingressGateways",
-            Self::EgressGateways => "egressGateways",
-            Self::Cni => "cni",
-            Self::Ztunnel => "ztunnel",
+        self.info().spec_key
+    }
+
+    /// The key under `values.gateways` with the settings of all gateways of this list; none if it is not a gateway.
+    #[must_use]
+    pub fn gateway_key(self) -> Option<&'static str> {
+        match self.info().values_root {
+            ["gateways", key] => Some(key),
+            _ => None,
         }
+    }
+
+    /// The position of a component in an installation: after all its parents. Deletion goes the other way.
+    #[must_use]
+    pub fn apply_rank(self) -> u8 {
+        let parents = self.info().parents.iter();
+        let after = parents.map(|parent| parent.apply_rank() + 1);
+        after.max().unwrap_or(0)
     }
 }
 
 impl fmt::Display for ComponentKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::api::strict_schema;
+
+    #[test]
+    fn every_component_of_the_spec_has_a_row() {
+        let spec = &strict_schema()["$defs"]["IstioComponents"]["properties"];
+        let fields = spec.as_object().unwrap().keys().map(String::as_str);
+        // Accepted for compatibility, without effect.
+        let fields: BTreeSet<&str> = fields.filter(|key| *key != "istiodRemote").collect();
+        let rows: BTreeSet<&str> = ComponentKind::ALL.map(ComponentKind::spec_key).into();
+        assert_eq!(fields, rows);
+    }
+
+    #[test]
+    fn parents_come_first() {
+        for (kind, rank) in [
+            (ComponentKind::Base, 0),
+            (ComponentKind::Pilot, 1),
+            (ComponentKind::IngressGateways, 2),
+            (ComponentKind::EgressGateways, 2),
+            (ComponentKind::Cni, 2),
+            (ComponentKind::Ztunnel, 3),
+        ] {
+            assert_eq!(kind.apply_rank(), rank, "{kind}");
+        }
+    }
+
+    #[test]
+    fn only_gateways_have_a_key_under_gateways() {
+        let keys = ComponentKind::ALL.map(ComponentKind::gateway_key);
+        let keys: Vec<&str> = keys.into_iter().flatten().collect();
+        assert_eq!(keys, ["istio-ingressgateway", "istio-egressgateway"]);
     }
 }

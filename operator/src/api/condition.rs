@@ -1,5 +1,5 @@
 //! Types and reasons of `status.conditions`. Other tools match on these words, so they are written
-//! here once.
+//! here once, and [`ALL`] says what holds for each type.
 
 /// `True` when everything rendered is applied and every workload runs its newest generation.
 pub const READY: &str = "Ready";
@@ -22,6 +22,58 @@ pub const OLD_REVISION: &str = "OldRevision";
 /// `True` while objects that the CR renders belong to another tool or to another CR.
 pub const OWNERSHIP_CONFLICT: &str = "OwnershipConflict";
 
+/// What holds for one type of condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The type.
+    pub name: &'static str,
+    /// When it makes an Event.
+    pub event: EventRule,
+    /// Whether a pass that learns nothing new about it keeps it: one of a paused CR, or the first one of a generation.
+    pub kept: Kept,
+}
+
+/// When a condition that is `True` makes an Event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventRule {
+    /// Whenever its reason or message is new; always a warning.
+    EachMessage,
+    /// When its reason is new; the reason decides whether it is a warning, or no Event at all.
+    EachReason,
+    /// Never.
+    Never,
+}
+
+/// Which passes keep a condition although they learn nothing new about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// None: it is set in each pass, or absent.
+    Never,
+    /// Those of a paused CR.
+    WhilePaused,
+    /// Those of a paused CR, and the first one of a generation, so that an edit does not tell it again.
+    UntilKnown,
+    /// All in which the version is not known.
+    WithoutVersion,
+}
+
+/// Every type of condition that the operator sets. Conditions of other types belong to others and stay as they are.
+pub const ALL: [Rule; 9] = [
+    rule(READY, EventRule::EachReason, Kept::WhilePaused),
+    rule(RECONCILING, EventRule::EachReason, Kept::WhilePaused),
+    rule(STALLED, EventRule::EachMessage, Kept::WhilePaused),
+    rule(SUSPENDED, EventRule::Never, Kept::Never),
+    rule(CONFLICT, EventRule::EachMessage, Kept::UntilKnown),
+    rule(WARNINGS, EventRule::EachMessage, Kept::UntilKnown),
+    rule(OUTDATED, EventRule::EachMessage, Kept::WithoutVersion),
+    rule(OLD_REVISION, EventRule::EachMessage, Kept::UntilKnown),
+    rule(OWNERSHIP_CONFLICT, EventRule::EachMessage, Kept::UntilKnown),
+];
+
+const fn rule(name: &'static str, event: EventRule, kept: Kept) -> Rule {
+    Rule { name, event, kept }
+}
+
 /// Reasons, the machine-readable half of a condition.
 pub mod reason {
     /// A new generation was seen and nothing of it is applied yet.
@@ -32,7 +84,7 @@ pub mod reason {
     pub const INSTALLED: &str = "Installed";
     /// The spec enables no component.
     pub const NOTHING_ENABLED: &str = "NothingEnabled";
-    /// The spec holds mistakes; nothing was touched.
+    /// The spec has errors; nothing was changed in the cluster.
     pub const INVALID_SPEC: &str = "InvalidSpec";
     /// The operator itself failed on the spec; nothing was touched.
     pub const INTERNAL_ERROR: &str = "InternalError";
@@ -44,8 +96,8 @@ pub mod reason {
     pub const RETRYING: &str = "Retrying";
     /// Workloads did not become available in time.
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
-    /// A workload that was available is not any more.
-    pub const DEGRADED: &str = "Degraded";
+    /// Less of a workload is available than before: it is scaled, its pods are replaced, or they fail.
+    pub const SCALING_OR_ROLLING_OUT: &str = "ScalingOrRollingOut";
     /// The CR is being deleted.
     pub const DELETING: &str = "Deleting";
     /// The CR is paused by its annotation.
@@ -68,4 +120,24 @@ pub mod reason {
     pub const OWNED_BY_ANOTHER: &str = "OwnedByAnotherIstioOperator";
     /// Another writer owns or keeps changing a field.
     pub const OTHER_WRITER: &str = "OtherWriter";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_has_its_rule() {
+        let source = include_str!("condition.rs");
+        let (types, _) = source.split_once("pub struct Rule").unwrap();
+        let declared = types.lines().filter(|line| line.starts_with("pub const "));
+        let declared: Vec<_> = declared.filter_map(|line| line.split('"').nth(1)).collect();
+        assert_eq!(declared.len(), ALL.len());
+        for name in declared {
+            assert!(
+                ALL.iter().any(|rule| rule.name == name),
+                "{name} has no rule"
+            );
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Texts and numbers with a grammar of their own, by the name that a schema gives them.
+//! Formats: strings and numbers with a grammar, by the name that a schema uses.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::quantity;
 
-/// What to expect of a format, as an error says it; none for a format that nobody knows.
+/// The description of a format for errors, such as `a port from 1 to 65535`; none if there is no such format.
 pub(crate) fn expected(format: &str) -> Option<&'static str> {
     Some(match format {
         "address" | "optional-address" => "an address such as zipkin.tracing:9411",
@@ -37,7 +37,7 @@ pub(crate) fn expected(format: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether a value is of a format. The grammars are those that upstream checks.
+/// Whether a value is of a format. Upstream checks the same grammars.
 pub(crate) fn holds(format: &str, value: &Value) -> bool {
     let text = value.as_str();
     let is = |check: fn(&str) -> bool| text.is_some_and(check);
@@ -68,7 +68,7 @@ pub(crate) fn holds(format: &str, value: &Value) -> bool {
     }
 }
 
-/// A whole number, also in quotes, as protocol buffers read JSON.
+/// Reads a whole number, also in quotes, as protocol buffers read JSON.
 pub(crate) fn number(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
 }
@@ -106,7 +106,7 @@ fn is_dns_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// Upstream takes capital letters too, and renders names with them that no cluster takes.
+/// Upstream accepts capital letters too, and then renders names that the API server refuses.
 fn is_revision(text: &str) -> bool {
     text.is_empty() || (is_dns_label(text) && !text.contains(|c: char| c.is_ascii_uppercase()))
 }
@@ -121,7 +121,7 @@ fn is_trust_domain(text: &str) -> bool {
     !name.is_empty() && name.split('.').all(is_dns_label)
 }
 
-/// A domain name whose first label may be, or begin with, a wildcard.
+/// Whether it is a domain name. Its first label may be a wildcard or begin with one.
 fn is_host(text: &str) -> bool {
     let (first, rest) = text.split_once('.').unwrap_or((text, ""));
     let label = first
@@ -131,9 +131,9 @@ fn is_host(text: &str) -> bool {
     (first == "*" || is_dns_label(label)) && (rest.is_empty() || is_domain(rest))
 }
 
-/// A host and a port, the host a domain name or an IP address.
+/// Whether it is a host and a port. The host is a domain name or an IP address.
 fn is_address(text: &str) -> bool {
-    // The proxy puts the address of its node in here.
+    // The proxy replaces it by the address of its node.
     let text = text.replacen("$(HOST_IP)", "127.0.0.1", 1);
     let Some((host, port)) = text.rsplit_once(':') else {
         return false;
@@ -159,7 +159,7 @@ fn is_domain(text: &str) -> bool {
         && !top.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// The nanoseconds of a Go duration: numbers, each with a unit.
+/// Reads a Go duration, which is a list of numbers with units, in nanoseconds.
 fn nanoseconds(text: &str) -> Option<f64> {
     let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
     let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
@@ -171,7 +171,7 @@ fn nanoseconds(text: &str) -> Option<f64> {
         let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let (number, tail) = rest.split_at(end);
         let (unit, size) = UNITS.iter().find(|(unit, _)| tail.starts_with(unit))?;
-        // The zero makes a number of `.5`; Rust reads `5.` as it is.
+        // Rust does not read `.5`, hence the zero in front.
         let has_digit = number.bytes().any(|b| b.is_ascii_digit());
         let number: f64 = format!("0{number}").parse().ok().filter(|_| has_digit)?;
         sum = Some(sum.unwrap_or(0.0) + number * size);
@@ -180,7 +180,7 @@ fn nanoseconds(text: &str) -> Option<f64> {
     sum.map(|sum| sign * sum)
 }
 
-/// Units in nanoseconds; those that begin like another come first.
+/// Units in nanoseconds. A unit that another one is a prefix of comes before that one.
 const UNITS: [(&str, f64); 8] = [
     ("ns", 1.0),
     ("us", 1e3),
@@ -204,7 +204,7 @@ fn is_drain_time(text: &str) -> bool {
     nanoseconds(text).is_some_and(|ns| ns >= 1e9 && ns % 1e9 == 0.0)
 }
 
-/// What can stand in front of `/pilot` in the name of an image.
+/// Whether it can precede `/pilot` in the name of an image.
 fn is_hub(text: &str) -> bool {
     let path = |text: &str| {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-./".contains(&b);
@@ -238,8 +238,8 @@ fn is_version(text: &str) -> bool {
     matches!(parts.len(), 2 | 3) && parts.iter().all(is_number)
 }
 
-/// Whether the path is empty, which has an error of its own, or every bracket of an overlay's path
-/// is closed within its element; one that is not comes from a dot that should have been escaped.
+/// Whether every bracket of an overlay's path is closed within its element. If one is not, a dot should have been escaped.
+/// An empty path passes here, because another check refuses it.
 fn is_overlay_path(text: &str) -> bool {
     let mut escaped = false;
     let mut elements = vec![String::new()];

@@ -1,4 +1,4 @@
-//! What users write and read: the `IstioOperator` resource, its spec and its status.
+//! The `IstioOperator` resource that users write and read: its spec, status, conditions and field paths.
 
 mod annotations;
 mod component;
@@ -28,8 +28,8 @@ pub mod spec;
 mod status;
 
 pub use annotations::Annotations;
-pub use component::ComponentKind;
-pub use path::{Mistake, Path};
+pub use component::{ComponentInfo, ComponentKind, ValuesScope, Workload, WorkloadName};
+pub use path::{FieldError, Path, Warning};
 pub use resource::{IstioOperator, RawSpec, crd, strict_schema};
 pub use spec::DeletionPolicy;
 pub use status::{ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus};

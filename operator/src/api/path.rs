@@ -1,8 +1,8 @@
-//! Where in a CR something stands, and what is wrong there.
+//! Paths of fields in a CR, and what is said about a field: an error or a warning.
 
 use std::fmt;
 
-/// A place in a CR, printed as `spec.components.pilot.k8s.env[0].name`.
+/// The path of a field in a CR, printed as `spec.components.pilot.k8s.env[0].name`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Path(String);
 
@@ -25,6 +25,12 @@ impl Path {
         }
     }
 
+    /// The path of a field some levels below this one.
+    #[must_use]
+    pub fn keys(&self, keys: &[&str]) -> Self {
+        keys.iter().fold(self.clone(), |path, key| path.key(key))
+    }
+
     /// The path of the list element `index` below this one.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
@@ -38,17 +44,50 @@ impl fmt::Display for Path {
     }
 }
 
-/// One thing in a CR that its author has to change (or, as a warning, should know of).
+/// One field of a CR that is wrong: its author has to change it before anything is applied.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mistake {
-    /// Where it stands.
+pub struct FieldError {
+    /// The field.
     pub path: Path,
     /// What was found and what was expected, without the path.
     pub problem: String,
 }
 
-impl fmt::Display for Mistake {
+impl FieldError {
+    /// An error of the field at `path`.
+    #[must_use]
+    pub fn new(path: Path, problem: impl Into<String>) -> Self {
+        let problem = problem.into();
+        Self { path, problem }
+    }
+}
+
+impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.problem)
+    }
+}
+
+/// One field of a CR that its author should look at, although the CR is installed as it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Warning {
+    /// The field.
+    pub path: Path,
+    /// What the author should know, without the path.
+    pub text: String,
+}
+
+impl Warning {
+    /// A warning about the field at `path`.
+    #[must_use]
+    pub fn new(path: Path, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { path, text }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.text)
     }
 }

@@ -10,7 +10,7 @@ struct Quantity {
     format: Format,
 }
 
-/// Which suffixes a quantity was written with; it keeps them.
+/// The kind of suffix that a quantity was written with, which its canonical form keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Decimal,
@@ -45,8 +45,7 @@ pub(super) fn is_quantity(value: &Value) -> bool {
     parse_value(value).is_some()
 }
 
-/// A quantity in Kubernetes' canonical spelling, such as `2` for `2000m`; none for zero and for
-/// what is no quantity.
+/// A quantity in Kubernetes' canonical form, such as `2` for `2000m`; none for zero and for a value that is not a quantity.
 pub(crate) fn canonical(value: &Value) -> Option<String> {
     let quantity = parse_value(value)?;
     (quantity.nano != 0).then(|| write(quantity))
@@ -70,8 +69,7 @@ fn parse(text: &str) -> Option<Quantity> {
         return None;
     }
     let (format, factor, exponent) = scale(suffix)?;
-    // Digits below a nano unit of the unscaled number only decide rounding, as the amounts that
-    // they matter for are far beyond what anyone requests.
+    // Only rounding depends on further digits, except of amounts that are far beyond what anyone requests.
     let fraction: String = fraction.chars().take(18).collect();
     let mantissa: i128 = format!("0{whole}{fraction}").parse().ok()?;
     let places = exponent.saturating_add(9 - i32::try_from(fraction.len()).ok()?);
@@ -92,7 +90,7 @@ fn scale(suffix: &str) -> Option<(Format, i128, i32)> {
     Some((Format::Exponent, 1, exponent))
 }
 
-/// `number` × 10^`places`, rounded up; capped where Kubernetes caps too.
+/// `number` × 10^`places`, rounded up, with the same maximum as in Kubernetes.
 fn shifted(number: i128, places: i32) -> i128 {
     const CAP: i128 = i64::MAX as i128 * NANO;
     let power = 10_i128.checked_pow(places.unsigned_abs());
@@ -136,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spelling_is_kubernetes_own() {
+    fn quantities_have_the_canonical_form_of_kubernetes() {
         for (written, canonical_) in [
             (json!("2000m"), "2"),
             (json!("0.1"), "100m"),

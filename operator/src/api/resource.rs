@@ -80,9 +80,8 @@ impl JsonSchema for RawSpec {
 }
 
 impl IstioOperator {
-    /// What to do with the installed objects when this CR is deleted; readable even where the rest
-    /// of the spec is not. Whoever wrote something else than a policy did not ask for what cannot be
-    /// taken back.
+    /// What to do with the installed objects when this CR is deleted. It is readable even if the rest of the spec is not. An
+    /// unknown policy counts as `Orphan`, because a deletion cannot be undone.
     #[must_use]
     pub fn deletion_policy(&self) -> DeletionPolicy {
         match self.spec.0.get("deletionPolicy") {
@@ -94,7 +93,7 @@ impl IstioOperator {
 
 static STRICT: LazyLock<Value> = LazyLock::new(|| {
     let mut generator = SchemaGenerator::default();
-    // Types that only the charts' schema refers to.
+    // Only the charts' schema refers to these types.
     generator.subschema_for::<DaemonSetUpdateStrategy>();
     generator.subschema_for::<Lifecycle>();
     generator.subschema_for::<TopologySpreadConstraint>();
@@ -103,7 +102,7 @@ static STRICT: LazyLock<Value> = LazyLock::new(|| {
         .to_value()
 });
 
-/// The JSON Schema of `spec`, with every type in `$defs`: what `merge` refuses and what it accepts.
+/// The JSON Schema that `merge` checks `spec` against, with every type in `$defs`.
 #[must_use]
 pub fn strict_schema() -> &'static Value {
     &STRICT
@@ -111,9 +110,9 @@ pub fn strict_schema() -> &'static Value {
 
 /// The CRD to install.
 ///
-/// Fields of `spec` are named and described but not typed: the API server must never refuse a
-/// status update or the removal of a finalizer because an old spec is wrong, and a wrong spec must
-/// reach us to be explained in status.
+/// It names and describes the fields of `spec` but gives them no types. If it did, the API server would refuse a status
+/// update or the removal of a finalizer while an old spec is wrong, and a wrong spec would not reach the operator, which
+/// explains it in the status.
 #[must_use]
 pub fn crd() -> CustomResourceDefinition {
     let mut crd = IstioOperator::crd();
@@ -123,7 +122,7 @@ pub fn crd() -> CustomResourceDefinition {
             .as_mut()
             .and_then(|schema| schema.open_api_v3_schema.as_mut());
         let Some(schema) = schema else { continue };
-        // kube takes every CR to have a spec; ours may come without.
+        // kube requires a spec; ours may be absent.
         schema.required = None;
         schema.x_kubernetes_preserve_unknown_fields = Some(true);
         if let Some(status) = schema
@@ -137,27 +136,24 @@ pub fn crd() -> CustomResourceDefinition {
     crd
 }
 
-/// kstatus calls an object without any status done, so one that nobody has seen yet carries a
-/// generation that never was.
+/// Gives a new CR an observed generation that no CR has. kstatus takes an object without a status for finished.
 fn default_status(status: &mut JSONSchemaProps) {
     status.default = Some(JSON(json!({"observedGeneration": -1})));
     status.x_kubernetes_preserve_unknown_fields = Some(true);
-    // A status that another operator wrote may lack what ours always has.
+    // Fields may be absent in a status that another operator wrote.
     status.required = None;
 }
 
-/// Turns the strict schema `node` into one that documents and accepts everything.
+/// Turns the strict schema `node` into one that describes fields and accepts everything.
 ///
-/// Kubernetes' own types are not spelled out: their reference is the API server's, and a CRD has to
-/// stay small.
+/// It leaves out the fields of Kubernetes' own types: the API server's reference describes them, and a CRD has to stay small.
 fn open(root: &Value, node: &Value) -> Value {
     let mut opened = Map::new();
     opened.insert(
         "x-kubernetes-preserve-unknown-fields".to_owned(),
         true.into(),
     );
-    // A null means something (it deletes what the chart set), and the API server drops it where it
-    // is not allowed.
+    // A null deletes what the chart set. The API server would drop it without this.
     opened.insert("nullable".to_owned(), true.into());
     if let Some(description) = node.get("description").and_then(Value::as_str) {
         opened.insert("description".to_owned(), description.into());

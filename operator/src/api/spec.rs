@@ -1,5 +1,5 @@
-//! What `spec` may hold. These types describe it: the CRD and the strict check of `merge` are
-//! generated from them. A stored spec itself stays raw JSON, because old CRs may hold anything.
+//! The fields of `spec`. The CRD and the strict schema of `merge` are generated from these types. A stored spec stays raw
+//! JSON, because old CRs may hold anything.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ pub struct IstioOperatorSpec {
     pub unvalidated_values: Option<Map<String, Value>>,
 }
 
-/// A tag is a string, but numbers were always accepted.
+/// A tag is a string, but numbers are accepted as upstream accepts them.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(extend("x-istio-scalar" = true))]
 pub struct ImageTag(#[allow(dead_code, reason = "describes the schema only")] Value);

@@ -1,4 +1,4 @@
-//! What the operator reports about a CR.
+//! The status of a CR.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub struct IstioOperatorStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub status: Option<InstallState>,
-    /// What the state means, in a sentence; every mistake of an invalid spec.
+    /// What the state means, in a sentence; every error of an invalid spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Istio version that is installed.
@@ -98,8 +98,8 @@ pub struct GatewayStatus {
 }
 
 impl<'de> Deserialize<'de> for IstioOperatorStatus {
-    /// Never fails on a JSON value: a field that another operator wrote in another shape counts as
-    /// absent, because the next status we write replaces it anyway.
+    /// Never fails on a JSON value. A field of another type, which another operator may have written, counts as absent: the
+    /// next status replaces it.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Value::Object(fields) = Value::deserialize(deserializer)? else {
             return Ok(Self::default());
@@ -122,8 +122,7 @@ fn readable<T: DeserializeOwned>(fields: &Map<String, Value>, key: &str) -> Opti
     fields.get(key).and_then(|value| T::deserialize(value).ok())
 }
 
-/// A list that the API server merges by `type`, so that two writers can each hold their own
-/// conditions.
+/// A list that the API server merges by `type`, so that two writers can each own their conditions.
 fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",

@@ -1,14 +1,27 @@
 //! Why the API server did not take a write, and what follows from it.
 
+use std::time::Duration;
+
 use kube::core::Status;
 
+use super::text::without_values;
 use crate::cluster::ManagingTool;
 
-/// The longest text of the API server that is passed on; a refusal may quote whole values.
-const MAX_TEXT: usize = 512;
+/// How long a refusal may last that passes by itself where it is a matter of order: a role that was just bound, a quota
+/// that is being raised, a webhook or policy that comes up, a namespace that is on its way out.
+const REFUSAL_PATIENCE: Duration = Duration::from_mins(1);
+/// How long an API server that cannot answer, or something that does not exist yet, is waited for.
+const OUTAGE_PATIENCE: Duration = Duration::from_mins(10);
 
 /// What the API server says of a field that cannot be changed in place.
 const IMMUTABLE: [&str; 4] = ["immutable", "updates to", "cannot change", "may not change"];
+
+/// What the API server says where an admission webhook or policy denies a request.
+const ADMISSION: [&str; 3] = [
+    "admission webhook",
+    "ValidatingAdmissionPolicy",
+    "MutatingAdmissionPolicy",
+];
 
 /// Why one write did not happen.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,9 +52,15 @@ pub enum ApplyError {
     /// 413: more than the API server takes in one request.
     #[error("it is too large: {0}")]
     TooLarge(String),
-    /// 403: the operator lacks a right, or an admission plugin objects.
+    /// 403: the operator lacks a right, a quota is used up, or an admission plugin objects.
     #[error("the operator may not write it: {0}")]
     Forbidden(String),
+    /// An admission webhook or an admission policy refuses the object.
+    #[error("admission refuses it: {0}")]
+    Denied(String),
+    /// 500: an admission webhook did not answer.
+    #[error("an admission webhook does not answer: {0}")]
+    WebhookUnavailable(String),
     /// 401: the operator's credentials are not accepted.
     #[error("the API server does not accept the operator's credentials: {0}")]
     Unauthorized(String),
@@ -80,6 +99,8 @@ pub enum Class {
     Wait,
     /// Trying again may help by itself.
     Retry,
+    /// The API server refuses it, which may pass by itself or need a person: time tells.
+    Refusal,
     /// Somebody has to change something: the CR, the charts, rights, or the cluster. Tried again slowly all the same,
     /// because nobody tells us when that happened.
     Permanent,
@@ -104,9 +125,9 @@ impl ApplyError {
             | Self::Invalid(_)
             | Self::Malformed(_)
             | Self::TooLarge(_)
-            | Self::Forbidden(_)
             | Self::ManagedBy(_)
             | Self::UnknownKind => Class::Permanent,
+            Self::Forbidden(_) | Self::Denied(_) | Self::WebhookUnavailable(_) => Class::Refusal,
         }
     }
 
@@ -117,6 +138,25 @@ impl ApplyError {
             self,
             Self::TimedOut | Self::Unreachable(_) | Self::Unavailable { .. }
         )
+    }
+
+    /// How long the error may last before a person has to act; zero for what never passes by itself.
+    #[must_use]
+    pub const fn patience(&self) -> Duration {
+        match self {
+            Self::NamespaceTerminating(_) => REFUSAL_PATIENCE,
+            _ => match self.class() {
+                Class::Wait | Class::Retry => OUTAGE_PATIENCE,
+                Class::Refusal => REFUSAL_PATIENCE,
+                Class::Permanent => Duration::ZERO,
+            },
+        }
+    }
+
+    /// Whether the API server refuses the write, which a person has to look at if it lasts.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self.class(), Class::Refusal) || matches!(self, Self::NamespaceTerminating(_))
     }
 
     /// A stable word for metrics.
@@ -132,6 +172,8 @@ impl ApplyError {
             Self::Malformed(_) => "Malformed",
             Self::TooLarge(_) => "TooLarge",
             Self::Forbidden(_) => "Forbidden",
+            Self::Denied(_) => "Denied",
+            Self::WebhookUnavailable(_) => "WebhookUnavailable",
             Self::Unauthorized(_) => "Unauthorized",
             Self::Conflict(_) => "Conflict",
             Self::Unavailable { .. } => "Unavailable",
@@ -151,11 +193,12 @@ impl ApplyError {
 
     /// Reads an answer. The code comes first, because a proxy or a missing kind answers without a reason.
     fn of_status(status: &Status) -> Self {
-        let text = shorten(&status.message);
+        let text = without_values(&status.message);
         let says = |word: &str| status.message.contains(word);
         match status.code {
             401 => Self::Unauthorized(text),
             403 if says("being terminated") => Self::NamespaceTerminating(text),
+            400 | 403 | 422 if ADMISSION.iter().any(|words| says(words)) => Self::Denied(text),
             403 => Self::Forbidden(text),
             404 if is_about_namespace(status) => Self::NamespaceMissing(text),
             404 if is_about_object(status) => Self::ReferenceMissing(text),
@@ -165,6 +208,7 @@ impl ApplyError {
             422 if is_overtaken(status) => Self::Conflict(text),
             422 if IMMUTABLE.iter().any(|words| says(words)) => Self::Immutable(text),
             400 | 422 => Self::Invalid(text),
+            500 if says("failed calling webhook") => Self::WebhookUnavailable(text),
             500 if says("failed to create typed patch object") || says("unknown field") => {
                 Self::Malformed(text)
             }
@@ -178,7 +222,7 @@ impl From<kube::Error> for ApplyError {
         match error {
             kube::Error::Api(status) => Self::of_status(&status),
             // An answer that cannot be read says nothing about the object.
-            other => Self::Unreachable(shorten(&other.to_string())),
+            other => Self::Unreachable(without_values(&other.to_string())),
         }
     }
 }
@@ -203,19 +247,12 @@ fn is_about_object(status: &Status) -> bool {
         || status.message.contains("\" not found")
 }
 
-fn shorten(text: &str) -> String {
-    match text.char_indices().nth(MAX_TEXT) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     /// Answers as kube-apiserver 1.36 gives them to writes: code, message, what they are taken for.
-    const ANSWERS: [(u16, &str, &str, Class); 18] = [
+    const ANSWERS: [(u16, &str, &str, Class); 21] = [
         (404, "404 page not found", "NotServed", Class::Permanent),
         (
             404,
@@ -239,7 +276,25 @@ mod tests {
             403,
             r#"roles.rbac.authorization.k8s.io "istiod" is forbidden: user cannot patch resource"#,
             "Forbidden",
-            Class::Permanent,
+            Class::Refusal,
+        ),
+        (
+            403,
+            r#"pods "x" is forbidden: exceeded quota: compute, requested: cpu=1, used: cpu=4, limited: cpu=4"#,
+            "Forbidden",
+            Class::Refusal,
+        ),
+        (
+            422,
+            r#"services "x" is forbidden: ValidatingAdmissionPolicy 'no-services' with binding 'all' denied request: not here"#,
+            "Denied",
+            Class::Refusal,
+        ),
+        (
+            500,
+            r#"Internal error occurred: failed calling webhook "v.example.com": failed to call webhook: connection refused"#,
+            "WebhookUnavailable",
+            Class::Refusal,
         ),
         (
             422,
@@ -312,12 +367,5 @@ mod tests {
                 "{code} {message}"
             );
         }
-    }
-
-    #[test]
-    fn long_texts_are_cut_between_characters() {
-        let cut = shorten(&"ä".repeat(600));
-        assert_eq!(cut.chars().count(), MAX_TEXT + 1);
-        assert_eq!(shorten("short"), "short");
     }
 }

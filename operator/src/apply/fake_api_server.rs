@@ -116,7 +116,7 @@ pub fn refusals() -> [(Answer, &'static str, Class); 5] {
         (
             Answer::Failure(403, "istiooperators.install.istio.io \"cr\" is forbidden"),
             "Forbidden",
-            Class::Permanent,
+            Class::Refusal,
         ),
         (
             Answer::Failure(503, "the server is currently unable to handle the request"),

@@ -8,6 +8,7 @@ mod error;
 pub(crate) mod fake_api_server;
 mod managed;
 mod send;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -68,7 +69,7 @@ pub struct AppliedComponent {
 /// What happened to one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The cluster blocked it as it should be.
+    /// The cluster held it as it should be.
     Unchanged,
     /// It was sent and taken.
     Applied,
@@ -176,8 +177,15 @@ impl DeletionResult {
 }
 
 impl Applied {
-    /// Takes the answers into what is known of the cluster, ahead of the watches.
-    pub fn remember(&mut self, live: &mut Live, last_applied: &mut LastApplied, now: Instant) {
+    /// Takes the answers into what is known of the cluster, ahead of the watches. Returns the objects whose spec changed
+    /// by them, so that workloads among them are rolled out.
+    pub fn remember(
+        &mut self,
+        live: &mut Live,
+        last_applied: &mut LastApplied,
+        now: Instant,
+    ) -> Vec<ObjectKey> {
+        let mut changed = Vec::new();
         for Answer {
             key,
             digests,
@@ -191,6 +199,10 @@ impl Applied {
                 reason = ApplyReason::Repair;
             }
             last_applied.record(key.clone(), digests, reason, &object, now);
+            let before = live.get(&key).filter(|before| before.uid == object.uid);
+            if before.is_none_or(|before| before.generation != object.generation) {
+                changed.push(key.clone());
+            }
             // Watches select by the owner label: what does not have it was not there for them.
             if object.owner_labels.owner.is_some() {
                 live.put_answer(key, object);
@@ -199,7 +211,7 @@ impl Applied {
         for (key, verdict) in self.objects() {
             match verdict {
                 Verdict::Refused(error) if error.is_ambiguous() => {
-                    last_applied.mark_unanswered(key)
+                    last_applied.mark_unanswered(key);
                 }
                 Verdict::ManagedBy(tool) => live.put_managing_tool(key.clone(), Some(*tool)),
                 _ => {}
@@ -211,6 +223,7 @@ impl Applied {
             }
         }
         forget(std::mem::take(&mut self.deleted), live, last_applied);
+        changed
     }
 
     /// All objects with their verdicts.

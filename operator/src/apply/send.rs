@@ -248,7 +248,11 @@ impl Sender {
         api.constrain(key.namespace.as_deref().unwrap_or_default())
     }
 
-    async fn limit<T>(&self, call: impl Future<Output = kube::Result<T>>) -> Result<T, ApplyError> {
+    /// Runs one call within the time limit.
+    pub async fn limit<T>(
+        &self,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, ApplyError> {
         match tokio::time::timeout(CALL_LIMIT, call).await {
             Ok(answer) => answer.map_err(ApplyError::from),
             Err(_) => Err(ApplyError::TimedOut),

@@ -1,4 +1,4 @@
-//! `istio-operator manifests`: what installs the operator itself.
+//! `istio-operator manifests`: prints the objects that install the operator itself.
 
 use std::iter;
 
@@ -8,18 +8,18 @@ use istio_operator::render::operator;
 
 use super::{Failure, crd, print};
 
-/// The version of this binary, so that its manifests run the image of the same release.
+/// The image of the same release as this binary.
 const IMAGE: &str = concat!("istio-operator:", env!("CARGO_PKG_VERSION"));
 
-/// Print what installs the operator.
+/// Print the objects that install the operator.
 ///
-/// That is the CRD, a namespace, an account with its rights, and a Deployment.
+/// They are the CRD, a namespace, an account with its rights, and a Deployment.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   istio-operator manifests | kubectl apply -f -
   istio-operator manifests --image registry.example.com/istio-operator:1.2.3 | kubectl apply -f -")]
 pub(super) struct Args {
-    /// The namespace of the operator; that of Istio is said in the IstioOperator.
+    /// The namespace of the operator. The IstioOperator names that of Istio.
     #[arg(long, value_name = "NAME", default_value = "istio-operator")]
     namespace: String,
     /// The image of the operator.

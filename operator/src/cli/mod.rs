@@ -1,6 +1,6 @@
-//! The command line: what each command reads, what it writes, and how it ends.
+//! The command line: the commands, their arguments, output and exit codes.
 //!
-//! Results go to standard output, everything else to standard error, one mistake on a line. The exit code is 0 for
+//! Results go to standard output, everything else to standard error, one error on a line. The exit code is 0 for
 //! success, 1 for input that is wrong and 2 for a cluster that cannot be reached.
 
 mod manifests;
@@ -17,7 +17,7 @@ use istio_operator::settings::Settings;
 use istio_operator::{api, controller};
 use serde_json::Value;
 
-/// Installs Istio from IstioOperator resources and keeps it as they say.
+/// Installs Istio from IstioOperator resources and keeps it installed as they say.
 #[derive(Parser)]
 #[command(
     name = "istio-operator",
@@ -39,7 +39,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the operator: install what the IstioOperators of a cluster say, and keep it so.
+    /// Run the operator: install Istio as the IstioOperators of a cluster say, and repair changes.
     Run(Settings),
     Render(render::Args),
     /// Print the CRD of the IstioOperator resource.
@@ -47,13 +47,13 @@ enum Command {
     Manifests(manifests::Args),
 }
 
-/// Why a command ends without its result.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
-    /// The input is wrong: one line for each mistake.
+    /// The input is wrong: one line for each error.
     #[error("{}", .0.join("\n"))]
     Input(Vec<String>),
-    /// The operator ended although nobody told it to.
+    /// The operator ended with an error.
     #[error(transparent)]
     Run(#[from] controller::Error),
     /// Standard output cannot be written.
@@ -62,13 +62,13 @@ enum Failure {
 }
 
 impl Failure {
-    fn input(mistake: impl Display) -> Self {
-        Self::Input(vec![mistake.to_string()])
+    fn input(error: impl Display) -> Self {
+        Self::Input(vec![error.to_string()])
     }
 
     fn exit_code(&self) -> ExitCode {
         match self {
-            // Whoever reads our output has seen enough, as `head` has.
+            // The reader of the output, such as `head`, has closed it.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             Self::Run(error) => error.exit_code(),
             Self::Input(_) | Self::Output(_) => ExitCode::FAILURE,
@@ -92,7 +92,8 @@ pub fn main() -> ExitCode {
     code
 }
 
-/// Prints help or what is wrong with the arguments; clap's own exit code for the latter means something else here.
+/// Prints help, or what is wrong with the arguments. clap's own exit code of 2 means an unreachable cluster here, so it is
+/// not used.
 fn usage(answer: &clap::Error) -> ExitCode {
     let printed = answer.print();
     if answer.use_stderr() || printed.is_err_and(|e| e.kind() != io::ErrorKind::BrokenPipe) {
@@ -111,7 +112,7 @@ impl Cli {
         let charts = charts.map_err(Failure::input)?;
         match self.command {
             Command::Run(settings) => Ok(controller::run(settings, charts)?),
-            // The process ends when it needs the charts no more, so nobody takes them apart.
+            // The process ends with this command, so freeing the charts would only cost time.
             Command::Render(args) => render::render(&args, Box::leak(Box::new(charts))),
             Command::Crd => print(&[yaml::write(&crd()?)]),
             Command::Manifests(args) => manifests::manifests(&args, &charts),
@@ -132,7 +133,7 @@ fn print(parts: &[String]) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-/// Writes a line to standard error. Where even that fails, nobody is left to tell.
+/// Writes a line to standard error. If that fails too, there is nowhere left to report it.
 fn complain(line: &dyn Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }

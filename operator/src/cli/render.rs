@@ -1,4 +1,4 @@
-//! `istio-operator render`: the objects of one IstioOperator, without a cluster.
+//! `istio-operator render`: prints the objects of one IstioOperator, without a cluster.
 
 use std::fmt::Display;
 use std::num::NonZero;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io, thread};
 
 use clap::ValueEnum;
-use istio_operator::api::{IstioOperator, Mistake};
+use istio_operator::api::{IstioOperator, Warning};
 use istio_operator::charts::Charts;
 use istio_operator::merge::{Cluster, merge, out_of_support};
 use istio_operator::parallel::in_parallel;
@@ -19,8 +19,8 @@ use super::{Failure, complain, print};
 
 /// Print the objects of an IstioOperator, in the order to apply them.
 ///
-/// Nothing is sent to a cluster. Labels that tell the owner are missing: only applying adds them.
-/// Mistakes in the file and warnings go to standard error, one per line, each with its path.
+/// Nothing is sent to a cluster. The objects lack owner labels, which only applying adds.
+/// Errors in the file and warnings go to standard error, one per line, each with its path.
 #[derive(clap::Args)]
 #[command(
     verbatim_doc_comment,
@@ -33,7 +33,7 @@ pub(super) struct Args {
     /// The file with the IstioOperator; - for standard input.
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// The Istio version whose charts are used, whatever the file says.
+    /// The Istio version whose charts are used, instead of the version in the file.
     #[arg(long, value_name = "VERSION")]
     istio_version: Option<String>,
     /// How to print the objects.
@@ -49,19 +49,19 @@ enum Format {
     Json,
 }
 
-/// The charts of what most profiles install.
+/// The charts that most profiles install.
 const USUAL: [&str; 3] = ["base", "pilot", "gateway"];
 
 pub(super) fn render(args: &Args, charts: &'static Charts) -> Result<(), Failure> {
-    // Meanwhile, because merging needs no template. A mistake in one shows again where it is used.
+    // Compiles while the CR is merged, which needs no template. A template with an error is reported where it is rendered.
     thread::spawn(|| USUAL.map(|chart| charts.compile(chart)));
     let cr = read(&args.file)?;
     let (cluster, now) = (Cluster::default(), jiff::Timestamp::now());
     let merged = merge(&cr, args.istio_version.as_deref(), cluster, charts);
-    let merged = merged.map_err(|mistakes| all(&mistakes))?;
+    let merged = merged.map_err(|errors| all(&errors))?;
     let outdated = out_of_support(merged.version, cluster, now, charts.catalogue());
     merged.warnings.iter().chain(&outdated).for_each(warn);
-    let rendered = render_in_parallel(&merged, charts).map_err(|mistakes| all(&mistakes))?;
+    let rendered = render_in_parallel(&merged, charts).map_err(|errors| all(&errors))?;
     rendered.warnings.iter().for_each(warn);
     print(&args.output.of(&in_apply_order(&rendered)))
 }
@@ -82,11 +82,11 @@ impl Format {
     }
 }
 
-fn all(mistakes: &[impl Display]) -> Failure {
-    Failure::Input(mistakes.iter().map(ToString::to_string).collect())
+fn all(errors: &[impl Display]) -> Failure {
+    Failure::Input(errors.iter().map(ToString::to_string).collect())
 }
 
-fn warn(warning: &Mistake) {
+fn warn(warning: &Warning) {
     complain(&format_args!("warning: {warning}"));
 }
 
@@ -102,7 +102,7 @@ fn read(file: &Path) -> Result<IstioOperator, Failure> {
     cr.map_err(|problem| Failure::input(format_args!("{}: {problem}", file.display())))
 }
 
-/// Decodes the one IstioOperator of a YAML text. Its spec may be anything: judging that is the next stage's work.
+/// Decodes the one IstioOperator of a YAML text. Its spec may be anything, because `merge` checks it.
 fn decode(text: &str) -> Result<IstioOperator, String> {
     let documents = documents_of(text)?;
     let found = documents.len();
@@ -118,13 +118,13 @@ fn decode(text: &str) -> Result<IstioOperator, String> {
             None => return Err(format!("{field}: expected {expected}, found nothing")),
         }
     }
-    // Who misspells `spec` would get the default profile.
+    // A misspelt `spec` would install the default profile.
     let mut keys = document.as_object().into_iter().flatten();
     if let Some((key, _)) = keys.find(|(key, _)| !FIELDS.contains(&key.as_str())) {
         let known = FIELDS.join(", ");
         return Err(format!("{key}: unknown field; the known are {known}"));
     }
-    // A name is needed to store a CR, not to render it.
+    // Only the API server needs a name.
     if document.get("metadata").is_none_or(Value::is_null) {
         document["metadata"] = json!({});
     }
@@ -134,7 +134,7 @@ fn decode(text: &str) -> Result<IstioOperator, String> {
 const API_VERSION: &str = "install.istio.io/v1alpha1";
 const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
-/// The documents of a YAML text that are not empty. Booleans and octal numbers are those of YAML 1.1, as in kubectl.
+/// The documents of a YAML text that are not empty. Booleans and octal numbers are read as in YAML 1.1, as kubectl does.
 fn documents_of(text: &str) -> Result<Vec<Value>, String> {
     let options = serde_saphyr::options! {
         legacy_octal_numbers: true,

@@ -6,6 +6,7 @@
 //! `plan`.
 
 mod desired_inventory;
+mod evidence;
 mod field_ownership;
 mod injector;
 mod kinds;

@@ -27,8 +27,7 @@ pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<IstioOperator>) -> Result<A
         return Ok(Action::AwaitChange);
     }
     if cr.deletion_policy() == DeletionPolicy::Orphan {
-        finalizer::remove(&ctx.sender, &cr).await?;
-        return Ok(Action::AwaitChange);
+        return remove_finalizer(ctx, &cr).await;
     }
     let blocker = deletion_blocker(&ctx.state(), key, &cr);
     if let Some(blocked_by) = blocker {
@@ -52,8 +51,7 @@ pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<IstioOperator>) -> Result<A
         return Ok(Action::RequeueAfter(DELETION_RETRY_INTERVAL));
     }
     if step.remaining.is_empty() {
-        finalizer::remove(&ctx.sender, &cr).await?;
-        return Ok(Action::AwaitChange);
+        return remove_finalizer(ctx, &cr).await;
     }
     if !is_announced(&cr) || step.now.is_empty() {
         let deletion = DeletionProgress {
@@ -81,6 +79,21 @@ pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<IstioOperator>) -> Result<A
     } else {
         Action::RequeueNow
     })
+}
+
+/// Removes the finalizer, so that the CR goes. If that fails, the status tells why.
+async fn remove_finalizer(ctx: &Ctx, cr: &IstioOperator) -> Result<Action, ApplyError> {
+    match finalizer::remove(&ctx.sender, cr).await {
+        Ok(()) => Ok(Action::AwaitChange),
+        Err(error) => {
+            let deletion = DeletionProgress {
+                blocked_by: Some(format!("the finalizer cannot be removed: {error}")),
+                ..DeletionProgress::default()
+            };
+            ctx.publish(cr, &PassResult::Deleting(deletion)).await?;
+            Err(error)
+        }
+    }
 }
 
 /// What keeps a deletion from starting.

@@ -15,7 +15,7 @@ use crate::cluster::{CrKey, KINDS};
 use crate::merge::{Cluster, out_of_support};
 use crate::serve::Health;
 use crate::settings::Settings;
-use crate::status::{self, PassResult, Publisher, StatusInput};
+use crate::status::{Computed, PassResult, Publisher, StatusInput};
 use crate::telemetry::RefusalLabels;
 
 /// What every part of the controller works with.
@@ -77,31 +77,60 @@ impl Ctx {
         is_same.then_some(newest)
     }
 
-    /// Publishes what follows from `result`; gives when it counts as stalled.
+    /// Publishes the status that follows from `result`; returns how soon it changes although nothing happens.
+    ///
+    /// Somebody else may have changed the CR since it was read. Then the status is computed again from the newest one,
+    /// unless that has another spec, which gets a pass of its own.
     pub(super) async fn publish(
         &self,
         cr: &IstioOperator,
         result: &PassResult,
     ) -> Result<Option<Duration>, ApplyError> {
+        let (written, next_change) = match self.try_publish(cr, result).await {
+            Err(ApplyError::Conflict(_)) => {
+                let newest = self.publisher.read(cr).await?;
+                let same = newest.filter(|newest| {
+                    newest.metadata.generation == cr.metadata.generation
+                        && newest.metadata.deletion_timestamp == cr.metadata.deletion_timestamp
+                });
+                let Some(newest) = same else {
+                    return Ok(None);
+                };
+                self.try_publish(&newest, result).await?
+            }
+            other => other?,
+        };
+        if let Some(written) = written {
+            self.store_answer(written);
+        }
+        Ok(next_change)
+    }
+
+    async fn try_publish(
+        &self,
+        cr: &IstioOperator,
+        result: &PassResult,
+    ) -> Result<(Option<IstioOperator>, Option<Duration>), ApplyError> {
         let now = Timestamp::now();
-        let before = cr.status.clone().unwrap_or_default();
-        let generation = cr.metadata.generation.unwrap_or_default();
         let outdated = result
             .version()
             .map(|version| out_of_support(version, self.cluster, now, self.charts.catalogue()));
-        let wanted = {
-            let subject = StatusInput {
-                generation,
-                before: &before,
-                now,
-                outdated: &outdated.unwrap_or_default(),
-            };
-            status::of(subject, result, &self.state().live)
+        let before = cr.status.clone().unwrap_or_default();
+        let input = StatusInput {
+            generation: cr.metadata.generation.unwrap_or_default(),
+            before: &before,
+            now,
+            instant: Instant::now(),
+            outdated: &outdated.unwrap_or_default(),
         };
-        if let Some(written) = self.publisher.publish(cr, &wanted).await? {
-            self.store_answer(written);
-        }
-        Ok(status::deadline(&wanted, now))
+        let Computed {
+            status,
+            next_change,
+        } = self
+            .state()
+            .compute_status(&state::key_of(cr), input, result);
+        let written = self.publisher.publish(cr, &status).await?;
+        Ok((written, next_change))
     }
 
     /// Turns the wish of a pass into a delay; `None` waits for an event.

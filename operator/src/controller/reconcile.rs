@@ -12,12 +12,12 @@ use super::requeue::{Action, jitter, resync};
 use super::state::{annotations_of, key_of};
 use super::{cleanup, finalizer};
 use crate::api::condition::reason;
-use crate::api::{IstioOperator, Mistake, Path};
+use crate::api::{FieldError, IstioOperator, Path};
 use crate::apply::{ApplyError, Class, Verdict, apply};
 use crate::catalogue::Version;
 use crate::cluster::{CrKey, MAX_NAME, revision_label};
 use crate::merge::{Merged, merge};
-use crate::plan::{Plan, PlanInput, plan, plan_inputs_digest};
+use crate::plan::{Plan, PlanInput, keys, plan, plan_inputs_digest};
 use crate::render::{Rendered, render};
 use crate::status::{InstallProgress, PassResult, overwrite_event};
 
@@ -27,7 +27,7 @@ const MANAGED_POLL_INTERVAL: Duration = Duration::from_mins(1);
 /// Why nothing of a spec can be followed.
 struct SpecRejection {
     reason: &'static str,
-    mistakes: Vec<String>,
+    errors: Vec<String>,
 }
 
 /// What a pass is going to do.
@@ -61,7 +61,7 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
         return publish_progress(ctx, &cr, progress).await;
     }
     let merged = match catch_panic(|| merge_spec(ctx, &cr)) {
-        Ok(merged) => merged,
+        Ok(merged) => merged.with_default_tag(),
         Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
     };
     mark_reconciling(ctx, &cr, &merged).await?;
@@ -70,7 +70,7 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
         Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
     };
     let inputs_digest = draft.inputs_digest;
-    let progress = apply_plan(ctx, draft).await;
+    let progress = apply_plan(ctx, key, draft).await;
     if let Some(event) = overwrite_event(&progress.applied) {
         tracing::warn!(note = event.note, "objects were overwritten");
         ctx.publisher.announce(&cr, event).await;
@@ -104,35 +104,31 @@ async fn ensure_finalizer(
 fn merge_spec(ctx: &Ctx, cr: &IstioOperator) -> Result<Merged, SpecRejection> {
     let name = cr.name_any();
     let merged = merge(cr, None, ctx.cluster, &ctx.charts);
-    let mut mistakes = merged.as_ref().err().cloned().unwrap_or_default();
+    let mut errors = merged.as_ref().err().cloned().unwrap_or_default();
     if name.len() > MAX_NAME {
         let problem = format!(
             "is a label of every object and may have {MAX_NAME} characters, not {}",
             name.len()
         );
-        mistakes.push(Mistake {
+        errors.push(FieldError {
             path: Path::root("metadata").key("name"),
             problem,
         });
     }
     match merged {
-        Ok(merged) if mistakes.is_empty() => Ok(merged.with_default_tag()),
+        Ok(merged) if errors.is_empty() => Ok(merged),
         _ => Err(SpecRejection {
             reason: reason::INVALID_SPEC,
-            mistakes: mistakes.iter().map(ToString::to_string).collect(),
+            errors: errors.iter().map(ToString::to_string).collect(),
         }),
     }
 }
 
-/// Finds out what a CR renders without applying it, so that other CRs leave its objects alone.
+/// Finds out what a paused CR renders, so that other CRs leave its objects alone. The default tag is left out: a paused
+/// CR keeps it if it has it, and does not take it.
 fn learn_inventory(ctx: &Ctx, key: &CrKey, cr: &IstioOperator) {
-    let rendered = catch_panic(|| {
-        let merged = merge_spec(ctx, cr)?;
-        let rendered = render_objects(ctx, &merged)?;
-        Ok((merged, rendered))
-    });
-    match rendered {
-        Ok((merged, rendered)) => ctx.update(|state| state.set_rendered(key, &merged, &rendered)),
+    match catch_panic(|| render_objects(ctx, &merge_spec(ctx, cr)?)) {
+        Ok(rendered) => ctx.update(|state| state.set_objects(key, keys(&rendered))),
         Err(_) => ctx.update(|state| state.mark_unreadable(cr)),
     }
 }
@@ -141,7 +137,7 @@ fn learn_inventory(ctx: &Ctx, key: &CrKey, cr: &IstioOperator) {
 fn render_objects(ctx: &Ctx, merged: &Merged) -> Result<Rendered, SpecRejection> {
     render(merged, &ctx.charts).map_err(|errors| SpecRejection {
         reason: reason::RENDER_FAILED,
-        mistakes: errors.iter().map(ToString::to_string).collect(),
+        errors: errors.iter().map(ToString::to_string).collect(),
     })
 }
 
@@ -192,7 +188,7 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, merged: &Merged) -> Result<PlannedPa
 }
 
 /// Planned → applied. What the API server answered is known at once, ahead of the watches.
-async fn apply_plan(ctx: &Ctx, draft: PlannedPass) -> InstallProgress {
+async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgress {
     let PlannedPass {
         plan,
         inputs_digest: _,
@@ -202,8 +198,7 @@ async fn apply_plan(ctx: &Ctx, draft: PlannedPass) -> InstallProgress {
     } = draft;
     let mut applied = apply(&ctx.sender, plan).await;
     ctx.count(&applied);
-    let state = &mut *ctx.state();
-    applied.remember(&mut state.live, &mut state.last_applied, Instant::now());
+    ctx.state().take_applied(key, &mut applied, Instant::now());
     InstallProgress {
         version,
         revision,
@@ -218,9 +213,9 @@ async fn reject_spec(
     cr: &IstioOperator,
     rejection: SpecRejection,
 ) -> Result<Action, ApplyError> {
-    let SpecRejection { reason, mistakes } = rejection;
+    let SpecRejection { reason, errors } = rejection;
     ctx.update(|state| state.mark_unreadable(cr));
-    ctx.publish(cr, &PassResult::Rejected { reason, mistakes })
+    ctx.publish(cr, &PassResult::Rejected { reason, errors })
         .await?;
     Ok(Action::AwaitChange)
 }
@@ -238,9 +233,9 @@ async fn publish_progress(
     if next == Action::RequeueNow {
         return Ok(next);
     }
-    let deadline = ctx.publish(cr, &PassResult::Applied(progress)).await?;
-    Ok(match (next, deadline) {
-        (Action::RequeueAfter(delay), Some(deadline)) => Action::RequeueAfter(delay.min(deadline)),
+    let next_change = ctx.publish(cr, &PassResult::Applied(progress)).await?;
+    Ok(match (next, next_change) {
+        (Action::RequeueAfter(delay), Some(soon)) => Action::RequeueAfter(delay.min(soon)),
         _ => next,
     })
 }
@@ -253,7 +248,7 @@ fn next(progress: &InstallProgress) -> Action {
     let classes = progress.applied.refusals().map(|(_, error)| error.class());
     match classes.max() {
         Some(Class::Wait) => Action::ShortBackoff,
-        Some(Class::Retry | Class::Permanent) => Action::Backoff,
+        Some(Class::Retry | Class::Refusal | Class::Permanent) => Action::Backoff,
         None if progress.applied.writes > 0 => Action::RequeueNow,
         // No watch tells that a tool let go of an object without owner label.
         None if is_managed => Action::RequeueAfter(jitter(MANAGED_POLL_INTERVAL)),
@@ -261,14 +256,14 @@ fn next(progress: &InstallProgress) -> Action {
     }
 }
 
-/// Runs a pure stage. A panic in it is a mistake of ours that concerns this CR alone.
+/// Runs a pure stage. A panic in it is an error of ours that concerns this CR alone.
 fn catch_panic<T>(stage: impl FnOnce() -> Result<T, SpecRejection>) -> Result<T, SpecRejection> {
     catch_unwind(AssertUnwindSafe(stage)).unwrap_or_else(|panic| {
         let text = panicked(panic.as_ref());
         tracing::error!(panic = text, "a stage panicked");
         Err(SpecRejection {
             reason: reason::INTERNAL_ERROR,
-            mistakes: vec![format!("the operator failed on this spec: {text}")],
+            errors: vec![format!("the operator failed on this spec: {text}")],
         })
     })
 }

@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use kube::ResourceExt;
 use serde_json::Value;
 
 use crate::api::{Annotations, DeletionPolicy, InstallState, IstioOperator};
+use crate::apply::Applied;
 use crate::cluster::{
     CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagRequest, revision_label,
     version,
@@ -17,7 +19,7 @@ use crate::cluster::{
 use crate::merge::Merged;
 use crate::plan::{TagHolder, keys, plan_inputs_digest, tag_holder};
 use crate::render::{ObjectKey, Rendered};
-use crate::status::InstallProgress;
+use crate::status::{self, Computed, History, InstallProgress, PassResult, StatusInput};
 
 use super::finalizer::is_deleting;
 use super::requeue::Retries;
@@ -39,6 +41,8 @@ pub struct State {
     pub desired: DesiredInventory,
     /// What failed.
     pub retries: Retries,
+    /// What the statuses of CRs depend on beside the present.
+    histories: HashMap<CrKey, History>,
 }
 
 /// How the first list of a watch went.
@@ -82,6 +86,7 @@ impl State {
             last_applied: LastApplied::default(),
             desired: DesiredInventory::new(namespaces),
             retries: Retries::default(),
+            histories: HashMap::new(),
         }
     }
 
@@ -134,6 +139,7 @@ impl State {
         self.crs.remove(key);
         self.in_sync.remove(key);
         self.retries.forget(key);
+        self.histories.remove(key);
         self.release_objects(key, DesiredInventory::remove_cr)
     }
 
@@ -191,19 +197,28 @@ impl State {
 
     /// Takes in what a CR renders, and how it asks for the default tag.
     pub fn set_rendered(&mut self, key: &CrKey, merged: &Merged, rendered: &Rendered) -> ToRequeue {
-        let tag_request = TagRequest::of(merged, rendered);
-        self.set_desired(key, tag_request, keys(rendered))
+        let mut requeue = self.set_tag_request(key, TagRequest::of(merged, rendered));
+        requeue.extend(self.set_objects(key, keys(rendered)));
+        requeue
     }
 
-    fn set_desired<'a>(
+    fn set_tag_request(&mut self, key: &CrKey, tag_request: TagRequest) -> ToRequeue {
+        let mut requeue = ToRequeue::new();
+        self.with_tag_and_inventory_changes(&mut requeue, |state| {
+            state.desired.set_tag_request(key, tag_request);
+        });
+        requeue.remove(key);
+        requeue
+    }
+
+    /// Takes in which objects a CR renders.
+    pub fn set_objects<'a>(
         &mut self,
         key: &CrKey,
-        tag_request: TagRequest,
         objects: impl Iterator<Item = &'a ObjectKey>,
     ) -> ToRequeue {
         let mut requeue = ToRequeue::new();
         let changed = self.with_tag_and_inventory_changes(&mut requeue, |state| {
-            state.desired.set_tag_request(key, tag_request);
             state.desired.set_objects(key, objects)
         });
         let renderers = changed
@@ -346,6 +361,26 @@ impl State {
             progress: progress.clone(),
         };
         self.in_sync.insert(key_of(cr), in_sync);
+    }
+
+    /// Computes the status of a CR that follows from `result`.
+    pub fn compute_status(
+        &mut self,
+        key: &CrKey,
+        input: StatusInput<'_>,
+        result: &PassResult,
+    ) -> Computed {
+        let history = self.histories.entry(key.clone()).or_default();
+        status::of(input, result, &self.live, history)
+    }
+
+    /// Takes in what a pass applied: the answers of the API server, ahead of the watches, and which rollouts began.
+    pub fn take_applied(&mut self, key: &CrKey, applied: &mut Applied, now: Instant) {
+        let rollouts = applied.remember(&mut self.live, &mut self.last_applied, now);
+        let history = self.histories.entry(key.clone()).or_default();
+        for object in &rollouts {
+            history.start_rollout(object);
+        }
     }
 
     /// Takes in how listing the objects of a kind went.

@@ -1,10 +1,9 @@
-//! Nulls in `values` that count as absent.
+//! Removes the nulls of `values` that no chart can be rendered with.
 
 use serde_json::{Map, Value};
 
-/// Takes out of `values` each null that no chart could be rendered with: in place of a map of
-/// settings, or of a setting that the schema `node` calls needed. Any other null stays, because it
-/// takes away what a chart has as its default, such as a limit.
+/// Removes a null from `values` if it stands for a map of settings, or for a setting that the schema `node` calls needed:
+/// no chart can be rendered with it. Every other null stays, because it removes a default of the chart, such as a limit.
 pub(super) fn drop_needed_nulls(values: &mut Value, node: &Value, shapes: &Map<String, Value>) {
     let known = resolved(node, shapes).get("properties");
     let (Value::Object(fields), Some(Value::Object(known))) = (values, known) else {
@@ -37,9 +36,11 @@ mod tests {
     use crate::charts::Charts;
 
     #[test]
-    fn only_nulls_that_charts_cannot_do_without_go() {
+    fn only_nulls_of_needed_settings_are_removed() {
         let charts = Charts::embedded().unwrap();
-        let schema = charts.schema(31).unwrap();
+        let schema = charts
+            .schema(charts.catalogue().default_version().minor)
+            .unwrap();
         let mut values = json!({
             "revision": null,
             "pilot": {"image": null, "cpu": null, "resources": null, "env": {"A": null}},

@@ -1,10 +1,11 @@
-//! What a CR means that depends on the cluster it is for.
+//! The cluster that a CR is for: some settings depend on it.
 
 use serde_json::Value;
 
 use super::tree::set;
 use crate::catalogue::Version;
-use crate::charts::tree::at;
+use crate::charts::tree::{at, merge_over};
+use crate::charts::{ChartError, Charts};
 
 /// What is known of the cluster that a CR is for. By default nothing: without a cluster, `istioctl manifest generate`
 /// assumes nothing either.
@@ -12,14 +13,17 @@ use crate::charts::tree::at;
 pub struct Cluster {
     /// Its Kubernetes minor: the 36 of `v1.36.3`.
     pub kubernetes: Option<u16>,
-    /// Whether it is one of Google's (GKE), whose nodes keep CNI plugins in a place of their own.
+    /// Whether it is one of Google's (GKE), whose nodes keep CNI plugins in a directory of their own.
     pub is_gke: bool,
     /// Whether a CR gets the settings that upstream lays beneath it on such a cluster.
     pub is_adapted_to: bool,
 }
 
+/// The profile of Google's clusters.
+const GKE: &str = "clusters/gke";
+
 impl Cluster {
-    /// Reads what an API server says of its version, such as `v1.36.3-gke.1020000`, as upstream does.
+    /// Reads the version that an API server reports, such as `v1.36.3-gke.1020000`, as upstream does.
     #[must_use]
     pub fn read(git_version: &str) -> Self {
         let minor = git_version
@@ -32,31 +36,30 @@ impl Cluster {
         }
     }
 
-    /// Lays over a profile what upstream's `istioctl install` sets on such a cluster: the CNI agent goes where its
-    /// priority class may be used without a quota.
+    /// Lays over a profile what upstream's `istioctl install` sets on such a cluster. The CNI agent goes to the namespace
+    /// `kube-system`, where its priority class needs no quota.
     ///
-    /// Upstream names the namespace of a component that nobody wrote, too, which turns it on (its issue 54972).
-    pub(super) fn lay_settings(self, profile: &mut Value, user: &Value, version: Version) {
+    /// Upstream sets that namespace even if neither profile nor CR has the component, which turns it on (its issue 54972).
+    pub(super) fn lay_settings(
+        self,
+        profile: &mut Value,
+        user: &Value,
+        version: Version,
+        charts: &Charts,
+    ) -> Result<(), ChartError> {
         if !self.is_gke || !self.is_adapted_to {
-            return;
+            return Ok(());
         }
-        let cni = ["components", "cni"];
-        let is_written = [&*profile, user]
+        let has_cni = [&*profile, user]
             .iter()
-            .any(|spec| at(spec, &cni).is_some_and(Value::is_object));
-        if is_written {
-            let [components, cni] = cni;
-            set(
-                profile,
-                &[components, cni, "namespace"],
-                "kube-system".into(),
-            );
+            .any(|spec| at(spec, &["components", "cni"]).is_some_and(Value::is_object));
+        if has_cni {
+            let namespace = ["components", "cni", "namespace"];
+            set(profile, &namespace, "kube-system".into());
         }
-        if version.minor >= 26 {
-            set(profile, &["values", "global", "platform"], "gke".into());
-            let quotas = ["values", "cni", "resourceQuotas", "enabled"];
-            set(profile, &quotas, false.into());
-        }
+        let settings = charts.profile(GKE, version.minor)?;
+        merge_over(profile, settings.unwrap_or_default());
+        Ok(())
     }
 }
 

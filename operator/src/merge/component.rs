@@ -1,11 +1,11 @@
-//! The components that a merged spec enables, each with its own view of the values.
+//! The components that a merged spec enables, each with the values for its chart.
 
 use serde_json::{Map, Number, Value, json};
 
 use super::Component;
 use super::overlay::overlays;
 use super::tree::{is_true, scalar_text, set, text_at};
-use crate::api::{ComponentKind, Path, quantity};
+use crate::api::{ComponentKind, Path, WorkloadName, quantity};
 use crate::catalogue::Version;
 use crate::charts::tree::at;
 
@@ -47,8 +47,8 @@ impl Installation<'_> {
             Some(spec @ Value::Object(_)) if enabled(spec) => {
                 vec![self.component(kind, spec, path)]
             }
-            // A component that is set to null is as if no profile had named it.
-            None | Some(Value::Null) if is_default(kind) => {
+            // A null removes what a profile says of the component.
+            None | Some(Value::Null) if kind.info().is_installed_unnamed => {
                 vec![self.component(kind, &json!({}), path)]
             }
             _ => Vec::new(),
@@ -66,7 +66,7 @@ impl Installation<'_> {
         );
         let values = self.values(kind, written, &k8s);
         if kind.gateway_key().is_some() {
-            // The chart has them already, with container ports and all.
+            // The chart got them as values, because it makes container ports of them too.
             if let Some(Value::Object(service)) = k8s.get_mut("service") {
                 service.remove("ports");
             }
@@ -85,30 +85,23 @@ impl Installation<'_> {
     }
 
     fn name(&self, kind: ComponentKind, written: &Value) -> String {
-        match kind {
-            ComponentKind::Base => String::new(),
-            ComponentKind::Pilot if self.revision.is_empty() => "istiod".to_owned(),
-            ComponentKind::Pilot => format!("istiod-{}", self.revision),
-            ComponentKind::IngressGateways | ComponentKind::EgressGateways => {
+        match kind.info().workload.map(|workload| workload.name) {
+            None => String::new(),
+            Some(WorkloadName::WithRevision(name)) if !self.revision.is_empty() => {
+                format!("{name}-{}", self.revision)
+            }
+            Some(WorkloadName::Fixed(name) | WorkloadName::WithRevision(name)) => name.to_owned(),
+            Some(WorkloadName::FromSpec) => {
                 text_at(written, &["name"]).unwrap_or_default().to_owned()
             }
-            ComponentKind::Cni => "istio-cni-node".to_owned(),
-            ComponentKind::Ztunnel => "ztunnel".to_owned(),
         }
     }
 
-    /// The values of one component's chart: those of the spec, and what the component's own fields
-    /// mean for its chart.
+    /// The values for one component's chart: `spec.values`, with the component's own fields written where the chart reads
+    /// them.
     fn values(&self, kind: ComponentKind, written: &Value, k8s: &Map<String, Value>) -> Value {
         let mut values = self.spec.get("values").cloned().unwrap_or_default();
-        let root: &[&str] = match kind {
-            ComponentKind::Base => &["global"],
-            ComponentKind::Pilot => &["pilot"],
-            ComponentKind::IngressGateways => &["gateways", "istio-ingressgateway"],
-            ComponentKind::EgressGateways => &["gateways", "istio-egressgateway"],
-            ComponentKind::Cni => &["cni"],
-            ComponentKind::Ztunnel => &["ztunnel"],
-        };
+        let root = kind.info().values_root;
         let mut set = |keys: &[&str], value: Value| set(&mut values, &[root, keys].concat(), value);
         if kind.gateway_key().is_some() {
             let name = written.get("name").cloned().unwrap_or_else(|| "".into());
@@ -123,7 +116,7 @@ impl Installation<'_> {
         for (keys, value) in self.scaling(kind, k8s) {
             set(&keys, value);
         }
-        if kind != ComponentKind::Base {
+        if kind.info().workload.is_some() {
             for key in ["hub", "tag"] {
                 let text = written
                     .get(key)
@@ -137,9 +130,9 @@ impl Installation<'_> {
         values
     }
 
-    /// What the `k8s` block says about replicas and CPU, for charts that decide by it, such as
-    /// whether one replica needs a disruption budget. Upstream passes it on in 1.28 (since 1.28.8)
-    /// and from 1.31, but not in 1.29 and 1.30.
+    /// Replicas and CPU of the `k8s` block, with the keys of the values that they become. Charts decide by them, for
+    /// example whether one replica gets a disruption budget. Upstream hands them to charts in 1.28 (since 1.28.8) and from
+    /// 1.31 on, but not in 1.29 and 1.30.
     fn scaling(
         &self,
         kind: ComponentKind,
@@ -150,8 +143,8 @@ impl Installation<'_> {
         if minor != 28 && minor < 31 {
             return found;
         }
-        let is_deployment = kind == ComponentKind::Pilot || kind.gateway_key().is_some();
-        if is_deployment {
+        let workload = kind.info().workload;
+        if workload.is_some_and(|workload| workload.kind == "Deployment") {
             let hpa = |key| {
                 k8s.get("hpaSpec")
                     .and_then(|hpa| hpa.get(key))
@@ -186,8 +179,8 @@ impl Installation<'_> {
     }
 }
 
-/// Upstream sets a component's hub and tag in the syntax of its `--set` flag, where a text that looks
-/// like a number is one. That is followed where no digit is lost: 1.10 would become 1.1.
+/// A hub or tag as upstream's `--set` flag reads it: a text that looks like a number becomes a number. Not so if that would
+/// lose digits, as 1.10 would become 1.1.
 fn flag_value(text: String) -> Value {
     match serde_json::from_str::<Number>(&text) {
         Ok(number) if number.to_string() == text => number.into(),
@@ -195,13 +188,7 @@ fn flag_value(text: String) -> Value {
     }
 }
 
-/// Whether upstream installs the component when neither profile nor CR names it. It does so with an
-/// ingress gateway too, but without a name; a list that is null is a mistake here instead.
-fn is_default(kind: ComponentKind) -> bool {
-    matches!(kind, ComponentKind::Base | ComponentKind::Pilot)
-}
-
-/// The labels of a gateway as a map of strings has them, which knows no null.
+/// The labels of a gateway. A null becomes an empty string, as in Go's maps of strings.
 fn labels(written: Option<&Value>) -> Value {
     let written = written.and_then(Value::as_object).into_iter().flatten();
     let text = |value: &Value| {
@@ -218,8 +205,8 @@ fn labels(written: Option<&Value>) -> Value {
     )
 }
 
-/// A port as Kubernetes' own type writes it: upstream reads it into that type before the chart
-/// sees it, so zero and empty optional fields go and `port` and `targetPort` are always there.
+/// A port as Kubernetes' own type is written, because upstream reads it into that type before the chart gets it: optional
+/// fields that are zero or empty are left out, `port` and `targetPort` are always present.
 fn service_port(written: &Value) -> Value {
     let mut port = Map::new();
     for key in ["name", "protocol", "appProtocol", "nodePort"] {
@@ -238,8 +225,7 @@ fn service_port(written: &Value) -> Value {
     Value::Object(port)
 }
 
-/// A port number that was written as text is a number in upstream's charts, as it has to be for a
-/// container.
+/// A port number in quotes becomes a number, as in upstream's charts: a container port has to be one.
 fn port_number(port: Value) -> Value {
     let number = port.as_str().and_then(|text| text.parse::<u16>().ok());
     number.map_or(port, Into::into)

@@ -1,4 +1,4 @@
-//! The spec with its profile beneath it, and what its upper fields mean for `values`.
+//! Lays the spec over its profile, and derives values from the fields above `values`, such as `hub` and `revision`.
 
 use serde_json::Value;
 
@@ -8,11 +8,10 @@ use crate::charts::tree::{at, merge_over};
 
 /// Lays `user` (a spec without top-level nulls) over `profile` and derives `values` from it.
 ///
-/// Upstream sets the derived values, lays the user's `values` over them once more, and by sharing
-/// maps between the two steps lets three things win nevertheless: `spec.meshConfig` over
-/// `values.meshConfig`, and the enablement of the components pilot and cni over
-/// `values.pilot.enabled` and `values.pilot.cni.enabled`. So `values.global.hub`, `.tag` and
-/// `values.revision` win over `spec.hub`, `.tag` and `.revision`, but not the other way round.
+/// `values.global.hub`, `values.global.tag` and `values.revision` win over `spec.hub`, `spec.tag` and `spec.revision`,
+/// because upstream lays the user's `values` over the derived ones once more. Three derived values win over the user's
+/// nevertheless, because upstream shares maps between these two steps: `spec.meshConfig` over `values.meshConfig`, and
+/// whether pilot and cni are enabled over `values.pilot.enabled` and `values.pilot.cni.enabled`.
 pub(super) fn derive(
     profile: Value,
     user: &Value,

@@ -1,9 +1,9 @@
-//! CR → [`Merged`]: profile, derived values and the user's own settings folded into one value per
-//! component.
+//! CR → [`Merged`]: lays the user's settings over the profile and gives the values of each component.
 //!
 //! Pure: takes no client and reads no clock, environment or file.
 
 mod absent;
+mod chart_layers;
 mod check;
 mod cluster;
 mod component;
@@ -15,7 +15,7 @@ mod version;
 
 use serde_json::{Map, Value};
 
-use crate::api::{ComponentKind, IstioOperator, Mistake, Path};
+use crate::api::{ComponentKind, FieldError, IstioOperator, Path, Warning};
 use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::charts::tree::merge_over;
@@ -23,10 +23,11 @@ use check::{Checked, Findings};
 use component::Installation;
 use tree::{plain_numbers, scalar_text, text_at};
 
+pub use chart_layers::chart_layers;
 pub use cluster::Cluster;
 pub use version::out_of_support;
 
-/// A CR with every default filled in. Only [`merge`] makes one.
+/// A CR with every default filled in. Only [`merge`] makes one, which `tests/invariants.rs` checks.
 #[derive(Clone, Debug)]
 pub struct Merged {
     /// The Istio version whose charts are rendered.
@@ -39,16 +40,16 @@ pub struct Merged {
     pub cluster: Cluster,
     /// The enabled components, in render order; a gateway list gives one entry per gateway.
     pub components: Vec<Component>,
-    /// Whether the objects of the default tag are rendered, although no `values.revisionTags` may name it.
+    /// Whether the objects of the default tag are rendered even if `values.revisionTags` does not name it.
     pub default_tag: bool,
-    /// What the author should know although nothing is refused.
-    pub warnings: Vec<Mistake>,
+    /// What the author should look at.
+    pub warnings: Vec<Warning>,
 }
 
 impl Merged {
-    /// What `istioctl install` installs: everything, and the default tag, by which namespaces labeled
-    /// `istio-injection=enabled` and objects that name no revision find this one. `istioctl manifest generate` leaves the
-    /// tag out, because who has it depends on the cluster.
+    /// The same with the default tag, as `istioctl install` has it: namespaces labeled `istio-injection=enabled` and objects
+    /// that name no revision then belong to this one. `istioctl manifest generate` leaves the tag out, because the cluster
+    /// decides which revision has it.
     #[must_use]
     pub fn with_default_tag(self) -> Self {
         let default_tag = true;
@@ -76,12 +77,11 @@ pub struct Component {
     pub k8s: Value,
     /// `k8s.overlays`, in list order.
     pub overlays: Vec<Overlay>,
-    /// Where the component stands in the CR, for warnings and errors.
+    /// The component's field in the CR, for warnings and errors.
     pub path: Path,
 }
 
-/// One entry of `k8s.overlays`. Upstream ignores `apiVersion` in selecting objects, so it is not
-/// kept.
+/// One entry of `k8s.overlays`. Its `apiVersion` is not kept, because upstream does not select objects by it.
 #[derive(Clone, Debug)]
 pub struct Overlay {
     /// The kind of the objects to change.
@@ -90,7 +90,7 @@ pub struct Overlay {
     pub name: String,
     /// The changes, in order.
     pub patches: Vec<OverlayPatch>,
-    /// Where the overlay stands in the CR.
+    /// The overlay's field in the CR.
     pub path: Path,
 }
 
@@ -101,27 +101,32 @@ pub struct OverlayPatch {
     pub target: String,
     /// The new value; null deletes.
     pub value: Value,
-    /// Where the patch stands in the CR.
+    /// The patch's field in the CR.
     pub path: Path,
 }
 
-/// Fills in everything that a CR leaves open.
+/// Fills in every default of a CR and checks it.
 ///
-/// `istio_version` is the command line's choice of charts, which beats `spec.version` and
-/// `spec.tag`. The error holds every mistake of the CR at once, ordered by path.
+/// `istio_version` is the version that the command line chose; it wins over `spec.version` and `spec.tag`. On failure, gives every error of the CR at once, ordered by path.
 pub fn merge(
     cr: &IstioOperator,
     istio_version: Option<&str>,
     cluster: Cluster,
     charts: &Charts,
-) -> Result<Merged, Vec<Mistake>> {
+) -> Result<Merged, Vec<FieldError>> {
     let mut findings = Findings::default();
-    let user = written(&cr.spec.0, &mut findings);
+    let user = user_spec(&cr.spec.0, &mut findings);
     let version = version::choose(&user, istio_version, charts.catalogue());
-    let version = kept(version, &mut findings).unwrap_or(charts.catalogue().default_version());
+    let version = version.unwrap_or_else(|error| {
+        findings.errors.push(error);
+        // The rest of the spec is checked as well as it can be.
+        charts.catalogue().default_version()
+    });
     let user = without_needed_nulls(user, version, charts);
     let mut profile = profile::read(&user, version, charts, &mut findings);
-    cluster.lay_settings(&mut profile, &user, version);
+    if let Err(error) = cluster.lay_settings(&mut profile, &user, version, charts) {
+        findings.error(Path::root("spec").key("profile"), error.to_string());
+    }
     let spec = derive::derive(profile, &user, version, charts.catalogue());
     let namespace = namespace(&spec);
     let spec = with_unvalidated(spec);
@@ -143,14 +148,14 @@ pub fn merge(
     .run(&mut findings);
 
     let Findings {
-        mut mistakes,
+        mut errors,
         mut warnings,
     } = findings;
     warnings.sort();
-    if !mistakes.is_empty() {
-        mistakes.sort();
-        mistakes.dedup();
-        return Err(mistakes);
+    if !errors.is_empty() {
+        errors.sort();
+        errors.dedup();
+        return Err(errors);
     }
     let revision = revision.to_owned();
     Ok(Merged {
@@ -164,16 +169,15 @@ pub fn merge(
     })
 }
 
-/// Where Istio is installed. Like upstream, `unvalidatedValues` have no say in it.
+/// The namespace that Istio is installed in. As upstream has it, `unvalidatedValues` cannot change it.
 fn namespace(spec: &Value) -> String {
     text_at(spec, &["values", "global", "istioNamespace"])
         .unwrap_or("istio-system")
         .to_owned()
 }
 
-/// The spec as its author wrote it, without what has no meaning: a null at the top counts as
-/// absent, as does a spec that is null.
-fn written(spec: &Value, findings: &mut Findings) -> Value {
+/// The spec as its author wrote it. A null at the top counts as absent, as does a spec that is null.
+fn user_spec(spec: &Value, findings: &mut Findings) -> Value {
     let mut spec = spec.clone();
     plain_numbers(&mut spec);
     match spec {
@@ -183,15 +187,15 @@ fn written(spec: &Value, findings: &mut Findings) -> Value {
         }
         Value::Null => {}
         other => findings
-            .mistakes
+            .errors
             .push(check::unlike("an object", &other, &Path::root("spec"))),
     }
     Value::Object(Map::new())
 }
 
-/// The spec without the nulls of its values that charts cannot be rendered with.
+/// The spec without those nulls in its values that no chart can be rendered with.
 fn without_needed_nulls(mut spec: Value, version: Version, charts: &Charts) -> Value {
-    // A schema that does not compile is told of by the check of fields.
+    // If the schema does not compile, the check of fields reports it.
     if let Ok(schema) = charts.schema(version.minor) {
         for key in ["values", "unvalidatedValues"] {
             if let Some(values) = spec.get_mut(key) {
@@ -202,12 +206,7 @@ fn without_needed_nulls(mut spec: Value, version: Version, charts: &Charts) -> V
     spec
 }
 
-/// The value of a step that found no mistake; otherwise the mistake is kept for the author.
-fn kept<T>(step: Result<T, Mistake>, findings: &mut Findings) -> Option<T> {
-    step.map_err(|mistake| findings.mistakes.push(mistake)).ok()
-}
-
-/// Lays `unvalidatedValues` over `values`, after everything that looks at `values`.
+/// The spec with `unvalidatedValues` laid over `values`. Everything that upstream derives from `values` is derived before.
 fn with_unvalidated(mut spec: Value) -> Value {
     if let Some(unvalidated @ Value::Object(_)) = spec.get("unvalidatedValues").cloned() {
         let mut values = spec["values"].take();

@@ -1,12 +1,11 @@
-//! Reading `k8s.overlays`.
+//! Reads `k8s.overlays`.
 
 use serde_json::Value;
 
 use super::{Overlay, OverlayPatch};
 use crate::api::Path;
 
-/// The overlays of a component, in list order. What has another shape than the schema says is left
-/// out: the check of the schema names it.
+/// The overlays of a component, in list order. Parts of a wrong type read as empty; the check of the schema refuses them.
 pub(super) fn overlays(written: Option<&Value>, path: &Path) -> Vec<Overlay> {
     let entries = written
         .and_then(Value::as_array)

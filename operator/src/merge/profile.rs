@@ -1,25 +1,22 @@
-//! The profile that a CR starts from.
+//! Reads the profile that a CR starts from.
 
 use serde_json::Value;
 
 use super::check::Findings;
-use crate::api::{Mistake, Path};
+use crate::api::Path;
 use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::charts::tree::merge_over;
 
-/// The spec of the profile `default` with the named profile of `spec` laid over it. An unknown name
-/// is a mistake; the rest of the spec is then checked over `default` alone.
+/// The spec of the profile `default`, with the profile that `spec` names laid over it. An unknown name is an error; the rest
+/// of the spec is then checked over `default` alone.
 pub(super) fn read(
     spec: &Value,
     version: Version,
     charts: &Charts,
     findings: &mut Findings,
 ) -> Value {
-    let mut mistake = |problem| {
-        let path = Path::root("spec").key("profile");
-        findings.mistakes.push(Mistake { path, problem });
-    };
+    let mut refuse = |problem: String| findings.error(Path::root("spec").key("profile"), problem);
     let mut profile = Value::Object(<_>::default());
     let chosen = spec
         .get("profile")
@@ -33,14 +30,14 @@ pub(super) fn read(
         if !known.contains(&name) {
             known.sort_unstable();
             let known = known.join(", ");
-            mistake(format!(
+            refuse(format!(
                 "profile {name:?} is not known; the known are {known}"
             ));
             continue;
         }
         match charts.profile(name, version.minor) {
             Ok(layer) => merge_over(&mut profile, layer.unwrap_or_default()),
-            Err(error) => mistake(error.to_string()),
+            Err(error) => refuse(error.to_string()),
         }
     }
     profile

@@ -1,8 +1,8 @@
-//! Reading and writing single places of a tree of values.
+//! Reads and writes single fields of a tree of values.
 
 use serde_json::Value;
 
-/// Sets the value at the end of `keys`; what is not a map on the way there becomes one.
+/// Sets the field at `keys`. Whatever is not a map on the way there is replaced by one.
 pub(super) fn set(tree: &mut Value, keys: &[&str], value: Value) {
     let mut node = tree;
     for key in keys {
@@ -15,8 +15,7 @@ pub(super) fn set(tree: &mut Value, keys: &[&str], value: Value) {
     *node = value;
 }
 
-/// Writes whole numbers without a fraction, as every JSON writer of the Go world does: `10.0`
-/// becomes `10`.
+/// Turns floats that are whole into integers, as Go writes them in JSON: `10.0` becomes `10`.
 pub(super) fn plain_numbers(tree: &mut Value) {
     match tree {
         Value::Array(list) => list.iter_mut().for_each(plain_numbers),
@@ -50,14 +49,14 @@ pub(super) fn scalar_text(value: &Value) -> Option<String> {
     }
 }
 
-/// The string at the end of `keys`, unless it is empty.
+/// The string at `keys`; none if it is absent or empty.
 pub(super) fn text_at<'v>(tree: &'v Value, keys: &[&str]) -> Option<&'v str> {
     crate::charts::tree::at(tree, keys)
         .and_then(Value::as_str)
         .filter(|text| !text.is_empty())
 }
 
-/// Whether the value at the end of `keys` is `true`.
+/// Whether the field at `keys` is `true`.
 pub(super) fn is_true(tree: &Value, keys: &[&str]) -> bool {
     crate::charts::tree::at(tree, keys) == Some(&Value::Bool(true))
 }
@@ -69,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn set_makes_its_way() {
+    fn set_makes_maps_on_its_way() {
         let mut tree = json!({"a": null, "b": 1});
         set(&mut tree, &["a", "x", "y"], json!(1));
         set(&mut tree, &["b"], json!(2));

@@ -1,20 +1,20 @@
-//! Which Istio version a CR installs.
+//! Chooses the Istio version that a CR installs.
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Cluster, scalar_text};
-use crate::api::{Mistake, Path};
+use crate::api::{FieldError, Path, Warning};
 use crate::catalogue::{Catalogue, Version};
 
 /// Chooses the version: `flag` (`--istio-version`), else `spec.version`, else the minor of
 /// `spec.tag` if that is an Istio version, else the catalogue's default. An unknown one is a
-/// mistake that lists what is known.
+/// error that lists what is known.
 pub(super) fn choose(
     spec: &Value,
     flag: Option<&str>,
     catalogue: &Catalogue,
-) -> Result<Version, Mistake> {
+) -> Result<Version, FieldError> {
     let path = Path::root("spec");
     if let Some(flag) = flag {
         return catalogue
@@ -28,56 +28,52 @@ pub(super) fn choose(
     }
     match spec.get("tag").and_then(scalar_text) {
         Some(tag) if is_version(&tag) => catalogue.version(&tag).ok_or_else(|| {
-            let mut mistake = unknown(path.key("tag"), &tag, catalogue);
-            mistake.problem += "; with another tag, say in spec.version which one its images are";
-            mistake
+            let mut error = unknown(path.key("tag"), &tag, catalogue);
+            error.problem += "; with another tag, say in spec.version which one its images are";
+            error
         }),
         _ => Ok(catalogue.default_version()),
     }
 }
 
-/// What upstream does not support in running `version` on `cluster`: Istio itself, if its support ended on a day before
-/// `now` (UTC), and Kubernetes, if it is older than this Istio is made for. Both work, so they are warnings.
+/// Warnings of `version` on `cluster`: Istio's support has ended on a day before `now` (UTC), or Kubernetes is older than
+/// this Istio supports. Both may work, so neither is an error.
 #[must_use]
 pub fn out_of_support(
     version: Version,
     cluster: Cluster,
     now: Timestamp,
     catalogue: &Catalogue,
-) -> Vec<Mistake> {
+) -> Vec<Warning> {
     let Some(release) = catalogue.release(version.minor) else {
         return Vec::new();
     };
     let minor = version.minor_text();
-    let mut problems = Vec::new();
-    // Days written this way sort as text.
+    let path = Path::root("spec").key("version");
+    let mut warnings = Vec::new();
+    // Both are written as YYYY-MM-DD, so that text sorts as days do.
     if release.end_of_life < now.strftime("%F").to_string() {
         let day = &release.end_of_life;
-        problems.push(format!("support of Istio {minor} ended on {day}"));
+        let text = format!("support of Istio {minor} ended on {day}");
+        warnings.push(Warning::new(path.clone(), text));
     }
     if let Some(found) = cluster
         .kubernetes
         .filter(|found| *found < release.kubernetes)
     {
         let oldest = release.kubernetes;
-        problems.push(format!(
+        let text = format!(
             "Istio {minor} supports Kubernetes from 1.{oldest} on, and this cluster has 1.{found}"
-        ));
+        );
+        warnings.push(Warning::new(path, text));
     }
-    let path = Path::root("spec").key("version");
-    let mistake = |problem| Mistake {
-        path: path.clone(),
-        problem,
-    };
-    problems.into_iter().map(mistake).collect()
+    warnings
 }
 
-fn unknown(path: Path, found: &str, catalogue: &Catalogue) -> Mistake {
+fn unknown(path: Path, found: &str, catalogue: &Catalogue) -> FieldError {
     let known = catalogue.known();
-    Mistake {
-        path,
-        problem: format!("Istio {found} is not known; the known minors are {known}"),
-    }
+    let problem = format!("Istio {found} is not known; the known minors are {known}");
+    FieldError::new(path, problem)
 }
 
 /// Whether an image tag is an Istio version: `1.30`, `1.30.3`, `v1.30.3-distroless`.
@@ -100,7 +96,7 @@ mod tests {
         let charts = Charts::embedded().unwrap();
         match choose(spec, flag, charts.catalogue()) {
             Ok(version) => version.to_string(),
-            Err(mistake) => mistake.to_string(),
+            Err(error) => error.to_string(),
         }
     }
 
@@ -110,14 +106,21 @@ mod tests {
         assert_eq!(chosen(&spec, Some("1.28")), "1.28.10");
         assert_eq!(chosen(&spec, None), "1.30.1");
         assert_eq!(chosen(&json!({"tag": "1.26.0-distroless"}), None), "1.26.0");
-        assert_eq!(chosen(&json!({"tag": "latest"}), None), "1.31.1");
-        assert_eq!(chosen(&json!({"tag": "2024-01-01"}), None), "1.31.1");
-        assert_eq!(chosen(&json!({}), None), "1.31.1");
+        let charts = Charts::embedded().unwrap();
+        let default = charts.catalogue().default_version().to_string();
+        for spec in [
+            json!({"tag": "latest"}),
+            json!({"tag": "2024-01-01"}),
+            json!({}),
+        ] {
+            assert_eq!(chosen(&spec, None), default, "{spec}");
+        }
     }
 
     #[test]
     fn unknown_versions_list_the_known() {
-        let known = "the known minors are 1.24, 1.25, 1.26, 1.27, 1.28, 1.29, 1.30, 1.31";
+        let charts = Charts::embedded().unwrap();
+        let known = format!("the known minors are {}", charts.catalogue().known());
         assert_eq!(
             chosen(&json!({"version": "1.9"}), None),
             format!("spec.version: Istio 1.9 is not known; {known}")

@@ -7,6 +7,7 @@
 //! ready; repairing an object to what it was before waits for nobody, because it cannot break an order that was kept
 //! when the object was rolled out.
 
+mod component_planner;
 mod default_tag;
 mod managed;
 mod order;
@@ -25,12 +26,12 @@ pub use webhook_ca::copy as copy_ca;
 use crate::api::{Annotations, ComponentKind, condition};
 use crate::charts::yaml::Document;
 use crate::cluster::{
-    AppliedDigests, ApplyReason, CoOwnedFields, CrKey, DesiredInventory, Interference, Kind,
-    LastApplied, Live, LiveObject, ManagingTool, Role, Scaling, belongs_to_default_tag, digest,
-    label, omit_co_owned, revision_label,
+    AppliedDigests, ApplyReason, CrKey, DesiredInventory, Interference, Kind, LastApplied, Live,
+    LiveObject, ManagingTool, Role, belongs_to_default_tag, digest, revision_label,
 };
 use crate::merge::Merged;
-use crate::render::{Object, ObjectKey, Rendered, RenderedComponent};
+use crate::render::{ObjectKey, Rendered, RenderedComponent};
+use component_planner::{ComponentPlanner, ObjectPlan};
 use default_tag::TagAssignment;
 
 /// What a pass does. Only [`plan`] makes one.
@@ -156,7 +157,7 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
         .map(PlannedComponent::of)
         .collect();
     let mut by_rank: Vec<_> = rendered.components.into_iter().enumerate().collect();
-    by_rank.sort_by_key(|(index, component)| (order::rank(component.kind), *index));
+    by_rank.sort_by_key(|(index, component)| (component.kind.apply_rank(), *index));
 
     // What belongs to the default tag goes ahead of the rest of its role: the webhooks that it replaces rest only once it
     // is there.
@@ -164,7 +165,7 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
     let tag = TagAssignment::of(&merged.revision, input.live, input.desired);
     let mut gaps: BTreeMap<ComponentKind, String> = BTreeMap::new();
     for (index, component) in by_rank {
-        let parents = order::parents(component.kind);
+        let parents = component.kind.info().parents;
         let unready_parent = parents.iter().find_map(|parent| gaps.get(parent));
         let step = ComponentPlanner {
             merged,
@@ -301,124 +302,6 @@ pub fn plan_inputs_digest(
         .wrapping_add(digest(&(annotations, tag_holder(live, desired))))
 }
 
-/// What happens to one object.
-enum ObjectPlan {
-    Apply(ObjectToApply),
-    Skip(ObjectKey, Decision),
-}
-
-/// One component being planned.
-struct ComponentPlanner<'a> {
-    merged: &'a Merged,
-    input: PlanInput<'a>,
-    autoscaled: &'a BTreeSet<(Option<String>, String)>,
-    tag: TagAssignment<'a>,
-    /// The CR's own injector that has a CA already.
-    injector: Option<&'a ObjectKey>,
-    index: usize,
-    /// Which parent is not ready, and why.
-    unready_parent: Option<String>,
-    /// What the component's own workload lacks to be ready.
-    unready: Option<String>,
-    /// Whether this version and revision of the component was rolled out before this process started.
-    was_rolled_out: bool,
-}
-
-impl ComponentPlanner<'_> {
-    fn decide(&self, component: ComponentKind, object: Object) -> ObjectPlan {
-        let Object { key, mut body, .. } = object;
-        let PlanInput {
-            cr,
-            annotations,
-            live,
-            last_applied,
-            desired,
-            now,
-        } = self.input;
-        let Some(kind) = Kind::of(&key) else {
-            return ObjectPlan::Skip(key, Decision::UnsupportedKind);
-        };
-        let there = live.get(&key);
-        let belongs_to_default_tag = belongs_to_default_tag(&body);
-        if belongs_to_default_tag && !self.tag.is_ours() {
-            return ObjectPlan::Skip(key, Decision::TagElsewhere);
-        }
-        let holder =
-            there.and_then(|there| desired.other_owner(cr, &key, there, annotations.may_adopt));
-        if let Some(holder) =
-            holder.filter(|holder| !belongs_to_default_tag || self.tag.may_share_with(holder))
-        {
-            let holder = holder.clone();
-            return ObjectPlan::Skip(key, Decision::OwnedByOther(holder));
-        }
-        let tool = there.and_then(|there| there.managed_by);
-        if let Some(tool) = tool.filter(|_| !annotations.may_adopt) {
-            return ObjectPlan::Skip(key, Decision::ManagedBy(tool));
-        }
-        let version = self.merged.version.to_string();
-        body.change("metadata", |metadata| {
-            label(metadata, cr, component, &version, &self.merged.revision);
-        });
-        let rendered = digest(&body);
-        let scaling = Scaling {
-            autoscaled: key.kind == "Deployment"
-                && self
-                    .autoscaled
-                    .contains(&(key.namespace.clone(), key.name.clone())),
-            live: there.and_then(LiveObject::replicas),
-        };
-        let nobody = CoOwnedFields::default();
-        let co_owned = there.map_or(&nobody, |there| &there.co_owned);
-        let left_to_others = omit_co_owned(&mut body, kind.kind, co_owned, scaling);
-        let digests = AppliedDigests {
-            rendered,
-            left_to_others: digest(&left_to_others),
-        };
-        let reason = last_applied.apply_reason(&key, digests, there, now);
-        let decision = match reason {
-            ApplyReason::InSync => Decision::Unchanged,
-            _ if there.is_some_and(|there| there.terminating) => {
-                Decision::Waiting("the object is being deleted".to_owned())
-            }
-            ApplyReason::Conflict(interference) => Decision::Conflict(interference, body),
-            // After a restart every apply looks like a rollout. A component that runs in this version already has
-            // followed its parents before, so its lost objects come back at once.
-            ApplyReason::Rollout
-                if let Some(parent) = &self.unready_parent
-                    && (last_applied.has(&key) || !self.was_rolled_out) =>
-            {
-                Decision::Waiting(parent.clone())
-            }
-            _ if let Some(why) =
-                self.tag
-                    .wait_reason(&key, &body, there.is_some(), self.unready.as_ref()) =>
-            {
-                Decision::Waiting(why)
-            }
-            ApplyReason::Rollout
-            | ApplyReason::Repair
-            | ApplyReason::Restore
-            | ApplyReason::Revert(_) => {
-                let component = self.index;
-                let ca_from = webhook_ca::source(&key, co_owned, self.injector);
-                return ObjectPlan::Apply(ObjectToApply {
-                    component,
-                    kind,
-                    key,
-                    body,
-                    ca_from,
-                    digests,
-                    reason,
-                    is_new: there.is_none()
-                        && reason == ApplyReason::Rollout
-                        && !annotations.may_adopt,
-                });
-            }
-        };
-        ObjectPlan::Skip(key, decision)
-    }
-}
-
 impl PlannedComponent {
     fn of(component: &RenderedComponent) -> Self {
         let RenderedComponent {
@@ -462,11 +345,9 @@ impl PlannedComponent {
     }
 
     fn label(&self) -> String {
-        match self.kind {
-            ComponentKind::IngressGateways | ComponentKind::EgressGateways => {
-                format!("{} {}", self.kind, self.name)
-            }
-            kind => kind.to_string(),
+        match self.kind.gateway_key() {
+            Some(_) => format!("{} {}", self.kind, self.name),
+            None => self.kind.to_string(),
         }
     }
 }

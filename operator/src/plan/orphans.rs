@@ -4,8 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
 use super::default_tag;
-use super::order::rank;
-use crate::api::Annotations;
+use crate::api::{Annotations, ComponentKind};
 use crate::cluster::{CrKey, DesiredInventory, Kind, Live, LiveObject, Need, Role};
 use crate::render::ObjectKey;
 
@@ -108,7 +107,10 @@ pub fn deletion_step(
     desired: &DesiredInventory,
 ) -> DeletionStep {
     let step = |object: &LiveObject, kind: &Kind| {
-        let component = object.owner_labels.component.map_or(0, rank);
+        let component = object
+            .owner_labels
+            .component
+            .map_or(0, ComponentKind::apply_rank);
         (Reverse(component), kind.role.deletion_rank())
     };
     let mut remaining = Vec::new();
@@ -183,7 +185,6 @@ fn owned<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::ComponentKind;
     use crate::cluster::{OwnerLabels, key};
 
     fn cr() -> CrKey {

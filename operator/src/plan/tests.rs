@@ -8,6 +8,7 @@ use super::*;
 use crate::catalogue::Version;
 use crate::cluster::{Injector, OwnerLabels, Readiness, TagRequest, Workload, key};
 use crate::merge::Cluster;
+use crate::render::Object;
 
 /// A cluster that answers every apply at once, as a double of the API server for what plans depend on.
 struct World {

@@ -1,10 +1,10 @@
-//! From the text that a template gave to objects.
+//! Reads the objects in a template's output.
 
 use super::{Object, RenderError};
 use crate::charts::yaml::Document;
 use crate::charts::{Charts, Output};
 
-/// Reads the documents of a template's output.
+/// Reads the objects in a template's output.
 pub(super) fn objects(output: Output, charts: &Charts) -> Result<Vec<Object>, RenderError> {
     let file = output.file.clone();
     let bodies = charts.recall(output, bodies)?;
@@ -17,8 +17,8 @@ pub(super) fn objects(output: Output, charts: &Charts) -> Result<Vec<Object>, Re
     bodies.into_iter().map(object).collect()
 }
 
-/// The documents of an output as they are written. They are parted by lines that begin with `---`; a
-/// document without a kind is dropped, because a template that decides to render nothing leaves one.
+/// The documents of an output that have a kind, as they are written. Lines that begin with `---` separate documents. A
+/// template that decides to render nothing leaves a document without a kind.
 fn bodies(output: &Output) -> Result<Vec<Document>, RenderError> {
     let mut bodies = Vec::new();
     for (first_line, text) in documents(&output.text) {

@@ -1,7 +1,7 @@
-//! [`Merged`](crate::merge::Merged) → [`Rendered`]: charts executed, `k8s` settings and overlays
-//! laid over them.
+//! [`Merged`](crate::merge::Merged) → [`Rendered`]: executes the charts, then applies `k8s` settings and overlays to the
+//! objects.
 //!
-//! Pure: takes no client and reads no clock, environment or file; the charts are handed in.
+//! Pure: takes no client and reads no clock, environment or file; the caller provides the charts.
 
 mod document;
 mod object;
@@ -18,17 +18,17 @@ use serde_json::{Value, json};
 pub use object::{Object, ObjectKey};
 pub use operator::operator;
 
-use crate::api::{ComponentKind, Mistake};
+use crate::api::{ComponentKind, FieldError, Warning};
 use crate::charts::tree::at;
 use crate::charts::{ChartError, Charts};
 use crate::merge::{Component, Merged};
 use crate::parallel::in_parallel;
 use values::ChartValues;
 
-/// The objects of one CR, component by component in render order. Only [`render`] makes one.
+/// The objects of one CR, component by component in render order. Only [`render`] makes one, which `tests/invariants.rs`
+/// checks.
 ///
-/// Keys are unique over all components, and no object carries owner labels yet: those are added by
-/// `plan`.
+/// No two objects of all components have the same key. No object has owner labels yet: `plan` adds them.
 #[derive(Clone, Debug)]
 pub struct Rendered {
     /// The components that were rendered.
@@ -36,7 +36,7 @@ pub struct Rendered {
     /// Whether `values.revisionTags` name the default tag.
     pub names_default_tag: bool,
     /// Settings that had no effect, such as an overlay that matches no object.
-    pub warnings: Vec<Mistake>,
+    pub warnings: Vec<Warning>,
 }
 
 /// The objects of one component.
@@ -50,16 +50,16 @@ pub struct RenderedComponent {
     pub objects: Vec<Object>,
 }
 
-/// Why a CR could not be rendered: a mistake of its author, or of the charts, never of the network.
+/// Why a CR could not be rendered: the CR or the charts are wrong.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RenderError {
     /// The charts are broken, or refuse the settings.
     #[error(transparent)]
     Chart(#[from] ChartError),
-    /// A setting that no chart can be rendered with.
+    /// The charts cannot be rendered with a setting.
     #[error("{0}")]
-    Setting(Mistake),
-    /// A template gave something that is not YAML.
+    Setting(FieldError),
+    /// The output of a template is not YAML.
     #[error("{file}:{line}: {message}")]
     Yaml {
         /// The template.
@@ -69,7 +69,7 @@ pub enum RenderError {
         /// What is wrong with it.
         message: String,
     },
-    /// A template gave something that is not an object.
+    /// The output of a template is not an object.
     #[error("{file}: {message}")]
     Output {
         /// The template.
@@ -77,17 +77,17 @@ pub enum RenderError {
         /// What is wrong with it.
         message: String,
     },
-    /// Two objects with one identity.
+    /// Two objects have the same key.
     #[error("{key} is rendered twice, by {first} and by {second}")]
     Duplicate {
-        /// The identity.
+        /// Their key.
         key: Box<ObjectKey>,
-        /// Where the first one comes from.
+        /// The component of the first one.
         first: String,
-        /// Where the second one comes from.
+        /// The component of the second one.
         second: String,
     },
-    /// An object that the API server could not store.
+    /// An object is too large for the API server to store.
     #[error("{key} has about {bytes} bytes, and a cluster stores at most {LARGEST_OBJECT}")]
     TooLarge {
         /// The object.
@@ -100,38 +100,38 @@ pub enum RenderError {
 /// etcd refuses requests above 1.5 MiB by default, and the object is almost all of the request.
 const LARGEST_OBJECT: usize = 1536 * 1024;
 
-/// Renders every component of a CR. All errors are collected.
+/// Renders every component of a CR. On failure, gives the errors of all components.
 pub fn render(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderError>> {
     let components = merged.components.iter();
     collect(components.map(|component| render_component(merged, component, charts)))
 }
 
-/// [`render`], with a thread for each component, for a process that renders once and ends.
+/// Does what [`render`] does with a thread for each component, for a process that renders once and ends.
 pub fn render_in_parallel(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderError>> {
     let components = &merged.components;
     let render = |component: &_| render_component(merged, component, charts);
     collect(in_parallel(components, components.len(), render).into_iter())
 }
 
-/// What rendering one component gave.
+/// One rendered component, with what it adds to the whole.
 struct Part {
     component: RenderedComponent,
     names_default_tag: bool,
-    /// What the author should know.
-    warnings: Vec<Mistake>,
+    warnings: Vec<Warning>,
 }
 
-type Outcome = Result<Part, RenderError>;
-
-fn collect(outcomes: impl Iterator<Item = Outcome>) -> Result<Rendered, Vec<RenderError>> {
+/// Joins rendered components, or the errors of those that failed.
+fn collect(
+    parts: impl Iterator<Item = Result<Part, RenderError>>,
+) -> Result<Rendered, Vec<RenderError>> {
     let mut errors = Vec::new();
     let mut rendered = Rendered {
         components: Vec::new(),
         names_default_tag: false,
         warnings: Vec::new(),
     };
-    for outcome in outcomes {
-        match outcome {
+    for part in parts {
+        match part {
             Ok(part) => {
                 rendered.components.push(part.component);
                 rendered.names_default_tag |= part.names_default_tag;
@@ -148,13 +148,17 @@ fn collect(outcomes: impl Iterator<Item = Outcome>) -> Result<Rendered, Vec<Rend
     }
 }
 
-fn render_component(merged: &Merged, component: &Component, charts: &Charts) -> Outcome {
+fn render_component(
+    merged: &Merged,
+    component: &Component,
+    charts: &Charts,
+) -> Result<Part, RenderError> {
     let minor = merged.version.minor;
     let values = values::chart_values(charts, component.kind, minor, &component.values)?;
     let names_default_tag = named_tags(&values.own).iter().any(|tag| tag == DEFAULT_TAG);
     let context = context(merged, component, &values, charts)?;
     let mut objects = Vec::new();
-    for output in charts.execute(values::chart_of(component.kind), context)? {
+    for output in charts.execute(component.kind.info().chart, context)? {
         objects.extend(document::objects(output, charts)?);
     }
     let mut warnings = Vec::new();
@@ -163,10 +167,9 @@ fn render_component(merged: &Merged, component: &Component, charts: &Charts) -> 
     overlay::apply(component, &mut objects, &mut warnings)?;
     if injects && !objects.iter().any(injects_for_default_tag) {
         let path = component.path.key("k8s").key("overlays");
-        let problem = "take the webhooks of the default tag away, for which the injector rests: \
-                       nobody would inject pods";
-        let problem = problem.to_owned();
-        return Err(RenderError::Setting(Mistake { path, problem }));
+        let problem = "delete the webhooks of the default tag; no pod would be injected, because the \
+                       injector of the default revision is deactivated";
+        return Err(RenderError::Setting(FieldError::new(path, problem)));
     }
     let component = RenderedComponent {
         kind: component.kind,
@@ -180,7 +183,7 @@ fn render_component(merged: &Merged, component: &Component, charts: &Charts) -> 
     })
 }
 
-/// What the templates of a component read.
+/// The data that the templates of a component read.
 fn context(
     merged: &Merged,
     component: &Component,
@@ -210,11 +213,11 @@ fn context(
         "minor": merged.version.minor_text(),
         "component": kind,
         "gke": merged.cluster.is_gke,
-        "release": charts.release(values::chart_of(component.kind), kind)?,
+        "release": charts.release(component.kind.info().chart, kind)?,
     }))
 }
 
-/// The label of the objects of a revision tag; its value is the tag.
+/// The label with the revision tag that an object belongs to.
 pub const TAG: &str = "istio.io/tag";
 
 /// The tag of namespaces that are labeled `istio-injection=enabled`.
@@ -226,7 +229,7 @@ fn named_tags(own: &Value) -> &[Value] {
     named.map_or(&[], Vec::as_slice)
 }
 
-/// Whether an object has the webhooks of the default tag.
+/// Whether an object is the default tag's injector and has webhooks.
 fn injects_for_default_tag(object: &Object) -> bool {
     let is_there = |webhooks: &Value| webhooks.as_array().is_some_and(|list| !list.is_empty());
     object.key.kind == "MutatingWebhookConfiguration"
@@ -234,7 +237,7 @@ fn injects_for_default_tag(object: &Object) -> bool {
         && is_there(&object.body.field("webhooks"))
 }
 
-/// What the type promises and these components do not keep.
+/// An error for each promise of [`Rendered`] that these components break.
 fn broken_invariants(components: &[RenderedComponent]) -> Vec<RenderError> {
     let mut owners: BTreeMap<&ObjectKey, String> = BTreeMap::new();
     let mut errors = Vec::new();
@@ -287,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_identity_that_is_rendered_twice_names_both_components() {
+    fn a_key_that_is_rendered_twice_names_both_components() {
         let components = [
             component("a", &[&service("1")]),
             component("b", &[&service("2")]),
@@ -299,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_no_cluster_stores_is_refused() {
+    fn an_object_too_large_for_a_cluster_is_refused() {
         let errors = broken(&[component("a", &[&service(&"x".repeat(LARGEST_OBJECT))])]);
         assert_eq!(errors.len(), 1);
         assert!(

@@ -1,4 +1,4 @@
-//! One rendered Kubernetes object and its identity.
+//! One rendered Kubernetes object and its key.
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ impl fmt::Display for ObjectKey {
 /// One Kubernetes object as it is sent: no `status`, no server-set fields.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
-    /// Its identity; always agrees with `body`.
+    /// Its key, read from `body`.
     pub key: ObjectKey,
     /// The API version of `body` without the group, such as `v2`.
     pub version: String,
@@ -40,8 +40,8 @@ pub struct Object {
 }
 
 impl Object {
-    /// Wraps a body; the error says what it lacks to be an object. A `status` is dropped: it is
-    /// never ours to send.
+    /// Reads the key of a body and drops its `status`, which the operator never sends. The error names the field that is
+    /// missing.
     pub(super) fn of(mut body: Document) -> Result<Self, String> {
         let metadata = body.field("metadata");
         let text = |value: &Value| value.as_str().filter(|s| !s.is_empty()).map(str::to_owned);

@@ -1,4 +1,4 @@
-//! The objects that install the operator itself.
+//! Renders the objects that install the operator itself.
 
 use serde_json::json;
 
@@ -7,9 +7,8 @@ use crate::charts::Charts;
 
 const CHART: &str = "operator";
 
-/// Renders what runs the operator from `image` in `namespace`: the namespace, the account with its
-/// rights, and the Deployment, in the order in which they are applied. The CRD is not among them:
-/// it comes from [`crate::api::crd`].
+/// Renders the namespace, the account with its rights and the Deployment that run the operator from `image` in `namespace`,
+/// in the order in which they are applied. The CRD is not among them; [`crate::api::crd`] gives it.
 pub fn operator(namespace: &str, image: &str, charts: &Charts) -> Result<Vec<Object>, RenderError> {
     let minor = charts.catalogue().default_version().minor;
     let mut values = charts.defaults(CHART, minor)?;

@@ -1,13 +1,13 @@
-//! The `k8s` block of a component, laid over the objects that its chart rendered.
+//! Applies the `k8s` block of a component to the objects that its chart rendered.
 //!
-//! Each field but `overlays` becomes a strategic merge patch on the objects of one kind and name
-//! (upstream's `postprocess.go` since 1.24). A field that finds no such object changes nothing,
-//! which is a warning here.
+//! Each field but `overlays` becomes a strategic merge patch of the objects of one kind and name
+//! (upstream's `postprocess.go` since 1.24). If no such object is rendered, the field has no effect,
+//! which is a warning.
 
 use serde_json::{Value, json};
 
 use super::{Object, RenderError, strategic};
-use crate::api::{ComponentKind, Mistake};
+use crate::api::{FieldError, Warning, Workload, WorkloadName};
 use crate::merge::{Component, Merged};
 
 /// The objects that a field patches.
@@ -15,16 +15,16 @@ use crate::merge::{Component, Merged};
 enum Target {
     /// The Deployment or `DaemonSet` of the component.
     Workload,
-    /// An object of this kind with the workload's name.
-    Beside(&'static str),
-    /// Nothing: upstream reads the field and does nothing with it.
+    /// The object of this kind that has the workload's name.
+    SameName(&'static str),
+    /// Nothing: upstream accepts the field and ignores it.
     Nothing,
 }
 
 /// Where a field's value goes in the patch.
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// Under these keys of the object.
+    /// At these keys of the object.
     At(&'static [&'static str]),
     /// In the component's container, under this key.
     Container(&'static str),
@@ -43,7 +43,7 @@ const FIELDS: [(&str, Target, Place); 18] = [
     ("env", Target::Workload, Place::Container("env")),
     (
         "hpaSpec",
-        Target::Beside("HorizontalPodAutoscaler"),
+        Target::SameName("HorizontalPodAutoscaler"),
         Place::At(&["spec"]),
     ),
     (
@@ -63,7 +63,7 @@ const FIELDS: [(&str, Target, Place); 18] = [
     ),
     (
         BUDGET,
-        Target::Beside("PodDisruptionBudget"),
+        Target::SameName("PodDisruptionBudget"),
         Place::At(&["spec"]),
     ),
     (
@@ -87,10 +87,10 @@ const FIELDS: [(&str, Target, Place); 18] = [
         Target::Workload,
         Place::At(&["spec", "template", "spec", "securityContext"]),
     ),
-    ("service", Target::Beside("Service"), Place::At(&["spec"])),
+    ("service", Target::SameName("Service"), Place::At(&["spec"])),
     (
         "serviceAnnotations",
-        Target::Beside("Service"),
+        Target::SameName("Service"),
         Place::At(&["metadata", "annotations"]),
     ),
     (
@@ -111,47 +111,33 @@ const FIELDS: [(&str, Target, Place); 18] = [
     ("volumes", Target::Nothing, Place::At(POD)),
 ];
 
-/// The field whose patch needs more than a merge.
+/// The field whose patch may leave two bounds of which the API server accepts one.
 const BUDGET: &str = "podDisruptionBudget";
 
-/// The kind of a component's workload and the container in it that settings are for; none for base.
-const fn workload(kind: ComponentKind) -> Option<(&'static str, &'static str)> {
-    match kind {
-        ComponentKind::Base => None,
-        ComponentKind::Pilot => Some(("Deployment", "discovery")),
-        ComponentKind::IngressGateways | ComponentKind::EgressGateways => {
-            Some(("Deployment", "istio-proxy"))
-        }
-        ComponentKind::Cni => Some(("DaemonSet", "install-cni")),
-        ComponentKind::Ztunnel => Some(("DaemonSet", "istio-proxy")),
-    }
-}
-
-/// Patches the objects of a component with its `k8s` block; settings that change nothing become
-/// warnings.
+/// Patches the objects of a component with its `k8s` block, and warns of settings that have no effect.
 pub(super) fn apply(
     merged: &Merged,
     component: &Component,
     objects: &mut [Object],
-    warnings: &mut Vec<Mistake>,
+    warnings: &mut Vec<Warning>,
 ) -> Result<(), RenderError> {
-    let name = target_name(merged, component);
+    // Without a workload there is nothing to patch, and `merge` has warned of every field.
+    let Some(workload) = component.kind.info().workload else {
+        return Ok(());
+    };
+    let name = target_name(merged, component, workload);
     for (field, target, place) in FIELDS {
         let Some(value) = component.k8s.get(field) else {
             continue;
         };
         let path = component.path.key("k8s").key(field);
-        let mistake = |problem: String| Mistake {
-            path: path.clone(),
-            problem,
+        let kind = match target {
+            Target::Workload => workload.kind,
+            Target::SameName(kind) => kind,
+            // `merge` has warned of it.
+            Target::Nothing => continue,
         };
-        let kind = match (target, workload(component.kind)) {
-            (Target::Workload, Some((kind, _))) | (Target::Beside(kind), Some(_)) => kind,
-            // What never has an effect, `merge` has told of.
-            (Target::Nothing, _) | (_, None) => continue,
-        };
-        let container = workload(component.kind).map_or("", |(_, container)| container);
-        let change = patch(place, container, value);
+        let change = patch(place, workload.container, value);
         let mut found = false;
         for object in objects
             .iter_mut()
@@ -165,25 +151,25 @@ pub(super) fn apply(
                 }
                 Ok(())
             });
-            changed.map_err(|problem| RenderError::Setting(mistake(problem)))?;
+            changed.map_err(|problem: String| {
+                RenderError::Setting(FieldError::new(path.clone(), problem))
+            })?;
         }
         if !found && !value.is_null() && value != &json!({}) {
-            warnings.push(mistake(format!(
-                "has no effect: no {kind} {name} is rendered"
-            )));
+            let text = format!("has no effect: no {kind} {name} is rendered");
+            warnings.push(Warning::new(path, text));
         }
     }
     Ok(())
 }
 
-/// The name under which upstream looks for a component's objects. For a revision that is called
-/// `default` that is istiod without suffix, although the chart adds one: the settings then match
-/// nothing, and a warning says so.
-fn target_name<'a>(merged: &Merged, component: &'a Component) -> &'a str {
-    if component.kind == ComponentKind::Pilot && merged.revision == "default" {
-        return "istiod";
+/// The name of the objects that upstream patches. For the revision `default` it is `istiod`, although the chart calls them
+/// `istiod-default`: the settings then have no effect, which is a warning.
+fn target_name<'a>(merged: &Merged, component: &'a Component, workload: Workload) -> &'a str {
+    match workload.name {
+        WorkloadName::WithRevision(name) if merged.revision == "default" => name,
+        _ => &component.name,
     }
-    &component.name
 }
 
 fn patch(place: Place, container: &str, value: &Value) -> Value {
@@ -201,8 +187,7 @@ fn patch(place: Place, container: &str, value: &Value) -> Value {
     }
 }
 
-/// The API server refuses a budget with both bounds, and charts set `minAvailable`: so
-/// `maxUnavailable` wins.
+/// Removes the chart's `minAvailable` if `maxUnavailable` is set: the API server refuses a budget with both.
 fn keep_one_bound(budget: &mut Value) {
     if let Some(Value::Object(spec)) = budget.get_mut("spec")
         && spec.contains_key("maxUnavailable")
@@ -212,180 +197,4 @@ fn keep_one_bound(budget: &mut Value) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::Path;
-    use crate::catalogue::Version;
-    use crate::charts::yaml::Document;
-
-    fn merged(revision: &str) -> Merged {
-        Merged {
-            cluster: crate::merge::Cluster::default(),
-            version: Version {
-                minor: 31,
-                patch: 1,
-            },
-            revision: revision.to_owned(),
-            namespace: "istio-system".to_owned(),
-            components: Vec::new(),
-            default_tag: false,
-            warnings: Vec::new(),
-        }
-    }
-
-    fn component(kind: ComponentKind, name: &str, k8s: Value) -> Component {
-        Component {
-            kind,
-            name: name.to_owned(),
-            namespace: "istio-system".to_owned(),
-            values: json!({}),
-            k8s,
-            overlays: Vec::new(),
-            path: Path::root("spec").key("components").key(kind.spec_key()),
-        }
-    }
-
-    fn object(api_version: &str, kind: &str, name: &str, spec: &Value) -> Object {
-        let metadata = json!({"name": name});
-        let body =
-            json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec});
-        Object::of(Document::from(&body)).unwrap()
-    }
-
-    fn istiod() -> Vec<Object> {
-        let discovery = json!({"name": "discovery", "env": [{"name": "A"}]});
-        let pod = json!({"containers": [discovery, {"name": "side"}]});
-        vec![
-            object(
-                "apps/v1",
-                "Deployment",
-                "istiod",
-                &json!({"replicas": 1, "template": {"spec": pod}}),
-            ),
-            object(
-                "v1",
-                "Service",
-                "istiod",
-                &json!({"ports": [{"port": 15010}]}),
-            ),
-            object(
-                "policy/v1",
-                "PodDisruptionBudget",
-                "istiod",
-                &json!({"minAvailable": 1}),
-            ),
-        ]
-    }
-
-    fn patched(k8s: Value, objects: &mut [Object]) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let pilot = component(ComponentKind::Pilot, "istiod", k8s);
-        apply(&merged(""), &pilot, objects, &mut warnings).unwrap();
-        warnings.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn fields_go_where_upstream_puts_them() {
-        let mut objects = istiod();
-        let warnings = patched(
-            json!({
-                "replicaCount": 0, "priorityClassName": "", "env": [{"name": "B", "value": "1"}],
-                "imagePullPolicy": "Always", "podAnnotations": {"a": "b"},
-                "nodeSelector": {"c": "d"},
-                "serviceAnnotations": {"e": "f"}, "service": {"type": "NodePort"},
-            }),
-            &mut objects,
-        );
-        assert_eq!(warnings, [""; 0]);
-        assert_eq!(
-            objects[0].body.field("spec"),
-            json!({"replicas": 0, "template": {"metadata": {"annotations": {"a": "b"}}, "spec": {
-                "priorityClassName": "", "nodeSelector": {"c": "d"},
-                "containers": [
-                    {"name": "discovery", "imagePullPolicy": "Always",
-                     "env": [{"name": "B", "value": "1"}, {"name": "A"}]},
-                    {"name": "side"}]}}})
-        );
-        assert_eq!(
-            objects[1].body.field("metadata")["annotations"],
-            json!({"e": "f"})
-        );
-        assert_eq!(
-            objects[1].body.field("spec"),
-            json!({"type": "NodePort", "ports": [{"port": 15010}]})
-        );
-    }
-
-    #[test]
-    fn a_budget_keeps_one_bound() {
-        let mut objects = istiod();
-        patched(
-            json!({"podDisruptionBudget": {"maxUnavailable": 0}}),
-            &mut objects,
-        );
-        assert_eq!(objects[2].body.field("spec"), json!({"maxUnavailable": 0}));
-        let mut objects = istiod();
-        patched(
-            json!({"podDisruptionBudget": {"minAvailable": 2}}),
-            &mut objects,
-        );
-        assert_eq!(objects[2].body.field("spec"), json!({"minAvailable": 2}));
-    }
-
-    #[test]
-    fn what_matches_nothing_is_a_warning() {
-        let warnings = patched(
-            json!({"hpaSpec": {"minReplicas": 2}, "volumes": [], "strategy": null}),
-            &mut istiod(),
-        );
-        assert_eq!(
-            warnings,
-            ["spec.components.pilot.k8s.hpaSpec: has no effect: \
-                 no HorizontalPodAutoscaler istiod is rendered",]
-        );
-    }
-
-    #[test]
-    fn base_has_no_workload() {
-        let mut warnings = Vec::new();
-        let base = component(ComponentKind::Base, "", json!({"replicaCount": 2}));
-        let mut objects = istiod();
-        apply(&merged(""), &base, &mut objects, &mut warnings).unwrap();
-        assert_eq!((objects, warnings), (istiod(), Vec::new()));
-    }
-
-    #[test]
-    fn a_revision_called_default_is_looked_for_without_suffix() {
-        let mut objects = vec![object(
-            "apps/v1",
-            "Deployment",
-            "istiod-default",
-            &json!({}),
-        )];
-        let mut warnings = Vec::new();
-        let pilot = component(
-            ComponentKind::Pilot,
-            "istiod-default",
-            json!({"replicaCount": 2}),
-        );
-        apply(&merged("default"), &pilot, &mut objects, &mut warnings).unwrap();
-        assert_eq!(objects[0].body.field("spec"), json!({}));
-        assert_eq!(warnings.len(), 1);
-    }
-
-    #[test]
-    fn a_port_without_a_number_names_its_field() {
-        let pilot = component(
-            ComponentKind::Pilot,
-            "istiod",
-            json!({"service": {"ports": [{"name": "x"}]}}),
-        );
-        let error = apply(&merged(""), &pilot, &mut istiod(), &mut Vec::new()).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .starts_with("spec.components.pilot.k8s.service: "),
-            "{error}"
-        );
-    }
-}
+mod tests;

@@ -1,12 +1,11 @@
-//! Kubernetes' strategic merge patch, as far as the `k8s` block can reach.
+//! Kubernetes' strategic merge patch, for the fields that a `k8s` block can set.
 //!
-//! Maps merge, null deletes, everything else replaces; lists replace too, except those of
-//! [`RULES`]. Upstream applies such patches with `k8s.io/apimachinery`, whose order of merged lists
-//! is kept here: entries of the patch come in the patch's order, and each stands before the entries
-//! it followed nothing of in the object.
+//! Maps merge, a null deletes, everything else replaces. Lists replace too, except those of [`RULES`], whose entries merge
+//! by a key. Merged lists have the order that `k8s.io/apimachinery` gives them upstream: entries of the patch keep the
+//! patch's order, and an entry that the patch does not name stays before a patched one if it preceded it in the object.
 //!
-//! Of the directives of such patches only `$patch` can get here, and only in maps of strings, such as
-//! labels: Kubernetes' types let no others through.
+//! Kubernetes' types drop every directive of such patches except in maps of strings, such as labels. Of these, `$patch` is
+//! supported.
 
 mod lists;
 
@@ -14,7 +13,7 @@ use serde_json::{Map, Value};
 
 use lists::merge_lists;
 
-/// How a field differs from the default (maps merge, lists replace).
+/// How a field merges otherwise than by default (maps merge, lists replace).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rule {
     /// A list of maps that merge by this key.
@@ -23,9 +22,8 @@ enum Rule {
     Replace,
 }
 
-/// The `patchStrategy` tags of Kubernetes' types, of every field that a `k8s` block can set: kind
-/// of the object, place in it (`[]` for list elements), rule. Tolerations, HPA metrics, probes'
-/// headers and all lists of affinity have no such tag.
+/// The `patchStrategy` tags of Kubernetes' types, for every field that a `k8s` block can set: kinds of the object, path in
+/// it (`[]` for list elements), rule. Tolerations, HPA metrics, probes' headers and all lists of affinity have no such tag.
 const RULES: [(&[&str], &[&str], Rule); 4] = [
     (
         &["Deployment", "DaemonSet"],
@@ -45,11 +43,11 @@ const RULES: [(&[&str], &[&str], Rule); 4] = [
     ),
 ];
 
-/// The key that says what to do with a map instead of merging it.
+/// The key of a directive, which says what to do with a map instead of merging it.
 const DIRECTIVE: &str = "$patch";
 
-/// Lays `patch` over an object of this kind. The error says which entry of the patch lacks its
-/// merge key, or what is no directive.
+/// Applies `patch` to an object of this kind. The error names an entry of the patch without its merge key, or a directive
+/// that is not supported.
 pub(super) fn apply(kind: &str, object: &mut Value, patch: &Value) -> Result<(), String> {
     let mut place = Vec::new();
     if let (Value::Object(object), Value::Object(patch)) = (object, patch) {
@@ -72,7 +70,7 @@ fn merge_maps<'p>(
     patch: &'p Map<String, Value>,
 ) -> Result<(), String> {
     if let Some(directive) = patch.get(DIRECTIVE) {
-        return direct(directive, object, patch);
+        return apply_directive(directive, object, patch);
     }
     for (key, value) in patch {
         if value.is_null() {
@@ -105,8 +103,8 @@ fn merge_maps<'p>(
     Ok(())
 }
 
-/// Does what a directive says about the map that it stands in.
-fn direct(
+/// Applies a directive to the map that holds it.
+fn apply_directive(
     directive: &Value,
     object: &mut Map<String, Value>,
     patch: &Map<String, Value>,
@@ -126,8 +124,8 @@ fn direct(
     Ok(())
 }
 
-/// What a value adds that is new to the object: its nulls have nothing to delete, and, as upstream
-/// has it, a map with a directive adds nothing at all.
+/// A patch's value for a field that the object does not have: without nulls, which have nothing to delete. A map with a
+/// directive adds nothing, as upstream has it.
 fn added(value: &Value) -> Option<Value> {
     match value {
         Value::Object(map) if map.contains_key(DIRECTIVE) => None,
@@ -142,216 +140,4 @@ fn added(value: &Value) -> Option<Value> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn patched(kind: &str, mut object: Value, patch: &Value) -> Value {
-        apply(kind, &mut object, patch).unwrap();
-        object
-    }
-
-    /// The container `a` of a Deployment, patched.
-    fn container(object: &Value, patch: &Value) -> Value {
-        let pod = |container: &Value| {
-            let mut container = container.clone();
-            container["name"] = "a".into();
-            json!({"spec": {"template": {"spec": {"containers": [container]}}}})
-        };
-        patched("Deployment", pod(object), &pod(patch))["spec"]["template"]["spec"]["containers"][0]
-            .take()
-    }
-
-    fn names(list: &Value) -> Vec<&str> {
-        list.as_array()
-            .unwrap()
-            .iter()
-            .map(|e| e["name"].as_str().unwrap())
-            .collect()
-    }
-
-    #[test]
-    fn env_merges_by_name_and_patched_entries_come_first() {
-        let object = json!({"env": [
-            {"name": "A", "value": "1"},
-            {"name": "B", "value": "1"},
-            {"name": "C", "value": "1"}]});
-        let patch = json!({"env": [{"name": "NEW", "value": "2"}, {"name": "A", "value": "2"}]});
-        let merged = container(&object, &patch);
-        assert_eq!(names(&merged["env"]), ["NEW", "A", "B", "C"]);
-        assert_eq!(merged["env"][1]["value"], "2");
-    }
-
-    #[test]
-    fn an_untouched_entry_stays_before_a_patched_one_that_followed_it() {
-        let object = json!({"env": [{"name": "A"}, {"name": "B"}, {"name": "C"}]});
-        let order = |names_of: &[&str]| {
-            let env: Value = names_of
-                .iter()
-                .map(|n| json!({"name": n, "value": "x"}))
-                .collect();
-            let merged = container(&object, &json!({"env": env}));
-            names(&merged["env"]).join("")
-        };
-        assert_eq!(order(&["C"]), "ABC");
-        assert_eq!(order(&["C", "A"]), "BCA");
-        assert_eq!(order(&["B", "N"]), "ABNC");
-        assert_eq!(order(&["N", "B"]), "NABC");
-    }
-
-    #[test]
-    fn untouched_entries_of_one_name_come_together() {
-        let object = json!({"env": [{"name": "A"}, {"name": "B"}, {"name": "A"}]});
-        let merged = container(&object, &json!({"env": [{"name": "N"}]}));
-        assert_eq!(names(&merged["env"]), ["N", "A", "A", "B"]);
-    }
-
-    #[test]
-    fn an_env_entry_without_a_name_is_refused() {
-        let patch = json!({"spec": {"template": {"spec": {"containers": [
-            {"name": "a", "env": [{"value": "x"}]}]}}}});
-        let mut object = json!({"spec": {"template": {"spec": {"containers": [
-            {"name": "a", "env": [{"name": "A"}]}]}}}});
-        let error = apply("Deployment", &mut object, &patch).unwrap_err();
-        assert!(error.contains("entry 0 has no name"), "{error}");
-    }
-
-    #[test]
-    fn an_env_entry_keeps_its_other_source() {
-        let object = json!({"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}]});
-        let merged = container(&object, &json!({"env": [{"name": "A", "value": "1"}]}));
-        assert_eq!(
-            merged["env"],
-            json!([{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}])
-        );
-    }
-
-    #[test]
-    fn tolerations_and_metrics_are_atomic() {
-        let pod = |list: Value| json!({"spec": {"template": {"spec": {"tolerations": list}}}});
-        let merged = patched(
-            "Deployment",
-            pod(json!([{"key": "a"}])),
-            &pod(json!([{"key": "b"}])),
-        );
-        assert_eq!(merged, pod(json!([{"key": "b"}])));
-        let hpa = |list: Value| json!({"spec": {"metrics": list}});
-        let merged = patched(
-            "HorizontalPodAutoscaler",
-            hpa(json!([{"type": "Resource"}])),
-            &hpa(json!([{"type": "Pods"}])),
-        );
-        assert_eq!(merged, hpa(json!([{"type": "Pods"}])));
-    }
-
-    #[test]
-    fn probes_resources_and_strategies_merge_as_maps() {
-        let object = json!({
-            "readinessProbe": {"httpGet": {"path": "/", "port": 1}, "periodSeconds": 1},
-            "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}});
-        let patch = json!({
-            "readinessProbe": {"exec": {"command": ["x"]}, "periodSeconds": 2},
-            "resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "3"}}});
-        let merged = container(&object, &patch);
-        assert_eq!(
-            merged["readinessProbe"],
-            json!({
-                "httpGet": {"path": "/", "port": 1},
-                "exec": {"command": ["x"]},
-                "periodSeconds": 2})
-        );
-        assert_eq!(
-            merged["resources"],
-            json!({"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"cpu": "3"}})
-        );
-        let spec = |strategy: Value| json!({"spec": {"strategy": strategy}});
-        let rolling = json!({"rollingUpdate": {"maxSurge": 1}});
-        assert_eq!(
-            patched(
-                "Deployment",
-                spec(rolling),
-                &spec(json!({"type": "Recreate"}))
-            ),
-            spec(json!({"type": "Recreate", "rollingUpdate": {"maxSurge": 1}}))
-        );
-    }
-
-    #[test]
-    fn ports_merge_by_port_alone() {
-        let object = json!({"spec": {"ports": [
-            {"port": 80, "protocol": "TCP", "name": "a"}, {"port": 443, "name": "b"}]}});
-        let patch = json!({"spec": {"ports": [
-            {"port": 80, "protocol": "UDP", "name": "c"}, {"port": 90, "name": "n"}]}});
-        assert_eq!(
-            patched("Service", object, &patch),
-            json!({"spec": {"ports": [
-                {"port": 80, "protocol": "UDP", "name": "c"},
-                {"port": 90, "name": "n"},
-                {"port": 443, "name": "b"}]}})
-        );
-    }
-
-    #[test]
-    fn the_selector_of_a_budget_is_replaced() {
-        let budget = |labels: Value| json!({"spec": {"selector": {"matchLabels": labels}}});
-        let merged = patched(
-            "PodDisruptionBudget",
-            budget(json!({"a": "1"})),
-            &budget(json!({"b": "1"})),
-        );
-        assert_eq!(merged, budget(json!({"b": "1"})));
-    }
-
-    #[test]
-    fn null_deletes_and_zero_values_stay() {
-        let object = json!({"spec": {"replicas": 3, "strategy": {"type": "x"}, "a": {"b": 1}}});
-        let patch =
-            json!({"spec": {"replicas": 0, "strategy": null, "a": {"b": null}, "n": {"m": null}}});
-        assert_eq!(
-            patched("Deployment", object, &patch),
-            json!({"spec": {"replicas": 0, "a": {}, "n": {}}})
-        );
-    }
-
-    /// The annotations `below` of a Service under the annotations of a patch.
-    fn annotations(below: &Value, above: &Value) -> Result<Value, String> {
-        let mut object = json!({"metadata": {"annotations": below}});
-        apply(
-            "Service",
-            &mut object,
-            &json!({"metadata": {"annotations": above}}),
-        )?;
-        Ok(object["metadata"]["annotations"].take())
-    }
-
-    #[test]
-    fn a_directive_replaces_or_deletes_the_map_that_it_stands_in() {
-        let below = json!({"a": "1"});
-        let replaced = annotations(&below, &json!({"$patch": "replace", "b": "2"}));
-        assert_eq!(replaced.unwrap(), json!({"b": "2"}));
-        let deleted = annotations(&below, &json!({"$patch": "delete", "b": "2"}));
-        assert_eq!(deleted.unwrap(), json!({}));
-        let added = annotations(&Value::Null, &json!({"$patch": "replace", "b": "2"}));
-        assert_eq!(added.unwrap(), Value::Null);
-        for other in [
-            json!({"$patch": "merge"}),
-            json!({"$patch": null}),
-            json!({"$retainKeys": "a"}),
-        ] {
-            let error = annotations(&below, &other).unwrap_err();
-            assert!(error.contains("$patch"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_container_that_is_not_there_is_added() {
-        let patch =
-            json!({"spec": {"template": {"spec": {"containers": [{"name": "b", "env": []}]}}}});
-        let object = json!({"spec": {"template": {"spec": {"containers": [{"name": "a"}]}}}});
-        let merged = patched("DaemonSet", object, &patch);
-        assert_eq!(
-            names(&merged["spec"]["template"]["spec"]["containers"]),
-            ["b", "a"]
-        );
-    }
-}
+mod tests;

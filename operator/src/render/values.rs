@@ -1,60 +1,57 @@
-//! From the user-level values of a component to the values that its chart is rendered with.
+//! Computes the values that the chart of a component is rendered with: the chart's defaults, then the layers that the user
+//! chose, then the user's values.
 //!
-//! Upstream's charts do this in `zzz_profile.yaml` and `zzy_descope_legacy.yaml` since 1.24: chart
-//! defaults, under chart profile, compatibility file and platform file, under the user's values.
+//! Upstream's charts do this in `zzz_profile.yaml` and `zzy_descope_legacy.yaml` since 1.24.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::RenderError;
-use crate::api::{ComponentKind, Mistake, Path};
+use crate::api::{ComponentInfo, ComponentKind, FieldError, Path, ValuesScope};
 use crate::charts::Charts;
 use crate::charts::tree::{at, merge_over};
+use crate::merge::chart_layers;
 
-/// The values of one component in the forms in which templates read them.
+/// The values of one component in the three forms that templates read.
 #[derive(Debug)]
 pub(super) struct ChartValues {
-    /// Everything.
+    /// All values.
     pub(super) values: Value,
-    /// The component's own settings: what its chart reads without a prefix.
+    /// The values that the chart reads without a prefix.
     pub(super) own: Value,
     /// The user's values before defaults and profiles.
     pub(super) user: Value,
 }
 
-/// The name of the chart of a component, also that of its directory.
-pub(super) const fn chart_of(kind: ComponentKind) -> &'static str {
-    match kind {
-        ComponentKind::Base => "base",
-        ComponentKind::Pilot => "pilot",
-        ComponentKind::IngressGateways | ComponentKind::EgressGateways => "gateway",
-        ComponentKind::Cni => "cni",
-        ComponentKind::Ztunnel => "ztunnel",
-    }
-}
-
-/// Computes the values of a component; a chart profile, compatibility version or platform that the
-/// minor does not know is the user's mistake.
+/// Computes the values of a component. It fails if `user` names a layer that the minor does not have.
 pub(super) fn chart_values(
     charts: &Charts,
     kind: ComponentKind,
     minor: u16,
     user: &Value,
 ) -> Result<ChartValues, RenderError> {
-    let user = if kind == ComponentKind::Ztunnel {
-        flattened(user)
-    } else {
-        user.clone()
+    let ComponentInfo {
+        chart,
+        values_root,
+        scope,
+        ..
+    } = kind.info();
+    let user = match scope {
+        ValuesScope::Flattened => flattened(user, values_root),
+        _ => user.clone(),
     };
     for prefix in ["defaults", "_internal_defaults_do_not_set"] {
         if at(&user, &[prefix]).is_some_and(|v| !v.is_null()) {
             let problem = "is not a setting; write its content without this prefix";
-            return Err(mistake(&[prefix], problem));
+            return Err(refusal(&[prefix], problem));
         }
     }
-    let profile = layered_profile(charts, minor, &user)?;
-    let mut values = charts.defaults(chart_of(kind), minor)?;
+    let (profile, errors) = chart_layers(charts, minor, &user)?;
+    if let Some(error) = errors.into_iter().next() {
+        return Err(RenderError::Setting(error));
+    }
+    let mut values = charts.defaults(chart, minor)?;
     merge_over(&mut values, profile.clone());
-    if kind == ComponentKind::Ztunnel {
+    if *scope == ValuesScope::Flattened {
         for global in [profile.get("global"), user.get("global")]
             .into_iter()
             .flatten()
@@ -65,157 +62,42 @@ pub(super) fn chart_values(
         }
     }
     merge_over(&mut values, user.clone());
-    let own = own_settings(kind, &values);
+    let own = own_settings(*scope, values_root, &values);
     Ok(ChartValues { values, own, user })
 }
 
-/// The component's section laid over everything, or for gateways the section alone.
-fn own_settings(kind: ComponentKind, values: &Value) -> Value {
-    let section = match kind {
-        ComponentKind::Base | ComponentKind::Ztunnel => return values.clone(),
-        ComponentKind::Pilot => "pilot",
-        ComponentKind::Cni => "cni",
-        ComponentKind::IngressGateways | ComponentKind::EgressGateways => {
-            let key = kind.gateway_key().unwrap_or_default();
-            return at(values, &["gateways", key]).cloned().unwrap_or_default();
+/// The values that a chart reads without a prefix.
+fn own_settings(scope: ValuesScope, root: &[&str], values: &Value) -> Value {
+    let section = at(values, root);
+    match scope {
+        ValuesScope::All | ValuesScope::Flattened => values.clone(),
+        ValuesScope::RootOnly => section.cloned().unwrap_or_default(),
+        ValuesScope::RootOverAll => {
+            let mut own = values.clone();
+            if let Some(section @ Value::Object(_)) = section {
+                merge_over(&mut own, section.clone());
+            }
+            own
         }
-    };
-    let mut own = values.clone();
-    if let Some(section) = values.get(section).filter(|s| s.is_object()) {
-        merge_over(&mut own, section.clone());
     }
-    own
 }
 
-/// What ztunnel's chart gets instead of all values: `global`, every top-level value that is no map,
-/// and the content of `ztunnel`. Without a `ztunnel` section the values stay as they are.
-fn flattened(user: &Value) -> Value {
-    let (Some(all), Some(own)) = (
-        user.as_object(),
-        at(user, &["ztunnel"]).and_then(Value::as_object),
-    ) else {
+/// The values that ztunnel's chart gets: `global`, every top-level value that is not a map, and the content of its section
+/// at `root`. Without that section it gets all values.
+fn flattened(user: &Value, root: &[&str]) -> Value {
+    let own = at(user, root).and_then(Value::as_object);
+    let (Some(all), Some(own)) = (user.as_object(), own) else {
         return user.clone();
     };
     let stays = |(key, value): &(&String, &Value)| *key == "global" || !value.is_object();
     let entries = all.iter().filter(stays).chain(own);
-    Value::Object(
-        entries
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
-    )
+    let entries = entries.map(|(key, value)| (key.clone(), value.clone()));
+    Value::Object(entries.collect())
 }
 
-/// Chart profile, compatibility file and platform file, each laid over the one before.
-fn layered_profile(charts: &Charts, minor: u16, user: &Value) -> Result<Value, RenderError> {
-    let mut layered = Value::Object(Map::new());
-    let profile_places: &[&[&str]] = if minor >= 25 {
-        &[&["profile"], &["global", "profile"]]
-    } else {
-        &[&["profile"]]
-    };
-    if let Some((place, name)) = first_set(user, profile_places) {
-        let known = names(charts, minor, |name| {
-            !name.starts_with("platform-") && !name.starts_with("compatibility-")
-        })?;
-        merge_over(
-            &mut layered,
-            lookup(charts, minor, place, name, &known, "")?,
-        );
-    }
-    let compatibility = first_set(user, &[&["compatibilityVersion"]]);
-    if let Some((place, name)) = compatibility {
-        let known = charts
-            .catalogue()
-            .release(minor)
-            .map(|r| r.compatibility.as_slice());
-        merge_over(
-            &mut layered,
-            lookup(
-                charts,
-                minor,
-                place,
-                name,
-                known.unwrap_or_default(),
-                "compatibility-",
-            )?,
-        );
-    }
-    let platform_places: &[&[&str]] = if minor >= 25 {
-        &[&["platform"], &["global", "platform"]]
-    } else {
-        &[&["global", "platform"]]
-    };
-    if let Some((place, name)) = first_set(user, platform_places) {
-        let known = names(charts, minor, |name| name.starts_with("platform-"))?;
-        let known: Vec<String> = known
-            .iter()
-            .filter_map(|n| n.strip_prefix("platform-"))
-            .map(str::to_owned)
-            .collect();
-        merge_over(
-            &mut layered,
-            lookup(charts, minor, place, name, &known, "platform-")?,
-        );
-    }
-    Ok(layered)
-}
-
-/// The first of these places whose value is not empty.
-fn first_set<'a>(
-    user: &'a Value,
-    places: &'a [&'a [&'a str]],
-) -> Option<(&'a [&'a str], &'a Value)> {
-    let is_set = |value: &&Value| !matches!(value, Value::Null) && value.as_str() != Some("");
-    places
-        .iter()
-        .find_map(|place| at(user, place).filter(is_set).map(|value| (*place, value)))
-}
-
-/// The chart profiles that this minor has, by a condition on their names.
-fn names(
-    charts: &Charts,
-    minor: u16,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<Vec<String>, RenderError> {
-    let mut found = Vec::new();
-    for name in charts.chart_profile_names() {
-        if wanted(name) && charts.chart_profile(name, minor)?.is_some() {
-            found.push(name.to_owned());
-        }
-    }
-    Ok(found)
-}
-
-/// The values behind a name that the user chose, if it is one of `known`.
-fn lookup(
-    charts: &Charts,
-    minor: u16,
-    place: &[&str],
-    chosen: &Value,
-    known: &[String],
-    prefix: &str,
-) -> Result<Value, RenderError> {
-    let name = chosen
-        .as_str()
-        .filter(|name| known.iter().any(|k| k == name));
-    let Some(name) = name else {
-        let expected = known.join(", ");
-        return Err(mistake(
-            place,
-            &format!("{chosen} is unknown; expected one of {expected}"),
-        ));
-    };
-    let values = charts.chart_profile(&format!("{prefix}{name}"), minor)?;
-    Ok(values.unwrap_or_else(|| Value::Object(Map::new())))
-}
-
-fn mistake(place: &[&str], problem: &str) -> RenderError {
-    let start = Path::root("spec").key("values");
-    let path = place.iter().fold(start, |path, key| path.key(key));
-    RenderError::Setting(Mistake {
-        path,
-        problem: problem.to_owned(),
-    })
+fn refusal(place: &[&str], problem: &str) -> RenderError {
+    let path = Path::root("spec").key("values").keys(place);
+    RenderError::Setting(FieldError::new(path, problem))
 }
 
 #[cfg(test)]
@@ -226,6 +108,10 @@ mod tests {
 
     static CHARTS: LazyLock<Charts> = LazyLock::new(|| Charts::embedded().unwrap());
 
+    fn newest() -> u16 {
+        CHARTS.catalogue().default_version().minor
+    }
+
     fn of(kind: ComponentKind, minor: u16, user: &Value) -> Result<ChartValues, RenderError> {
         chart_values(&CHARTS, kind, minor, user)
     }
@@ -234,7 +120,7 @@ mod tests {
         of(ComponentKind::Pilot, minor, user).unwrap()
     }
 
-    fn refusal(minor: u16, user: &Value) -> String {
+    fn refused(minor: u16, user: &Value) -> String {
         of(ComponentKind::Pilot, minor, user)
             .unwrap_err()
             .to_string()
@@ -242,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_users_values_lie_over_profiles_and_these_over_defaults() {
-        let sampling = |user: &Value| pilot(31, user).own["traceSampling"].clone();
+        let sampling = |user: &Value| pilot(newest(), user).own["traceSampling"].clone();
         assert_eq!(sampling(&json!({})), json!(1));
         assert_eq!(sampling(&json!({"profile": "demo"})), json!(100));
         let user = json!({"profile": "demo", "pilot": {"traceSampling": null}});
@@ -252,7 +138,7 @@ mod tests {
     #[test]
     fn istiods_own_settings_blend_the_section_with_everything() {
         let user = json!({"cni": {"chained": false}, "pilot": {"cni": {"enabled": true}}});
-        let own = pilot(31, &user).own;
+        let own = pilot(newest(), &user).own;
         assert_eq!(own["cni"]["enabled"], true);
         assert_eq!(own["cni"]["chained"], false);
     }
@@ -265,7 +151,7 @@ mod tests {
             "revision": "r",
             "ztunnel": {"logAsJson": false},
         });
-        let found = of(ComponentKind::Ztunnel, 31, &user).unwrap();
+        let found = of(ComponentKind::Ztunnel, newest(), &user).unwrap();
         assert_eq!(found.own["network"], "n");
         assert_eq!(found.own["logAsJson"], false);
         assert_eq!(found.own["revision"], "r");
@@ -274,42 +160,21 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_are_refused_with_what_is_known() {
-        assert_eq!(
-            refusal(31, &json!({"profile": "nope"})),
-            "spec.values.profile: \"nope\" is unknown; \
-             expected one of ambient, demo, preview, remote, stable"
-        );
-        assert_eq!(
-            refusal(26, &json!({"compatibilityVersion": "1.20"})),
-            "spec.values.compatibilityVersion: \"1.20\" is unknown; \
-             expected one of 1.23, 1.24, 1.25"
-        );
-        let error = refusal(31, &json!({"global": {"platform": "moon"}}));
+    fn a_profile_that_only_ztunnel_names_is_looked_up_too() {
+        let user = json!({"ztunnel": {"profile": "nope"}});
+        assert!(of(ComponentKind::Pilot, newest(), &user).is_ok());
+        let error = of(ComponentKind::Ztunnel, newest(), &user).unwrap_err();
         assert!(
-            error.starts_with("spec.values.global.platform: \"moon\" is unknown"),
+            error.to_string().contains("\"nope\" is not known"),
             "{error}"
         );
-        assert!(
-            error.ends_with("gke, k3d, k3s, microk8s, minikube, openshift"),
-            "{error}"
-        );
-        assert!(refusal(31, &json!({"profile": 5})).contains("5 is unknown"));
-    }
-
-    #[test]
-    fn places_and_platforms_that_came_with_1_25_are_not_in_1_24() {
-        let user = json!({"global": {"profile": "nope"}, "platform": "nope"});
-        assert!(of(ComponentKind::Pilot, 24, &user).is_ok());
-        assert!(refusal(25, &user).starts_with("spec.values.global.profile: "));
-        assert!(refusal(24, &json!({"global": {"platform": "gke"}})).contains("unknown"));
-        assert!(of(ComponentKind::Pilot, 25, &json!({"platform": "gke"})).is_ok());
     }
 
     #[test]
     fn the_prefix_of_defaults_is_refused() {
         assert!(
-            refusal(31, &json!({"defaults": {"hub": "x"}})).starts_with("spec.values.defaults")
+            refused(newest(), &json!({"defaults": {"hub": "x"}}))
+                .starts_with("spec.values.defaults")
         );
     }
 }

@@ -3,20 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::condition;
-
-/// The conditions that this operator sets; others are left as they are found.
-const OURS: [&str; 9] = [
-    condition::READY,
-    condition::RECONCILING,
-    condition::STALLED,
-    condition::SUSPENDED,
-    condition::WARNINGS,
-    condition::CONFLICT,
-    condition::OUTDATED,
-    condition::OLD_REVISION,
-    condition::OWNERSHIP_CONFLICT,
-];
+use crate::api::condition::{self, Kept};
 
 /// The truth of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,9 +63,14 @@ impl<'a> Conditions<'a> {
         });
     }
 
-    /// Keeps a condition as it was.
-    pub fn keep(&mut self, kind: &str) {
-        self.set.extend(find(self.before, kind).cloned());
+    /// Keeps every condition as it was whose rule is one of `rules`.
+    pub fn keep(&mut self, rules: &[Kept]) {
+        for rule in condition::ALL
+            .iter()
+            .filter(|rule| rules.contains(&rule.kept))
+        {
+            self.set.extend(find(self.before, rule.name).cloned());
+        }
     }
 
     /// Ours in the order in which they were set, then those of others.
@@ -86,7 +78,7 @@ impl<'a> Conditions<'a> {
         let others = self
             .before
             .iter()
-            .filter(|before| !OURS.contains(&before.type_.as_str()));
+            .filter(|before| !condition::ALL.iter().any(|rule| rule.name == before.type_));
         self.set.extend(others.cloned());
         self.set
     }

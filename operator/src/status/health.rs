@@ -1,11 +1,14 @@
 //! How far each component is, from the verdicts on its objects and from what the cluster shows of them.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
+use super::PROGRESS_DEADLINE;
+use super::history::{Before, Dip, History, Wait};
 use crate::api::{
     ComponentKind, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
 };
-use crate::apply::{Applied, AppliedComponent, Class, Verdict};
+use crate::apply::{Applied, AppliedComponent, ApplyError, Verdict};
 use crate::cluster::{Live, ManagingTool};
 use crate::render::ObjectKey;
 
@@ -24,12 +27,14 @@ pub struct ComponentHealth {
 }
 
 /// One thing that a component lacks.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// How bad it is.
     pub severity: Severity,
     /// The object and what is wrong with it.
     pub text: String,
+    /// Whether it lasts longer than such a problem may.
+    pub is_overdue: bool,
 }
 
 /// How bad a lack is, worst first.
@@ -45,6 +50,8 @@ pub enum Severity {
     Refused,
     /// The API server could not take it now.
     Retrying,
+    /// Less of it is available than before.
+    Degraded,
     /// It is applied and not ready.
     RollingOut,
     /// Something else has to come first.
@@ -53,11 +60,11 @@ pub enum Severity {
 
 impl Health {
     /// Judges every component.
-    pub fn of(applied: &Applied, live: &Live) -> Self {
+    pub fn of(applied: &Applied, judge: &mut Judge<'_>) -> Self {
         let components = applied.components.iter();
         Self {
             components: components
-                .map(|component| ComponentHealth::of(component, live))
+                .map(|component| ComponentHealth::of(component, judge))
                 .collect(),
         }
     }
@@ -69,7 +76,7 @@ impl Health {
             .iter()
             .flat_map(|component| &component.problems)
             .collect();
-        problems.sort_by_key(|problem| problem.severity);
+        problems.sort_by_key(|problem| problem.rank());
         problems
     }
 
@@ -78,7 +85,6 @@ impl Health {
         &self,
         version: &str,
         before: &IstioOperatorStatus,
-        overdue: bool,
     ) -> BTreeMap<String, ComponentStatus> {
         let mut statuses: BTreeMap<String, ComponentStatus> = BTreeMap::new();
         for kind in ComponentKind::ALL {
@@ -93,10 +99,8 @@ impl Health {
             let worst = of_kind
                 .iter()
                 .filter_map(|component| component.problems.first())
-                .min();
-            let state = worst.map_or(InstallState::Healthy, |problem| {
-                problem.severity.state(overdue)
-            });
+                .min_by_key(|problem| problem.rank());
+            let state = worst.map_or(InstallState::Healthy, |problem| problem.state());
             let before = before.component_status.get(kind.as_str());
             let installed = match state {
                 InstallState::Healthy => Some(version.to_owned()),
@@ -121,8 +125,23 @@ impl Health {
     }
 }
 
+impl Problem {
+    fn new(severity: Severity, text: String) -> Self {
+        Self {
+            severity,
+            text,
+            is_overdue: false,
+        }
+    }
+
+    /// Problems that need a person come first, then the worst ones.
+    pub fn rank(&self) -> (bool, Severity) {
+        (self.state() != InstallState::Error, self.severity)
+    }
+}
+
 impl ComponentHealth {
-    fn of(component: &AppliedComponent, live: &Live) -> Self {
+    fn of(component: &AppliedComponent, judge: &mut Judge<'_>) -> Self {
         let AppliedComponent {
             kind,
             name,
@@ -130,16 +149,12 @@ impl ComponentHealth {
         } = component;
         let problems = objects
             .iter()
-            .filter_map(|(key, verdict)| problem(*kind, key, verdict, live));
+            .filter_map(|(key, verdict)| judge.problem(*kind, key, verdict));
         let mut problems: Vec<_> = problems.collect();
-        problems.sort();
-        let is_gateway = matches!(
-            kind,
-            ComponentKind::IngressGateways | ComponentKind::EgressGateways
-        );
-        let gateway = is_gateway.then(|| {
+        problems.sort_by(|a, b| (a.rank(), &a.text).cmp(&(b.rank(), &b.text)));
+        let gateway = kind.gateway_key().map(|_| {
             let mut keys = objects.iter().map(|(key, _)| key);
-            let addresses = keys.clone().flat_map(|key| live.addresses(key));
+            let addresses = keys.clone().flat_map(|key| judge.live.addresses(key));
             GatewayStatus {
                 name: name.clone(),
                 ready: problems.is_empty(),
@@ -158,52 +173,133 @@ impl ComponentHealth {
 }
 
 impl Severity {
-    /// The state of a component whose worst lack this is. What takes too long needs a person.
-    const fn state(self, overdue: bool) -> InstallState {
+    /// The kind of problem, as a word by which waits are told apart.
+    const fn as_str(self) -> &'static str {
         match self {
-            Self::ManagedBy(_) | Self::OwnedByAnother | Self::Conflict | Self::Refused => {
-                InstallState::Error
-            }
-            Self::Retrying | Self::RollingOut if overdue => InstallState::Error,
-            Self::Retrying | Self::RollingOut | Self::Waiting => InstallState::Reconciling,
+            Self::ManagedBy(_) => "ManagedByOtherTool",
+            Self::OwnedByAnother => "OwnedByAnother",
+            Self::Conflict => "Conflict",
+            Self::Refused => "Refused",
+            Self::Retrying => "Retrying",
+            Self::Degraded => "Degraded",
+            Self::RollingOut => "RollingOut",
+            Self::Waiting => "Waiting",
         }
     }
 }
 
-fn problem(
-    component: ComponentKind,
-    key: &ObjectKey,
-    verdict: &Verdict,
-    live: &Live,
-) -> Option<Problem> {
-    let (severity, why) = match verdict {
-        Verdict::Conflict(text) => (Severity::Conflict, text.clone()),
-        Verdict::ManagedBy(tool) => (
-            Severity::ManagedBy(*tool),
-            format!("{tool} manages it, and the annotation install.istio.io/adopt is not \"true\""),
-        ),
-        Verdict::Refused(error) => match error.class() {
-            Class::Permanent => (Severity::Refused, error.to_string()),
-            Class::Retry | Class::Wait => (Severity::Retrying, error.to_string()),
-        },
-        Verdict::Waiting(why) => {
-            return Some(Problem {
-                severity: Severity::Waiting,
-                text: format!("waiting: {why}"),
-            });
+impl Problem {
+    /// The state of a component whose worst problem this is. What takes too long needs a person.
+    const fn state(&self) -> InstallState {
+        match self.severity {
+            Severity::ManagedBy(_)
+            | Severity::OwnedByAnother
+            | Severity::Conflict
+            | Severity::Refused => InstallState::Error,
+            _ if self.is_overdue => InstallState::Error,
+            Severity::Retrying | Severity::Degraded | Severity::RollingOut | Severity::Waiting => {
+                InstallState::Reconciling
+            }
         }
-        // Several revisions share one base.
-        Verdict::OwnedByOther(owner) if component != ComponentKind::Base => (
-            Severity::OwnedByAnother,
-            format!("belongs to IstioOperator {owner}"),
-        ),
-        Verdict::TagElsewhere => return None,
-        Verdict::Unchanged | Verdict::Applied | Verdict::OwnedByOther(_) => {
-            (Severity::RollingOut, live.unready_reason(key)?)
+    }
+}
+
+/// Judges problems by the history of a CR.
+pub struct Judge<'a> {
+    /// What the cluster holds.
+    pub live: &'a Live,
+    /// Since when problems last.
+    pub history: &'a mut History,
+    /// What the last status says.
+    pub before: Before,
+    /// The present, by the monotonic clock.
+    pub now: Instant,
+}
+
+impl Judge<'_> {
+    /// What is wrong with an object after its verdict; `None` if it is as it should be.
+    fn problem(
+        &mut self,
+        component: ComponentKind,
+        key: &ObjectKey,
+        verdict: &Verdict,
+    ) -> Option<Problem> {
+        match verdict {
+            // Several revisions share one base.
+            Verdict::OwnedByOther(owner) if component != ComponentKind::Base => {
+                let text = format!("{key}: belongs to IstioOperator {owner}");
+                Some(Problem::new(Severity::OwnedByAnother, text))
+            }
+            Verdict::ManagedBy(tool) => {
+                let text = format!(
+                    "{key}: {tool} manages it, and the annotation install.istio.io/adopt is not \"true\""
+                );
+                Some(Problem::new(Severity::ManagedBy(*tool), text))
+            }
+            Verdict::Conflict(text) => {
+                Some(Problem::new(Severity::Conflict, format!("{key}: {text}")))
+            }
+            Verdict::Refused(error) => Some(self.refusal(key, error, format!("{key}: {error}"))),
+            Verdict::Waiting(why) => {
+                let severity = Severity::Waiting;
+                Some(self.timed(key, severity, PROGRESS_DEADLINE, format!("waiting: {why}")))
+            }
+            Verdict::TagElsewhere => None,
+            Verdict::Unchanged | Verdict::Applied | Verdict::OwnedByOther(_) => self.unready(key),
         }
-    };
-    Some(Problem {
-        severity,
-        text: format!("{key}: {why}"),
-    })
+    }
+
+    /// A write that the API server did not take.
+    pub fn refusal(&mut self, key: &ObjectKey, error: &ApplyError, text: String) -> Problem {
+        let patience = error.patience();
+        if patience.is_zero() {
+            return Problem::new(Severity::Refused, text);
+        }
+        let mut problem = self.timed(key, Severity::Retrying, patience, text);
+        if problem.is_overdue && error.is_refusal() {
+            problem.severity = Severity::Refused;
+        }
+        problem
+    }
+
+    /// What an applied object lacks to be ready.
+    fn unready(&mut self, key: &ObjectKey) -> Option<Problem> {
+        let workload = self.live.workload(key).copied();
+        let Some(reason) = self.live.unready_reason(key) else {
+            if let Some(workload) = workload {
+                self.history.set_available(key, &workload);
+            }
+            return None;
+        };
+        let dip = workload.map(|workload| self.history.dip(key, &workload, self.now, self.before));
+        let severity = match dip {
+            Some(Dip::Unnoticed) => return None,
+            Some(Dip::Noticed) => Severity::Degraded,
+            Some(Dip::RollingOut) | None => Severity::RollingOut,
+        };
+        let text = format!("{key}: {reason}");
+        Some(self.timed(key, severity, PROGRESS_DEADLINE, text))
+    }
+
+    fn timed(
+        &mut self,
+        key: &ObjectKey,
+        severity: Severity,
+        patience: Duration,
+        text: String,
+    ) -> Problem {
+        let wait = Wait {
+            key: key.clone(),
+            problem: severity.as_str(),
+            generation: self.live.get(key).map_or(0, |object| object.generation),
+        };
+        let is_overdue = self
+            .history
+            .is_overdue(wait, patience, self.now, self.before);
+        Problem {
+            severity,
+            text,
+            is_overdue,
+        }
+    }
 }

@@ -9,30 +9,34 @@
 
 mod conditions;
 mod health;
+mod history;
 mod overwrites;
 mod publish;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::condition::{self, reason};
-use crate::api::{InstallState, IstioOperatorStatus, Mistake};
+use crate::api::condition::{self, Kept, reason};
+use crate::api::{InstallState, IstioOperatorStatus, Warning};
 use crate::apply::{Applied, ApplyError};
 use crate::catalogue::Version;
 use crate::cluster::Live;
 use crate::plan::Finding;
 use crate::render::ObjectKey;
-use conditions::{Conditions, Truth, find};
-use health::{Health, Problem, Severity};
+use conditions::{Conditions, Truth};
+use health::{Health, Judge, Problem, Severity};
+use history::Before;
 
+pub use history::{DIP_PATIENCE, History};
 pub use overwrites::overwrite_event;
 pub use publish::{Publisher, StatusEvent, patch, status_events};
 
 /// How long an installation may take to become ready, from its last change on, before it counts as stalled.
 pub const PROGRESS_DEADLINE: Duration = Duration::from_mins(10);
 
-/// The longest message; a condition may blocked_by 32 KiB, and a person reads far less.
+/// The longest message; a condition may hold 32 KiB, and a person reads far less.
 const MAX_MESSAGE: usize = 4096;
 /// Names that a list in a message spells out.
 const MAX_NAMES: usize = 5;
@@ -50,7 +54,7 @@ pub enum PassResult {
         /// A reason of [`condition::reason`].
         reason: &'static str,
         /// Everything that is wrong, one text each.
-        mistakes: Vec<String>,
+        errors: Vec<String>,
     },
     /// The CR is paused by its annotation.
     Paused,
@@ -91,10 +95,12 @@ pub struct StatusInput<'a> {
     pub generation: i64,
     /// Its status so far.
     pub before: &'a IstioOperatorStatus,
-    /// The present.
+    /// The present, for people.
     pub now: Timestamp,
+    /// The present, by the monotonic clock.
+    pub instant: Instant,
     /// What upstream does not support in the version that the result is about.
-    pub outdated: &'a [Mistake],
+    pub outdated: &'a [Warning],
 }
 
 impl PassResult {
@@ -109,65 +115,98 @@ impl PassResult {
     }
 }
 
-/// Computes the status that follows from `result`.
+/// A status, and how soon it changes although nothing happens.
+#[derive(Debug)]
+pub struct Computed {
+    /// The status.
+    pub status: IstioOperatorStatus,
+    /// When a problem will have lasted too long; absent if no problem gets worse by time.
+    pub next_change: Option<Duration>,
+}
+
+/// Computes the status that follows from `result`, and takes it into the history of the CR.
 #[must_use]
-pub fn of(subject: StatusInput<'_>, result: &PassResult, live: &Live) -> IstioOperatorStatus {
+pub fn of(
+    input: StatusInput<'_>,
+    result: &PassResult,
+    live: &Live,
+    history: &mut History,
+) -> Computed {
     let mut status = IstioOperatorStatus {
-        observed_generation: Some(subject.generation),
-        ..subject.before.clone()
+        observed_generation: Some(input.generation),
+        ..input.before.clone()
     };
-    let mut conditions =
-        Conditions::new(&subject.before.conditions, subject.generation, subject.now);
+    let mut conditions = Conditions::new(&input.before.conditions, input.generation, input.now);
+    let mut next_change = None;
     match result {
-        PassResult::Started { version } => mark_reconciling(&mut status, &mut conditions, *version),
-        PassResult::Rejected { reason, mistakes } => {
-            let message = bounded(mistakes.join("; "));
+        PassResult::Started { version } => {
+            mark_reconciling(&mut status, &mut conditions, *version);
+        }
+        PassResult::Rejected { reason, errors } => {
+            let message = bounded(errors.join("; "));
             status.status = Some(InstallState::Error);
             stall(&mut conditions, reason, &message);
             status.message = Some(message);
         }
         PassResult::Paused => {
-            for kind in [
-                condition::READY,
-                condition::RECONCILING,
-                condition::STALLED,
-                condition::WARNINGS,
-            ] {
-                conditions.keep(kind);
-            }
+            conditions.keep(&[Kept::WhilePaused, Kept::UntilKnown]);
             let message = "the annotation install.istio.io/ignoreReconcile is true";
             conditions.set(condition::SUSPENDED, Truth::True, reason::PAUSED, message);
         }
         PassResult::Applied(progress) => {
-            let health = Health::of(&progress.applied, live);
+            history.begin(input.generation);
+            let mut judge = Judge {
+                live,
+                before: before(input),
+                now: input.instant,
+                history: &mut *history,
+            };
+            let health = Health::of(&progress.applied, &mut judge);
+            let unpruned = unpruned(&progress.applied, &mut judge);
+            next_change = history.end();
             status.default_tag = Some(live.has_default_tag(&progress.revision));
-            set_progress(&mut status, &mut conditions, subject, progress, &health);
+            set_progress(
+                &mut status,
+                &mut conditions,
+                input,
+                progress,
+                &health,
+                &unpruned,
+            );
         }
         PassResult::Deleting(deletion) => set_deleting(&mut status, &mut conditions, deletion),
     }
     match result.version() {
         Some(_) => {
-            let told = subject.outdated.iter().map(ToString::to_string);
+            let told = input.outdated.iter().map(ToString::to_string);
             let reason = reason::OUT_OF_SUPPORT;
             set_if_any(&mut conditions, condition::OUTDATED, reason, told);
         }
         // What is installed stays what it is.
-        None => conditions.keep(condition::OUTDATED),
+        None => conditions.keep(&[Kept::WithoutVersion]),
     }
     status.conditions = conditions.finish();
-    status
+    Computed {
+        status,
+        next_change,
+    }
 }
 
-/// When a status that is not ready yet will count as stalled; `None` if it is ready, or stalled already.
-#[must_use]
-pub fn deadline(status: &IstioOperatorStatus, now: Timestamp) -> Option<Duration> {
-    conditions::holds(&status.conditions, condition::RECONCILING)?;
-    let ready = find(&status.conditions, condition::READY)?;
-    let spent = Duration::try_from(now.duration_since(ready.last_transition_time.0)).ok()?;
-    Some(PROGRESS_DEADLINE.saturating_sub(spent))
+/// What the last status says of this generation.
+fn before(input: StatusInput<'_>) -> Before {
+    let is_current =
+        |condition: &&Condition| condition.observed_generation == Some(input.generation);
+    let holds = |kind| conditions::holds(&input.before.conditions, kind).filter(is_current);
+    if holds(condition::READY).is_some() {
+        Before::Healthy
+    } else if holds(condition::STALLED).is_some() {
+        Before::Stalled
+    } else {
+        Before::Other
+    }
 }
 
-/// The first write for a new generation: what was said of the old one does not blocked_by any more, errors least of all. Its
+/// The first write for a new generation: what was said of the old one does not hold any more, errors least of all. Its
 /// warnings stay until the new ones are known, or each edit of a CR would have them told again.
 fn mark_reconciling(
     status: &mut IstioOperatorStatus,
@@ -189,7 +228,7 @@ fn mark_reconciling(
         reason::PROGRESSING,
         &message,
     );
-    conditions.keep(condition::WARNINGS);
+    conditions.keep(&[Kept::UntilKnown]);
     status.message = Some(message);
 }
 
@@ -204,9 +243,10 @@ fn under_way(status: &IstioOperatorStatus, version: Version) -> InstallState {
 fn set_progress(
     status: &mut IstioOperatorStatus,
     conditions: &mut Conditions<'_>,
-    subject: StatusInput<'_>,
+    input: StatusInput<'_>,
     progress: &InstallProgress,
     health: &Health,
+    unpruned: &[Problem],
 ) {
     let InstallProgress {
         version,
@@ -216,15 +256,13 @@ fn set_progress(
     } = progress;
     let installed = version.to_string();
     let problems = health.problems();
-    let overdue = is_overdue(subject);
-    let refused = unpruned(applied);
-    let worst = problems.first().copied().or(refused.first());
-    status.component_status = health.component_status(&installed, subject.before, overdue);
+    let worst = problems.first().copied().or(unpruned.first());
+    status.component_status = health.component_status(&installed, input.before);
     status.gateways = health.gateways();
     let message = match worst {
         None if health.components.is_empty() => "no components are enabled".to_owned(),
         None => format!("Istio {installed} is installed and available"),
-        Some(worst) => bounded(summary(worst, problems.len() + refused.len())),
+        Some(worst) => bounded(summary(worst, problems.len() + unpruned.len())),
     };
     match worst {
         None => {
@@ -240,12 +278,12 @@ fn set_progress(
             conditions.set(condition::READY, Truth::True, reason, &message);
         }
         Some(worst) => {
-            if let Some(reason) = stalled_reason(worst.severity, overdue) {
+            if let Some(reason) = stalled_reason(worst) {
                 status.status = Some(InstallState::Error);
                 stall(conditions, reason, &message);
             } else {
                 status.status = Some(under_way(status, *version));
-                let reason = progress_reason(worst.severity, subject);
+                let reason = progress_reason(worst.severity);
                 conditions.set(condition::READY, Truth::False, reason, &message);
                 conditions.set(condition::RECONCILING, Truth::True, reason, &message);
             }
@@ -297,53 +335,35 @@ fn stall(conditions: &mut Conditions<'_>, reason: &str, message: &str) {
     conditions.set(condition::STALLED, Truth::True, reason, message);
 }
 
-/// Deletes that were refused lack nothing in a component, yet are not done.
-fn unpruned(applied: &Applied) -> Vec<Problem> {
-    let problem = |(key, error): &(ObjectKey, ApplyError)| Problem {
-        severity: Severity::Retrying,
-        text: format!("{key} is not rendered any more and cannot be deleted: {error}"),
-    };
-    applied.unpruned.iter().map(problem).collect()
+/// Deletes that were refused are no problem of a component, yet are not done.
+fn unpruned(applied: &Applied, judge: &mut Judge<'_>) -> Vec<Problem> {
+    let unpruned = applied.unpruned.iter().map(|(key, error)| {
+        let text = format!("{key} is not rendered any more and cannot be deleted: {error}");
+        judge.refusal(key, error, text)
+    });
+    unpruned.collect()
 }
 
-/// Why an installation is stalled by its worst lack, if it is.
-const fn stalled_reason(severity: Severity, overdue: bool) -> Option<&'static str> {
-    match severity {
+/// Why an installation is stalled by its worst problem, if it is.
+const fn stalled_reason(worst: &Problem) -> Option<&'static str> {
+    match worst.severity {
         Severity::ManagedBy(tool) => Some(tool.reason()),
         Severity::OwnedByAnother => Some(reason::OWNED_BY_ANOTHER),
         Severity::Conflict => Some(reason::OTHER_WRITER),
         Severity::Refused => Some(reason::APPLY_REFUSED),
-        Severity::Retrying | Severity::RollingOut | Severity::Waiting if overdue => {
-            Some(reason::DEADLINE_EXCEEDED)
-        }
-        Severity::Retrying | Severity::RollingOut | Severity::Waiting => None,
+        _ if worst.is_overdue => Some(reason::DEADLINE_EXCEEDED),
+        Severity::Retrying | Severity::Degraded | Severity::RollingOut | Severity::Waiting => None,
     }
 }
 
-/// Why an installation goes on. One that was ready in this very generation is degraded.
-fn progress_reason(severity: Severity, subject: StatusInput<'_>) -> &'static str {
-    let ready = find(&subject.before.conditions, condition::READY);
-    let was_ready = ready.is_some_and(|ready| {
-        ready.observed_generation == Some(subject.generation)
-            && (ready.status == "True" || ready.reason == reason::DEGRADED)
-    });
+/// Why an installation goes on.
+const fn progress_reason(severity: Severity) -> &'static str {
     match severity {
         Severity::Retrying => reason::RETRYING,
-        Severity::RollingOut if was_ready => reason::DEGRADED,
+        Severity::Degraded => reason::SCALING_OR_ROLLING_OUT,
         Severity::RollingOut => reason::ROLLING_OUT,
         _ => reason::PROGRESSING,
     }
-}
-
-/// Whether this generation has not been ready for longer than it may.
-fn is_overdue(subject: StatusInput<'_>) -> bool {
-    let ready = find(&subject.before.conditions, condition::READY).filter(|ready| {
-        ready.status == "False" && ready.observed_generation == Some(subject.generation)
-    });
-    ready.is_some_and(|ready| {
-        let spent = subject.now.duration_since(ready.last_transition_time.0);
-        Duration::try_from(spent).is_ok_and(|spent| spent >= PROGRESS_DEADLINE)
-    })
 }
 
 fn summary(worst: &Problem, count: usize) -> String {

@@ -1,12 +1,12 @@
 //! One patch of the status subresource, and the Events that go with it.
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use serde_json::{Map, Value, json};
 
 use super::conditions::{find, holds};
-use crate::api::condition::{self, reason};
+use crate::api::condition::{self, EventRule, reason};
 use crate::api::{IstioOperator, IstioOperatorStatus};
 use crate::apply::{ApplyError, Sender};
 
@@ -40,9 +40,10 @@ impl Publisher {
         Self { sender, instance }
     }
 
-    /// Sends `wanted` if it differs from what `cr` has; gives the CR as it is then, if it was sent.
+    /// Sends `wanted` if it differs from what `cr` has; returns the CR as it is then, if it was sent.
     ///
-    /// A CR that is gone meanwhile is no error: there is nobody left to tell.
+    /// The patch replaces the whole list of conditions, so it is bound to the resource version that it was computed from:
+    /// a condition that somebody else wrote meanwhile makes it a conflict. A CR that is gone meanwhile is no error.
     pub async fn publish(
         &self,
         cr: &IstioOperator,
@@ -52,8 +53,13 @@ impl Publisher {
         let Some(mut change) = patch(&before, wanted) else {
             return Ok(None);
         };
-        // Bound to the UID, so that a CR of the same name that came later is not told about this one.
-        change["metadata"] = json!({"uid": cr.metadata.uid});
+        // The UID tells the CR from one of the same name that came later.
+        let ObjectMeta {
+            uid,
+            resource_version,
+            ..
+        } = &cr.metadata;
+        change["metadata"] = json!({"uid": uid, "resourceVersion": resource_version});
         let namespace = cr.metadata.namespace.as_deref().unwrap_or_default();
         let name = cr.metadata.name.as_deref().unwrap_or_default();
         let api: Api<IstioOperator> = Api::namespaced(self.sender.client().clone(), namespace);
@@ -75,6 +81,15 @@ impl Publisher {
             }
         }
         Ok(written)
+    }
+
+    /// The CR as the API server has it now; `None` if it is gone or another one has its name.
+    pub async fn read(&self, cr: &IstioOperator) -> Result<Option<IstioOperator>, ApplyError> {
+        let namespace = cr.metadata.namespace.as_deref().unwrap_or_default();
+        let name = cr.metadata.name.as_deref().unwrap_or_default();
+        let api: Api<IstioOperator> = Api::namespaced(self.sender.client().clone(), namespace);
+        let newest = self.sender.limit(api.get_opt(name)).await?;
+        Ok(newest.filter(|newest| newest.metadata.uid == cr.metadata.uid))
     }
 
     /// Sends an Event. One that cannot be sent is logged: the status says the same.
@@ -125,58 +140,51 @@ fn reference(cr: &IstioOperator) -> ObjectReference {
     }
 }
 
-/// What is worth an Event in the step from one status to the next: becoming installed, trouble, and new trouble.
+/// The Events for the step from one status to the next: becoming installed, trouble, and new trouble.
 #[must_use]
 pub fn status_events(
     before: &IstioOperatorStatus,
     after: &IstioOperatorStatus,
 ) -> Vec<StatusEvent> {
-    let mut status_events = Vec::new();
-    for kind in [
-        condition::STALLED,
-        condition::CONFLICT,
-        condition::WARNINGS,
-        condition::OUTDATED,
-        condition::OLD_REVISION,
-        condition::OWNERSHIP_CONFLICT,
-    ] {
-        let Some(now) = holds(&after.conditions, kind) else {
+    let mut events = Vec::new();
+    for rule in &condition::ALL {
+        let Some(now) = holds(&after.conditions, rule.name) else {
             continue;
         };
-        let was = holds(&before.conditions, kind);
-        if was.is_none_or(|was| (&was.reason, &was.message) != (&now.reason, &now.message)) {
-            let (reason, note) = (now.reason.clone(), now.message.clone());
-            let event = StatusEvent {
-                is_warning: true,
-                reason,
-                note,
-            };
-            // A conflict that stalls everything is said by two conditions, and is one Event.
-            if !status_events.contains(&event) {
-                status_events.push(event);
+        let is_warning = match rule.event {
+            EventRule::Never => continue,
+            EventRule::EachMessage => {
+                let was = holds(&before.conditions, rule.name);
+                let is_known = was
+                    .is_some_and(|was| (&was.reason, &was.message) == (&now.reason, &now.message));
+                if is_known {
+                    continue;
+                }
+                true
             }
+            EventRule::EachReason => {
+                let was = find(&before.conditions, rule.name);
+                if was.is_some_and(|was| was.reason == now.reason) {
+                    continue;
+                }
+                match now.reason.as_str() {
+                    reason::RETRYING | reason::SCALING_OR_ROLLING_OUT => true,
+                    reason::INSTALLED | reason::NOTHING_ENABLED | reason::DELETING => false,
+                    _ => continue,
+                }
+            }
+        };
+        let event = StatusEvent {
+            is_warning,
+            reason: now.reason.clone(),
+            note: now.message.clone(),
+        };
+        // A conflict that stalls everything is told by two conditions, and is one Event.
+        if !events.contains(&event) {
+            events.push(event);
         }
     }
-    for kind in [condition::READY, condition::RECONCILING] {
-        let Some(now) = holds(&after.conditions, kind) else {
-            continue;
-        };
-        let is_new = find(&before.conditions, kind).is_none_or(|was| was.reason != now.reason);
-        let is_warning = match now.reason.as_str() {
-            reason::RETRYING | reason::DEGRADED => true,
-            reason::INSTALLED | reason::NOTHING_ENABLED | reason::DELETING => false,
-            _ => continue,
-        };
-        if is_new {
-            let (reason, note) = (now.reason.clone(), now.message.clone());
-            status_events.push(StatusEvent {
-                is_warning,
-                reason,
-                note,
-            });
-        }
-    }
-    status_events
+    events
 }
 
 /// The merge patch that turns one status into the other; `None` if they are the same.

@@ -4,6 +4,7 @@ mod story;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::conditions::find;
 use super::*;
 use crate::api::ComponentKind;
 use crate::apply::{AppliedComponent, Verdict};
@@ -36,19 +37,19 @@ fn a_new_cr_becomes_healthy() {
 }
 
 #[test]
-fn a_healthy_cr_that_lost_a_pod_is_not_healthy_and_stalls_after_ten_minutes() {
+fn a_healthy_cr_that_lost_a_pod_is_degraded_after_half_a_minute_and_stalls_after_ten_minutes() {
     let mut story = Story::new();
     story.mark_reconciling();
     story.istiod(2);
     story.progress(istiod(Verdict::Unchanged));
     story.istiod(1);
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), DONE);
+    assert_eq!(story.next_change, Some(DIP_PATIENCE));
+    story.second = 30;
     assert_eq!(story.progress(istiod(Verdict::Unchanged)), PROGRESSING);
     let ready = find(&story.status.conditions, "Ready").unwrap();
-    assert_eq!(ready.reason, reason::DEGRADED);
-    assert_eq!(
-        deadline(&story.status, story.now()),
-        Some(PROGRESS_DEADLINE)
-    );
+    assert_eq!(ready.reason, reason::SCALING_OR_ROLLING_OUT);
+    assert_eq!(story.next_change, Some(PROGRESS_DEADLINE));
     story.minute = 9;
     assert_eq!(story.progress(istiod(Verdict::Unchanged)), PROGRESSING);
     story.minute = 10;
@@ -57,22 +58,94 @@ fn a_healthy_cr_that_lost_a_pod_is_not_healthy_and_stalls_after_ten_minutes() {
         story.status.component_status["Pilot"].status,
         Some(InstallState::Error)
     );
-    assert_eq!(deadline(&story.status, story.now()), None);
+    assert_eq!(story.next_change, None);
     story.istiod(2);
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), DONE);
+}
+
+#[test]
+fn a_workload_without_any_pod_is_told_at_once() {
+    let mut story = Story::new();
+    story.mark_reconciling();
+    story.istiod(2);
+    story.progress(istiod(Verdict::Unchanged));
+    story.istiod(0);
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), PROGRESSING);
+}
+
+#[test]
+fn a_rollout_after_an_hour_of_other_trouble_gets_its_ten_minutes() {
+    let mut story = Story::new();
+    story.mark_reconciling();
+    let unavailable = ApplyError::Unavailable {
+        code: 503,
+        text: "busy".into(),
+    };
+    let refused = istiod(Verdict::Refused(unavailable));
+    assert_eq!(story.progress(refused.clone()), PROGRESSING);
+    story.minute = 60;
+    assert_eq!(story.progress(refused), FAILED);
+    story.istiod(1);
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), PROGRESSING);
+    story.minute = 69;
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), PROGRESSING);
+    story.minute = 70;
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), FAILED);
+}
+
+#[test]
+fn a_refusal_that_may_pass_stalls_after_a_minute() {
+    for error in [
+        ApplyError::Forbidden("quota".into()),
+        ApplyError::Denied("policy".into()),
+        ApplyError::WebhookUnavailable("webhook".into()),
+        ApplyError::NamespaceTerminating("namespace".into()),
+    ] {
+        let mut story = Story::new();
+        story.mark_reconciling();
+        let refused = istiod(Verdict::Refused(error));
+        assert_eq!(story.progress(refused.clone()), PROGRESSING);
+        let ready = find(&story.status.conditions, "Ready").unwrap();
+        assert_eq!(ready.reason, reason::RETRYING);
+        story.second = 59;
+        assert_eq!(story.progress(refused.clone()), PROGRESSING);
+        story.second = 60;
+        assert_eq!(story.progress(refused.clone()), FAILED);
+        let ready = find(&story.status.conditions, "Ready").unwrap();
+        assert_eq!(ready.reason, reason::APPLY_REFUSED);
+        story.istiod(2);
+        assert_eq!(story.progress(istiod(Verdict::Unchanged)), DONE);
+    }
+}
+
+#[test]
+fn a_process_that_starts_says_what_the_last_one_said() {
+    let mut story = Story::new();
+    story.mark_reconciling();
+    story.istiod(1);
+    story.progress(istiod(Verdict::Unchanged));
+    story.minute = 10;
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), FAILED);
+    story.history = History::default();
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), FAILED);
+    story.istiod(2);
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), DONE);
+    story.history = History::default();
+    story.istiod(1);
     assert_eq!(story.progress(istiod(Verdict::Unchanged)), DONE);
 }
 
 #[test]
 fn a_fix_clears_a_stale_error_before_anything_is_rendered() {
     let mut story = Story::new();
-    let mistakes = vec![
+    let errors = vec![
         "spec.hub: expected text".to_owned(),
         "spec.foo: unknown".to_owned(),
     ];
     assert_eq!(
         story.step(&PassResult::Rejected {
             reason: reason::INVALID_SPEC,
-            mistakes
+            errors
         }),
         FAILED
     );
@@ -117,7 +190,11 @@ fn trouble_that_may_pass_is_progress_and_the_rest_is_not() {
             Verdict::Waiting("Base is not applied yet".into()),
             PROGRESSING,
         ),
-        (Verdict::Refused(ApplyError::Forbidden("x".into())), FAILED),
+        (
+            Verdict::Refused(ApplyError::Forbidden("x".into())),
+            PROGRESSING,
+        ),
+        (Verdict::Refused(ApplyError::Invalid("x".into())), FAILED),
         (Verdict::Refused(ApplyError::Immutable("x".into())), FAILED),
         (
             Verdict::Conflict("argocd keeps changing spec.type".into()),
@@ -297,9 +374,9 @@ fn a_status_says_whether_its_revision_has_the_default_tag() {
 fn what_is_out_of_support_is_healthy_and_told_once() {
     let mut story = Story::new();
     story.istiod(2);
-    story.outdated.push(Mistake {
+    story.outdated.push(Warning {
         path: crate::api::Path::root("spec"),
-        problem: "old".into(),
+        text: "old".into(),
     });
     let steps: [fn(&mut Story) -> Judged; 5] = [
         Story::mark_reconciling,
@@ -349,11 +426,11 @@ fn conditions_of_others_stay() {
 #[test]
 fn events_tell_of_transitions_once() {
     let mut story = Story::new();
-    let mistakes = vec!["spec.hub: expected text".to_owned()];
+    let errors = vec!["spec.hub: expected text".to_owned()];
     let before = story.status.clone();
     story.step(&PassResult::Rejected {
         reason: reason::INVALID_SPEC,
-        mistakes,
+        errors,
     });
     let sent = status_events(&before, &story.status);
     assert_eq!(sent.len(), 1);

@@ -48,14 +48,6 @@ fn owned(owner: &str, version: u64) -> LiveObject {
     }
 }
 
-/// How a CR asks for the default tag that renders none.
-fn no_tag() -> TagRequest {
-    TagRequest {
-        revision: "default".into(),
-        mode: TagMode::Never,
-    }
-}
-
 fn state(crs: &[&str]) -> State {
     let mut state = State::new(None, ["ServiceAccount"].into_iter());
     for name in crs {
@@ -154,7 +146,7 @@ fn late_events_of_an_object_say_nothing_about_the_one_that_took_its_place() {
 #[test]
 fn an_object_concerns_its_owner_and_those_that_render_it() {
     let mut state = state(&["one", "two", "three"]);
-    state.set_desired(&name("two"), no_tag(), [object("a")].iter());
+    state.set_objects(&name("two"), [object("a")].iter());
     assert_eq!(
         sorted(state.put_object(&object("a"), owned("one", 1), false)),
         ["one", "two"]
@@ -186,9 +178,9 @@ fn what_a_list_no_longer_has_is_gone() {
 fn the_end_of_a_cr_concerns_those_that_need_what_it_holds() {
     let mut state = state(&["one", "two", "three"]);
     state.put_object(&object("a"), owned("one", 1), true);
-    state.set_desired(&name("one"), no_tag(), [object("a")].iter());
-    state.set_desired(&name("two"), no_tag(), [object("a")].iter());
-    state.set_desired(&name("three"), no_tag(), [object("b")].iter());
+    state.set_objects(&name("one"), [object("a")].iter());
+    state.set_objects(&name("two"), [object("a")].iter());
+    state.set_objects(&name("three"), [object("b")].iter());
     let deleting = cr(
         "one",
         json!({"generation": 2, "deletionTimestamp": "2026-01-01T00:00:00Z"}),
@@ -199,16 +191,13 @@ fn the_end_of_a_cr_concerns_those_that_need_what_it_holds() {
 #[test]
 fn the_last_cr_that_becomes_known_lets_all_others_prune() {
     let mut state = state(&["one", "two", "three"]);
-    assert_eq!(
-        sorted(state.set_desired(&name("one"), no_tag(), [].iter())),
-        [""; 0]
-    );
+    assert_eq!(sorted(state.set_objects(&name("one"), [].iter())), [""; 0]);
     assert_eq!(
         sorted(state.mark_unreadable(&cr("two", json!({})))),
         [""; 0]
     );
     assert_eq!(
-        sorted(state.set_desired(&name("three"), no_tag(), [].iter())),
+        sorted(state.set_objects(&name("three"), [].iter())),
         ["one", "two"]
     );
 }
@@ -216,7 +205,7 @@ fn the_last_cr_that_becomes_known_lets_all_others_prune() {
 #[test]
 fn the_end_of_the_last_unknown_cr_lets_all_others_prune() {
     let mut state = state(&["one", "two"]);
-    state.set_desired(&name("one"), no_tag(), [].iter());
+    state.set_objects(&name("one"), [].iter());
     assert_eq!(sorted(state.remove_cr(&name("two"))), ["one"]);
 }
 
@@ -224,7 +213,7 @@ fn the_end_of_the_last_unknown_cr_lets_all_others_prune() {
 fn a_settled_pass_holds_while_spec_and_cluster_stay() {
     let mut state = state(&["one"]);
     let one = state.cr(&name("one")).unwrap();
-    state.set_desired(&name("one"), no_tag(), [object("a")].iter());
+    state.set_objects(&name("one"), [object("a")].iter());
     state.put_object(&object("a"), owned("one", 1), true);
     let progress = InstallProgress {
         version: Version {
@@ -307,7 +296,8 @@ fn a_tag_that_moves_concerns_the_cr_that_gets_it_and_the_one_that_loses_it() {
     };
     for (cr, revision) in [("one", "default"), ("two", "canary"), ("three", "third")] {
         let request = standing(revision, TagMode::IfUnassigned);
-        state.set_desired(&name(cr), request, [].iter());
+        state.set_tag_request(&name(cr), request);
+        state.set_objects(&name(cr), [].iter());
     }
     let key = ObjectKey {
         group: "admissionregistration.k8s.io".into(),
@@ -335,10 +325,6 @@ fn a_tag_that_moves_concerns_the_cr_that_gets_it_and_the_one_that_loses_it() {
         json!({"resourceVersion": "20", "deletionTimestamp": "2026-01-01T00:00:00Z"}),
     );
     assert_eq!(sorted(state.put_cr(gone, false)), ["one", "two"]);
-    let insists = state.set_desired(
-        &name("three"),
-        standing("third", TagMode::Explicit),
-        [].iter(),
-    );
+    let insists = state.set_tag_request(&name("three"), standing("third", TagMode::Explicit));
     assert_eq!(sorted(insists), ["one"]);
 }

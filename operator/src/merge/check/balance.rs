@@ -1,29 +1,27 @@
-//! Mesh settings that decide which endpoints get traffic.
+//! Checks the mesh settings of load balancing: localities, zones, and the default traffic policy.
 
 use serde_json::Value;
 
 use super::Findings;
-use crate::api::{Mistake, Path};
+use crate::api::Path;
 use crate::charts::tree::at;
 
-/// The labels of nodes that say where they stand.
+/// The labels of a node's region, zone and subzone.
 const TOPOLOGY: [&str; 3] = [
     "topology.kubernetes.io/region",
     "topology.kubernetes.io/zone",
     "topology.istio.io/subzone",
 ];
 
-pub(super) fn check(mesh: &Value, minor: u16, path: &Path, findings: &mut Findings) {
+/// Checks the settings of load balancing in `mesh`, which is at `path`.
+pub(super) fn check(mesh: &Value, path: &Path, findings: &mut Findings) {
     localities(mesh, path, findings);
-    if minor >= 31 {
-        zones(mesh, path, findings);
-        traffic(mesh, path, findings);
-    }
+    zones(mesh, path, findings);
+    traffic(mesh, path, findings);
 }
 
 fn refuse(path: Path, problem: &str, findings: &mut Findings) {
-    let problem = problem.to_owned();
-    findings.mistakes.push(Mistake { path, problem });
+    findings.error(path, problem);
 }
 
 fn list<'v>(tree: &'v Value, keys: &[&str]) -> &'v [Value] {
@@ -32,7 +30,7 @@ fn list<'v>(tree: &'v Value, keys: &[&str]) -> &'v [Value] {
         .map_or(&[], Vec::as_slice)
 }
 
-/// Whether one of the labels in `keys` says where a node stands, which Istio looks at by itself.
+/// Whether the list at `keys` names a label of [`TOPOLOGY`]; Istio compares these by itself.
 fn names_topology(mesh: &Value, keys: &[&str]) -> bool {
     let mut labels = list(mesh, keys).iter().filter_map(Value::as_str);
     labels.any(|label| TOPOLOGY.contains(&label))
@@ -60,11 +58,11 @@ fn localities(mesh: &Value, path: &Path, findings: &mut Findings) {
     for (index, share) in shares.iter().enumerate() {
         distribution(share, &path_of_shares.index(index).key("to"), findings);
     }
-    places(&sources, &path_of_shares, findings);
+    check_localities(&sources, &path_of_shares, findings);
     failovers(moves, &path.key("failover"), findings);
 }
 
-/// The shares of one distribution are percentages of all its traffic.
+/// Checks the shares of one distribution: percentages that add up to all of its traffic.
 fn distribution(share: &Value, path: &Path, findings: &mut Findings) {
     let to = share["to"].as_object();
     let targets: Vec<String> = to
@@ -85,11 +83,11 @@ fn distribution(share: &Value, path: &Path, findings: &mut Findings) {
             findings,
         );
     }
-    places(&targets, path, findings);
+    check_localities(&targets, path, findings);
 }
 
-/// Places are written as region/zone/subzone, each traffic has one of them, and only the end of one may be open.
-fn places(all: &[String], path: &Path, findings: &mut Findings) {
+/// Checks localities, written as region/zone/subzone: a `*` only at the end, no empty part, and no two that overlap.
+fn check_localities(all: &[String], path: &Path, findings: &mut Findings) {
     for (index, place) in all.iter().enumerate() {
         let parts: Vec<&str> = place.splitn(3, '/').collect();
         let earlier = all[..index].iter();
@@ -109,7 +107,7 @@ fn places(all: &[String], path: &Path, findings: &mut Findings) {
     }
 }
 
-/// Whether a place that was named before is a part of `later`, or has it as a part.
+/// Whether one of two localities contains the other.
 fn covers(earlier: &[&str], later: &[&str]) -> bool {
     let same = earlier
         .iter()
@@ -119,7 +117,7 @@ fn covers(earlier: &[&str], later: &[&str]) -> bool {
     earlier.get(same).is_none_or(|part| *part == "*") || later.get(same).is_none()
 }
 
-/// Traffic moves from one region to another one.
+/// Checks failovers: from one region to another one.
 fn failovers(all: &[Value], path: &Path, findings: &mut Findings) {
     for (index, failover) in all.iter().enumerate() {
         let side = |key: &str| failover[key].as_str().unwrap_or_default();
@@ -136,7 +134,7 @@ fn zones(mesh: &Value, path: &Path, findings: &mut Findings) {
     let key = "zoneAwareLbSetting";
     let path = path.key(key);
     if names_topology(mesh, &[key, "failoverPriority"]) {
-        let problem = "cannot name a region, zone or subzone; they are looked at anyway";
+        let problem = "cannot name a region, zone or subzone, because Istio always compares these";
         refuse(path.key("failoverPriority"), problem, findings);
     }
     failovers(
@@ -146,7 +144,7 @@ fn zones(mesh: &Value, path: &Path, findings: &mut Findings) {
     );
 }
 
-/// What no field of the default traffic policy says for itself.
+/// Checks rules of the default traffic policy that concern more than one field.
 fn traffic(mesh: &Value, path: &Path, findings: &mut Findings) {
     let policy = &mesh["defaultTrafficPolicy"];
     let path = path.key("defaultTrafficPolicy");

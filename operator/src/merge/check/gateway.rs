@@ -1,11 +1,11 @@
-//! Gateways: their names, and ports that only root may open.
+//! Checks gateways: their names, lists of values, replicas, and ports that only root may open.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use super::{Checked, Findings, elements, unlike};
-use crate::api::{ComponentKind, Mistake, Path};
+use crate::api::{ComponentKind, Path};
 use crate::charts::tree::at;
 use crate::merge::tree::is_true;
 
@@ -19,11 +19,9 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
         let path = Path::root("spec").key("components").key(key);
         if at(checked.user, &["components", key]) == Some(&Value::Null) {
             let expected = "a list of gateways (without this field the profile's, [] for none)";
-            findings
-                .mistakes
-                .push(unlike(expected, &Value::Null, &path));
+            findings.errors.push(unlike(expected, &Value::Null, &path));
         }
-        incomplete(checked, root, findings);
+        required_fields(checked, root, findings);
         replicas(checked, kind, root, &path, findings);
         if !is_true(checked.spec, &["values", "gateways", root, "runAsRoot"]) {
             let list = at(checked.spec, &["components", key]);
@@ -37,7 +35,7 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
     ingress_ports(checked, findings);
 }
 
-/// What the charts write of each element of a list of values.
+/// The fields that charts read of each element of a list of values.
 const NEEDED: [(&str, &[&str]); 4] = [
     ("configVolumes", &["name", "configMapName"]),
     (
@@ -51,8 +49,9 @@ const NEEDED: [(&str, &[&str]); 4] = [
     ("secretVolumes", &["name", "secretName", "mountPath"]),
 ];
 
-/// Upstream leaves the place of what is missing empty, and no cluster takes that.
-fn incomplete(checked: &Checked, root: &str, findings: &mut Findings) {
+/// Checks that no element of these lists lacks a field that the chart writes. Upstream renders an empty value, which the API
+/// server refuses.
+fn required_fields(checked: &Checked, root: &str, findings: &mut Findings) {
     let gateway = Path::root("spec").key("values").key("gateways").key(root);
     for (list, needed) in NEEDED {
         let path = gateway.key(list);
@@ -61,16 +60,16 @@ fn incomplete(checked: &Checked, root: &str, findings: &mut Findings) {
         {
             for key in needed {
                 if element.get(key).is_none_or(Value::is_null) {
-                    let problem = "is required".to_owned();
+                    let problem = "is required";
                     let path = path.key(key);
-                    findings.mistakes.push(Mistake { path, problem });
+                    findings.error(path, problem);
                 }
             }
         }
     }
 }
 
-/// Two gateways of one name in one namespace would be one object; one without a name none at all.
+/// Checks that each gateway has a name, and that no two in one namespace have the same: they would render the same objects.
 fn names(checked: &Checked, findings: &mut Findings) {
     let mut seen = BTreeSet::new();
     let gateways = checked
@@ -80,47 +79,45 @@ fn names(checked: &Checked, findings: &mut Findings) {
     for gateway in gateways {
         let path = gateway.path.key("name");
         if gateway.name.is_empty() {
-            let problem = "expected the name of the gateway, found none".to_owned();
-            findings.mistakes.push(Mistake { path, problem });
+            let problem = "expected the name of the gateway, found none";
+            findings.error(path, problem);
         } else if !seen.insert((&gateway.namespace, &gateway.name)) {
             let (name, namespace) = (&gateway.name, &gateway.namespace);
             let problem = format!("another gateway in namespace {namespace} is called {name} too");
-            findings.mistakes.push(Mistake { path, problem });
+            findings.error(path, problem);
         }
     }
 }
 
-/// Below 1024 only root may open a port, and a gateway's proxy is not root unless it says so.
+/// Checks the ports of a gateway whose proxy does not run as root: below 1024 only root may open one.
 fn privileged_ports(ports: Option<&Value>, root: &str, path: &Path, findings: &mut Findings) {
     for (path, port) in elements(ports, path) {
         let number = port.get("port").and_then(Value::as_i64).unwrap_or(0);
         if let Some(problem) = privileged(number, port) {
             let problem = format!("{problem} or values.gateways.{root}.runAsRoot to true");
-            findings.mistakes.push(Mistake { path, problem });
+            findings.error(path, problem);
         }
     }
 }
 
-/// The older list of ports. Upstream refuses low ones there whoever the proxy runs as, and looks only
-/// at ports whose number is a number.
+/// Checks the older list of ports as upstream does: it refuses low ones even if the proxy runs as root, and skips ports whose
+/// number is in quotes.
 fn ingress_ports(checked: &Checked, findings: &mut Findings) {
     let keys = ["values", "gateways", "istio-ingressgateway", "ingressPorts"];
-    let path = keys
-        .iter()
-        .fold(Path::root("spec"), |path, key| path.key(key));
+    let path = Path::root("spec").keys(&keys);
     for (path, port) in elements(at(checked.spec, &keys), &path) {
         let number = port.get("port").and_then(Value::as_i64);
         if let Some(problem) = number.and_then(|number| privileged(number, port)) {
-            findings.mistakes.push(Mistake { path, problem });
+            findings.error(path, problem);
         }
     }
 }
 
-/// Why only root may open the port with this number, and what to set instead.
+/// The problem of a port that only root may open, and the remedy; none for any other port.
 fn privileged(number: i64, port: &Value) -> Option<String> {
     let target = match port.get("targetPort") {
         None | Some(Value::Null) => 0,
-        // A name is resolved in the pod, where the container may map it.
+        // A name refers to a container port, whose number is not known here.
         Some(target) => target.as_i64()?,
     };
     match target {
@@ -133,7 +130,7 @@ fn privileged(number: i64, port: &Value) -> Option<String> {
     }
 }
 
-/// Replicas that an autoscaler changes again at once.
+/// Warns of replicas that an autoscaler changes again at once.
 fn replicas(
     checked: &Checked,
     kind: ComponentKind,
@@ -154,7 +151,7 @@ fn replicas(
                 "has no lasting effect while values.gateways.{root}.autoscaleEnabled is true"
             );
             let path = path.key("k8s").key("replicaCount");
-            findings.warnings.push(Mistake { path, problem });
+            findings.warn(path, problem);
         }
     }
 }

@@ -1,28 +1,23 @@
-//! What a schema cannot say about mesh settings.
+//! Checks rules of mesh settings that the schema cannot express.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::{Checked, Findings, balance, elements, schema::in_camel_case};
-use crate::api::{Mistake, Path};
+use crate::api::Path;
 use crate::charts::tree::at;
 
+/// Checks the mesh settings wherever the user may write them.
 pub(super) fn check(checked: &Checked, findings: &mut Findings) {
     let spec = Path::root("spec");
-    for (keys, path) in [
-        (&["meshConfig"][..], spec.key("meshConfig")),
-        (
-            &["values", "meshConfig"],
-            spec.key("values").key("meshConfig"),
-        ),
-    ] {
-        if let Some(mesh) = at(checked.user, keys).map(in_camel_case) {
-            let mesh = &mesh;
+    for keys in [&["meshConfig"][..], &["values", "meshConfig"]] {
+        if let Some(mesh) = at(checked.user, keys) {
+            let (mesh, path) = (&effective(mesh, checked), spec.keys(keys));
             providers(mesh, &path, findings);
             tracers(mesh, &path, findings);
-            spans(mesh, checked.version.minor, &path, findings);
-            balance::check(mesh, checked.version.minor, &path, findings);
+            tracing_tls(mesh, checked.version.minor, &path, findings);
+            balance::check(mesh, &path, findings);
             stackdriver(mesh, &path, findings);
             private_keys(mesh, &path, findings);
             curves(mesh, &path, findings);
@@ -35,8 +30,21 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
     }
 }
 
-/// istiod takes the last of two providers of one name and cannot use one without a name, yet starts
-/// with both, so these are warnings.
+/// The mesh settings with their names in camel case, without those at the top that this minor does not know: istiod
+/// ignores them, so nothing in them can be wrong.
+fn effective(mesh: &Value, checked: &Checked) -> Value {
+    let mut mesh = in_camel_case(mesh);
+    // A schema that does not compile is an error already.
+    let schema = checked.charts.schema(checked.version.minor).ok();
+    let known = schema.and_then(|schema| schema.mesh.get("properties"));
+    if let (Value::Object(fields), Some(known)) = (&mut mesh, known) {
+        fields.retain(|key, _| known.get(key).is_some());
+    }
+    mesh
+}
+
+/// Warns of two providers with one name, of which istiod takes the last, and of a provider without a name, which cannot be
+/// used. istiod starts with both.
 fn providers(mesh: &Value, path: &Path, findings: &mut Findings) {
     let mut seen = BTreeSet::new();
     let path = path.key("extensionProviders");
@@ -51,21 +59,21 @@ fn providers(mesh: &Value, path: &Path, findings: &mut Findings) {
             name if !seen.insert(name) => format!("another provider is called {name} too"),
             _ => continue,
         };
-        findings.warnings.push(Mistake { path, problem });
+        findings.warn(path, problem);
     }
 }
 
-/// What a tracer cannot do without.
-const NEEDED_BY_TRACERS: [(&str, &[&str]); 3] = [
+/// The settings that each tracer requires.
+const REQUIRED_BY_TRACERS: [(&str, &[&str]); 3] = [
     ("datadog", &["address"]),
     ("lightstep", &["address", "accessToken"]),
     ("zipkin", &["address"]),
 ];
 
-/// Tracers need to know where to send spans.
+/// Checks that tracers know where to send spans.
 fn tracers(mesh: &Value, path: &Path, findings: &mut Findings) {
     let path = path.key("defaultConfig").key("tracing");
-    for (tracer, needed) in NEEDED_BY_TRACERS {
+    for (tracer, needed) in REQUIRED_BY_TRACERS {
         let settings = at(mesh, &["defaultConfig", "tracing", tracer]);
         let Some(settings) = settings.filter(|settings| !settings.is_null()) else {
             continue;
@@ -74,26 +82,23 @@ fn tracers(mesh: &Value, path: &Path, findings: &mut Findings) {
             if settings.get(key).is_none_or(|v| v.is_null() || v == "") {
                 let problem = format!("is required by the {tracer} tracer");
                 let path = path.key(tracer).key(key);
-                findings.mistakes.push(Mistake { path, problem });
+                findings.error(path, problem);
             }
         }
     }
 }
 
-/// Over what connection spans are sent.
-fn spans(mesh: &Value, minor: u16, path: &Path, findings: &mut Findings) {
+/// Checks the TLS settings of the connection that spans are sent over.
+fn tracing_tls(mesh: &Value, minor: u16, path: &Path, findings: &mut Findings) {
     let tracing = &mesh["defaultConfig"]["tracing"];
     let path = path.key("defaultConfig").key("tracing");
     let path = path.key("tlsSettings");
-    let mistake = |(key, problem): (&str, &str)| Mistake {
-        path: path.key(key),
-        problem: problem.to_owned(),
-    };
-    let mistakes = credentials(&tracing["tlsSettings"], minor);
-    findings.mistakes.extend(mistakes.into_iter().map(mistake));
+    for (key, problem) in credentials(&tracing["tlsSettings"], minor) {
+        findings.error(path.key(key), problem);
+    }
 }
 
-/// What is wrong between the settings of TLS, each by its key.
+/// The TLS settings that contradict each other: the key and what is wrong with it.
 fn credentials(tls: &Value, minor: u16) -> Vec<(&'static str, &'static str)> {
     let set = |key: &str| match &tls[key] {
         Value::String(text) => !text.is_empty(),
@@ -135,21 +140,21 @@ fn credentials(tls: &Value, minor: u16) -> Vec<(&'static str, &'static str)> {
     wrong
 }
 
-/// The settings of the Stackdriver tracer were removed with it.
+/// Refuses the settings of the Stackdriver tracer, which were removed from Istio.
 fn stackdriver(mesh: &Value, path: &Path, findings: &mut Findings) {
     let path = path.key("defaultConfig").key("tracing");
     for key in super::support::STACKDRIVER {
         if at(mesh, &["defaultConfig", "tracing", "stackdriver", key])
             .is_some_and(|v| !v.is_null() && v != "")
         {
-            let problem = "was removed from Istio".to_owned();
+            let problem = "was removed from Istio";
             let path = path.key("stackdriver").key(key);
-            findings.mistakes.push(Mistake { path, problem });
+            findings.error(path, problem);
         }
     }
 }
 
-/// A provider of private keys is one of two, and is asked again after some time.
+/// Checks that a provider of private keys is one of the two that exist, and has its poll delay.
 fn private_keys(mesh: &Value, path: &Path, findings: &mut Findings) {
     let path = path.key("defaultConfig").key("privateKeyProvider");
     let Some(provider @ Value::Object(_)) = at(mesh, &["defaultConfig", "privateKeyProvider"])
@@ -168,16 +173,15 @@ fn private_keys(mesh: &Value, path: &Path, findings: &mut Findings) {
             (path.key(name).key("pollDelay"), problem)
         }
     };
-    findings.mistakes.push(Mistake { path, problem });
+    findings.error(path, problem);
 }
 
-/// Traffic inside of the mesh has fixed curves.
+/// Refuses curves for traffic inside of the mesh, where they are fixed.
 fn curves(mesh: &Value, path: &Path, findings: &mut Findings) {
     let curves = at(mesh, &["meshMTLS", "ecdhCurves"]).and_then(Value::as_array);
     if curves.is_some_and(|curves| !curves.is_empty()) {
-        let problem =
-            "is not for traffic inside of the mesh; use tlsDefaults.ecdhCurves".to_owned();
+        let problem = "is not for traffic inside of the mesh; use tlsDefaults.ecdhCurves";
         let path = path.key("meshMTLS").key("ecdhCurves");
-        findings.mistakes.push(Mistake { path, problem });
+        findings.error(path, problem);
     }
 }

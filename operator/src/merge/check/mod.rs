@@ -1,27 +1,28 @@
-//! Finding every mistake of a CR.
+//! Finds every error of a CR at once.
 //!
-//! In: the spec as written and the merged spec. Out: mistakes, which refuse the CR, and warnings.
+//! In: the spec as written and the merged spec. Out: errors, which refuse the CR, and warnings.
 
 mod balance;
 mod gateway;
 mod mesh;
 mod schema;
 mod support;
+mod wording;
 
 use serde_json::{Map, Value};
 
-use crate::api::{Mistake, Path, strict_schema};
+use super::Component;
+use crate::api::{FieldError, Path, Warning, strict_schema};
 use crate::catalogue::Version;
 use crate::charts::Charts;
-use schema::{Definitions, check};
+use crate::charts::tree::at;
+use schema::{Checker, Definitions};
 
-pub(super) use schema::unlike;
+pub(super) use wording::unlike;
 
-use super::Component;
-
-/// What a check reads.
+/// What the checks read.
 pub(super) struct Checked<'a> {
-    /// The spec as its author wrote it.
+    /// The spec as its author wrote it, without nulls that count as absent.
     pub user: &'a Value,
     /// The merged spec, with `unvalidatedValues` in `values`.
     pub spec: &'a Value,
@@ -37,13 +38,25 @@ pub(super) struct Checked<'a> {
 #[derive(Default)]
 pub(super) struct Findings {
     /// What the author has to change.
-    pub mistakes: Vec<Mistake>,
+    pub errors: Vec<FieldError>,
     /// What the author should know.
-    pub warnings: Vec<Mistake>,
+    pub warnings: Vec<Warning>,
+}
+
+impl Findings {
+    /// Adds an error of the field at `path`.
+    pub fn error(&mut self, path: Path, problem: impl Into<String>) {
+        self.errors.push(FieldError::new(path, problem));
+    }
+
+    /// Adds a warning about the field at `path`.
+    pub fn warn(&mut self, path: Path, text: impl Into<String>) {
+        self.warnings.push(Warning::new(path, text));
+    }
 }
 
 impl Checked<'_> {
-    /// Runs every check.
+    /// Runs every check and adds what it finds.
     pub fn run(&self, findings: &mut Findings) {
         self.fields(findings);
         gateway::check(self, findings);
@@ -51,58 +64,40 @@ impl Checked<'_> {
         support::check(self, findings);
     }
 
-    /// Names and types of everything that has a schema.
+    /// Checks names and types of everything that has a schema.
     fn fields(&self, findings: &mut Findings) {
         let strict = strict_schema();
         let types = &strict["$defs"];
-        let mistakes = &mut findings.mistakes;
-        let path = Path::root("spec");
-        let definitions = Definitions {
-            types,
-            shapes: &Map::new(),
+        let spec = Path::root("spec");
+        let no_shapes = Map::new();
+        let mut check = |node: &Value, value, path: &Path, shapes, mesh_version| {
+            let mut checker = Checker {
+                definitions: Definitions { types, shapes },
+                mesh_version,
+                findings,
+            };
+            checker.check(node, value, path);
         };
-        check(definitions, strict, self.user, &path, mistakes);
+        check(strict, self.user, &spec, &no_shapes, None);
 
         let schema = match self.charts.schema(self.version.minor) {
             Ok(schema) => schema,
-            Err(error) => {
-                let path = path.key("values");
-                mistakes.push(Mistake {
-                    path,
-                    problem: error.to_string(),
-                });
-                return;
-            }
+            Err(error) => return findings.error(spec.key("values"), error.to_string()),
         };
-        let definitions = Definitions {
-            types,
-            shapes: &schema.shapes,
-        };
-        let values_path = path.key("values");
-        for (value, node, path) in [
-            (self.user.get("values"), &schema.values, values_path.clone()),
-            (
-                self.user.get("meshConfig"),
-                &schema.mesh,
-                path.key("meshConfig"),
-            ),
-            (
-                self.user
-                    .get("values")
-                    .and_then(|values| values.get("meshConfig")),
-                &schema.mesh,
-                values_path.key("meshConfig"),
-            ),
+        for (keys, node, mesh_version) in [
+            (&["values"][..], &schema.values, None),
+            (&["meshConfig"], &schema.mesh, Some(self.version)),
+            (&["values", "meshConfig"], &schema.mesh, Some(self.version)),
         ] {
-            // What is no object at all, the schema of the spec has named already.
-            if let Some(value @ Value::Object(_)) = value {
-                check(definitions, node, value, &path, mistakes);
+            // If the value is not an object, the schema of the spec has refused it already.
+            if let Some(value @ Value::Object(_)) = at(self.user, keys) {
+                check(node, value, &spec.keys(keys), &schema.shapes, mesh_version);
             }
         }
     }
 }
 
-/// The element paths of a list that may be absent.
+/// The elements of a list that may be absent, each with its path.
 fn elements<'v>(
     list: Option<&'v Value>,
     path: &Path,
@@ -121,13 +116,13 @@ mod tests {
     use crate::api::{IstioOperator, RawSpec};
     use crate::merge::Cluster;
 
-    /// The places where a user would set a chart's defaults: at the top, or under `section` what
-    /// has no place at the top.
+    /// A chart's defaults as a user would write them: at the top of `values` if the schema has the field there, otherwise
+    /// under `section`.
     fn placed(defaults: Value, top: &Value, section: &str) -> Value {
         let Value::Object(mut defaults) = defaults else {
             panic!("defaults are no map")
         };
-        // Has a place at the top since 1.25 only; before, the default just keeps templates strict.
+        // Older minors do not have it at the top; their default only makes strict templates find a value.
         defaults.remove("platform");
         let (above, below): (Map<_, _>, Map<_, _>) = defaults
             .into_iter()
@@ -140,7 +135,7 @@ mod tests {
     #[test]
     fn users_can_set_whatever_a_chart_has_a_default_for() {
         let charts = Charts::embedded().unwrap();
-        let mut refused = std::collections::BTreeSet::new();
+        let mut complaints = std::collections::BTreeSet::new();
         for release in charts.catalogue().releases() {
             let minor = release.version.minor;
             let top = &charts.schema(minor).unwrap().values["properties"];
@@ -150,16 +145,16 @@ mod tests {
                 };
                 let spec = json!({"values": placed(defaults, top, section)});
                 let cr = IstioOperator::new("cr", RawSpec(spec));
-                let merged = super::super::merge(
-                    &cr,
-                    Some(&release.version.to_string()),
-                    Cluster::default(),
-                    &charts,
-                );
-                let mistakes = merged.err().unwrap_or_default();
-                refused.extend(mistakes.iter().map(|m| format!("{chart} 1.{minor} {m}")));
+                let version = release.version.to_string();
+                let merged = super::super::merge(&cr, Some(&version), Cluster::default(), &charts);
+                let texts: Vec<String> = match merged {
+                    Ok(merged) => merged.warnings.iter().map(ToString::to_string).collect(),
+                    Err(errors) => errors.iter().map(ToString::to_string).collect(),
+                };
+                let texts = texts.iter().map(|text| format!("{chart} 1.{minor} {text}"));
+                complaints.extend(texts);
             }
         }
-        assert!(refused.is_empty(), "{refused:#?}");
+        assert!(complaints.is_empty(), "{complaints:#?}");
     }
 }

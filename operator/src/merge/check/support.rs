@@ -1,10 +1,11 @@
-//! What the charts of a minor, or this operator, cannot do; and what has no effect any more.
+//! Refuses what this operator or the charts of a minor do not support, and warns of settings without effect.
 
 use serde_json::Value;
 
 use super::{Checked, Findings};
-use crate::api::{ComponentKind, Mistake, Path};
+use crate::api::{ComponentKind, Path};
 use crate::charts::tree::at;
+use crate::merge::chart_layers;
 use crate::merge::tree::{is_true, text_at};
 
 /// The settings of the removed Stackdriver tracer.
@@ -15,9 +16,9 @@ pub(super) const STACKDRIVER: [&str; 4] = [
     "maxNumberOfMessageEvents",
 ];
 
-/// Settings that moved, with where they went. Most are no longer in the schema of `values`, so that
-/// only `unvalidatedValues` can hold them.
-const MOVED: [(&str, &str); 21] = [
+/// Deprecated values, each with what replaces it. Most are no longer in the schema of `values`, so that only
+/// `unvalidatedValues` can hold them.
+const DEPRECATED: [(&str, &str); 21] = [
     (
         "global.outboundTrafficPolicy",
         "meshConfig.outboundTrafficPolicy",
@@ -84,7 +85,7 @@ const MOVED: [(&str, &str); 21] = [
 ];
 
 pub(super) fn check(checked: &Checked, findings: &mut Findings) {
-    not_yet(checked, findings);
+    not_implemented(checked, findings);
     without_effect(checked, findings);
     overlays(checked, findings);
     layers(checked, findings);
@@ -92,12 +93,12 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
     pilot_replicas(checked, findings);
 }
 
-/// Fields of ours that are checked but not acted on; silence would be a lie.
-fn not_yet(checked: &Checked, findings: &mut Findings) {
+/// Refuses fields that the operator does not implement yet. Their authors rely on them, so ignoring them would be wrong.
+fn not_implemented(checked: &Checked, findings: &mut Findings) {
     let spec = Path::root("spec");
     let mut refuse = |path: Path, what: &str| {
         let problem = format!("{what} not supported by this version of the operator");
-        findings.mistakes.push(Mistake { path, problem });
+        findings.error(path, problem);
     };
     let addons = checked
         .user
@@ -119,29 +120,23 @@ fn not_yet(checked: &Checked, findings: &mut Findings) {
             .get("updateStrategy")
             .and_then(|strategy| at(strategy, keys));
         if found.and_then(Value::as_str) == Some(value) {
-            let path = keys
-                .iter()
-                .fold(strategy.clone(), |path, key| path.key(key));
-            refuse(path, &format!("{value} is"));
+            refuse(strategy.keys(keys), &format!("{value} is"));
         }
     }
-    // Its chart is gone since 1.24, and from 1.26 on upstream ignores the component.
+    // Istio has had no chart for it since 1.24. From 1.26 on upstream ignores the component, so there it is a warning.
     if checked.version.minor < 26
         && is_true(checked.spec, &["components", "istiodRemote", "enabled"])
     {
         let path = spec.key("components").key("istiodRemote").key("enabled");
-        let problem = "Istio has no chart for it any more; use the profile remote".to_owned();
-        findings.mistakes.push(Mistake { path, problem });
+        let problem = "Istio has no chart for it any more; use the profile remote";
+        findings.error(path, problem);
     }
 }
 
-/// What upstream accepts and ignores.
+/// Warns of settings that upstream accepts and ignores.
 fn without_effect(checked: &Checked, findings: &mut Findings) {
     let mut warn = |path: Path, instead: &str| {
-        findings.warnings.push(Mistake {
-            path,
-            problem: format!("has no effect{instead}"),
-        });
+        findings.warn(path, format!("has no effect{instead}"));
     };
     let spec = Path::root("spec");
     let installed = text_at(checked.spec, &["values", "global", "istioNamespace"]);
@@ -173,8 +168,10 @@ fn without_effect(checked: &Checked, findings: &mut Findings) {
             .flatten()
             .map(|(key, _)| key);
         for key in keys {
-            if component.kind == ComponentKind::Base {
-                warn(path.key(key), "; base has no workload, only overlays apply");
+            if component.kind.info().workload.is_none() {
+                let name = component.kind.spec_key();
+                let instead = format!("; {name} has no workload, only overlays apply");
+                warn(path.key(key), &instead);
             } else if matches!(key.as_str(), "volumes" | "volumeMounts") {
                 warn(path.key(key), " in any Istio version; use overlays");
             }
@@ -182,7 +179,7 @@ fn without_effect(checked: &Checked, findings: &mut Findings) {
     }
 }
 
-/// A patch needs a path; what its text may be, the schema says.
+/// Checks that every patch has a path; the schema checks its syntax.
 fn overlays(checked: &Checked, findings: &mut Findings) {
     let patches = checked
         .components
@@ -190,93 +187,43 @@ fn overlays(checked: &Checked, findings: &mut Findings) {
         .flat_map(|component| &component.overlays);
     for patch in patches.flat_map(|overlay| &overlay.patches) {
         if patch.target.is_empty() {
-            let problem = "expected the path of the field to change, found none".to_owned();
-            findings.mistakes.push(Mistake {
-                path: patch.path.key("path"),
-                problem,
-            });
+            let problem = "expected the path of the field to change, found none";
+            findings.error(patch.path.key("path"), problem);
         }
     }
 }
 
-/// The files that charts lay under the values: each has to exist in the minor.
+/// Names of chart profile, compatibility version and platform, which have to exist in the minor.
 fn layers(checked: &Checked, findings: &mut Findings) {
-    let minor = checked.version.minor;
-    let charts = checked.charts;
-    let exists = |file: &str| {
-        let layer = charts.chart_profile(file, minor).ok().flatten();
-        // A file whose content is gated away does not exist in this minor.
-        layer
-            .as_ref()
-            .and_then(Value::as_object)
-            .is_some_and(|layer| !layer.is_empty())
-    };
-    let mut refuse = |keys: &[&str], what: &str, found: &str, known: Vec<&str>| {
-        // An upper field is named where the author wrote it.
-        let upper = keys == ["compatibilityVersion"] && checked.user.get(keys[0]).is_some();
-        let root = if upper {
-            Path::root("spec")
-        } else {
-            Path::root("spec").key("values")
-        };
-        let path = keys.iter().fold(root, |path, key| path.key(key));
-        let known = known.join(", ");
-        let problem =
-            format!("{what} {found:?} is not known in Istio 1.{minor}; the known are {known}");
-        findings.mistakes.push(Mistake { path, problem });
-    };
-    let names = charts.chart_profile_names();
-    if let Some(found) = text_at(checked.spec, &["values", "compatibilityVersion"]) {
-        let release = charts.catalogue().release(minor);
-        let known = release
-            .map(|release| release.compatibility.as_slice())
-            .unwrap_or_default();
-        if !known.iter().any(|version| version == found) {
-            let known = known.iter().map(String::as_str).collect();
-            refuse(
-                &["compatibilityVersion"],
-                "compatibility version",
-                found,
-                known,
-            );
+    let values = &checked.spec["values"];
+    // Broken charts are reported where they are rendered.
+    let layers = chart_layers(checked.charts, checked.version.minor, values);
+    let compatibility = Path::root("spec").keys(&["values", "compatibilityVersion"]);
+    for mut error in layers.map_or_else(|_| Vec::new(), |(_, errors)| errors) {
+        // The path is that of the field where the author wrote it.
+        if error.path == compatibility && checked.user.get("compatibilityVersion").is_some() {
+            error.path = Path::root("spec").key("compatibilityVersion");
         }
-    }
-    if let Some(found) = text_at(checked.spec, &["values", "profile"]) {
-        let layer = |name: &str| name.starts_with("platform-") || name.starts_with("compatib");
-        let known: Vec<&str> = names.iter().copied().filter(|name| !layer(name)).collect();
-        if !known.contains(&found) {
-            refuse(&["profile"], "chart profile", found, known);
-        }
-    }
-    if let Some(found) = text_at(checked.spec, &["values", "global", "platform"]) {
-        let platforms = names
-            .iter()
-            .filter_map(|name| name.strip_prefix("platform-"));
-        let known: Vec<&str> = platforms
-            .filter(|name| exists(&format!("platform-{name}")))
-            .collect();
-        if !known.contains(&found) {
-            refuse(&["global", "platform"], "platform", found, known);
+        // A name of a wrong type is an error already.
+        if findings.errors.iter().all(|known| known.path != error.path) {
+            findings.errors.push(error);
         }
     }
 }
 
-/// Settings that upstream's charts refuse, and those that they call deprecated.
+/// Refuses settings that upstream's charts refuse, and warns of those that they call deprecated.
 fn removed(checked: &Checked, findings: &mut Findings) {
-    // It is istiod's chart that tells of them.
+    // Only istiod's chart looks at them.
     let mut kinds = checked.components.iter().map(|component| component.kind);
     if !kinds.any(|kind| kind == ComponentKind::Pilot) {
         return;
     }
     let values = Path::root("spec").key("values");
-    let path = |keys: &[&str]| keys.iter().fold(values.clone(), |path, key| path.key(key));
+    let path = |keys: &[&str]| values.keys(keys);
     let provider = ["global", "pilotCertProvider"];
     if text_at(checked.spec, &["values", provider[0], provider[1]]) == Some("kubernetes") {
-        let problem = "kubernetes is no provider of certificates any more".to_owned();
-        findings.mistakes.push(Mistake {
-            path: path(&provider),
-            problem,
-        });
+        let problem = "Istio no longer has the certificate provider kubernetes";
+        findings.error(path(&provider), problem);
     }
     let set = |keys: &[&str]| {
         let value = checked
@@ -292,34 +239,28 @@ fn removed(checked: &Checked, findings: &mut Findings) {
     ];
     for keys in tracer.into_iter().chain(telemetry) {
         if set(&keys) {
-            let problem = "was removed from Istio".to_owned();
-            findings.mistakes.push(Mistake {
-                path: path(&keys),
-                problem,
-            });
+            let problem = "was removed from Istio";
+            findings.error(path(&keys), problem);
         }
     }
     let lightstep = ["global", "tracer", "lightstep"];
     let tracer = ["values", "global", "proxy", "tracer"];
     let lacking = text_at(checked.spec, &tracer) == Some("lightstep") && !set(&lightstep);
     if lacking && writes_mesh_config(checked) {
-        let problem = "is required by the lightstep tracer: address and accessToken".to_owned();
+        let problem = "is required by the lightstep tracer: address and accessToken";
         let path = path(&lightstep);
-        findings.mistakes.push(Mistake { path, problem });
+        findings.error(path, problem);
     }
-    for (moved, instead) in MOVED {
-        let keys: Vec<&str> = moved.split('.').collect();
+    for (deprecated, instead) in DEPRECATED {
+        let keys: Vec<&str> = deprecated.split('.').collect();
         if set(&keys) {
             let problem = format!("is deprecated; use {instead}");
-            findings.warnings.push(Mistake {
-                path: path(&keys),
-                problem,
-            });
+            findings.warn(path(&keys), problem);
         }
     }
 }
 
-/// Whether istiod's chart makes the mesh config: not for a cluster whose istiod runs elsewhere.
+/// Whether istiod's chart renders the mesh config. A cluster whose istiod runs elsewhere has none.
 fn writes_mesh_config(checked: &Checked) -> bool {
     let pilot = checked
         .components
@@ -331,18 +272,13 @@ fn writes_mesh_config(checked: &Checked) -> bool {
     })
 }
 
-/// Replicas of istiod that an autoscaler changes again at once.
+/// Warns of replicas of istiod that an autoscaler changes again at once.
 fn pilot_replicas(checked: &Checked, findings: &mut Findings) {
     let keys = ["components", "pilot", "k8s", "replicaCount"];
     let count = at(checked.spec, &keys).and_then(Value::as_i64).unwrap_or(0);
     if count > 1 && is_true(checked.spec, &["values", "pilot", "autoscaleEnabled"]) {
-        let path = keys
-            .iter()
-            .fold(Path::root("spec"), |path, key| path.key(key));
+        let path = Path::root("spec").keys(&keys);
         let problem = "has no lasting effect while values.pilot.autoscaleEnabled is true";
-        findings.warnings.push(Mistake {
-            path,
-            problem: problem.to_owned(),
-        });
+        findings.warn(path, problem);
     }
 }

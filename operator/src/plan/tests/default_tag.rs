@@ -1,6 +1,7 @@
 //! Plans with the default tag.
 
 use super::*;
+use crate::cluster::CoOwnedFields;
 
 /// Istiod of a revision, its injector, and the default tag.
 fn tagged(revision: &str) -> Rendered {

@@ -1,8 +1,7 @@
-//! The paths of overlays: from their text to elements, and what an element can mean.
+//! Parses the paths of overlays and their elements.
 
-/// Splits a path into its elements. Like upstream, the text is first cleaned as if it were a file
-/// path; then it is split at dots that no backslash precedes, and `name[selector]` at its first
-/// bracket.
+/// Splits a path into its elements. As upstream does, it first cleans the text as if it were a file path. It then splits at
+/// dots without a backslash, and splits `name[selector]` at its first bracket.
 pub(super) fn elements(path: &str) -> Vec<String> {
     let cleaned = clean(path);
     let trimmed = cleaned.strip_prefix('.').unwrap_or(&cleaned);
@@ -22,8 +21,7 @@ pub(super) fn elements(path: &str) -> Vec<String> {
     elements
 }
 
-/// What Go's `filepath.Clean` makes of a text: no empty or `.` segments, `..` resolved, no slash at
-/// the end.
+/// Does what Go's `filepath.Clean` does: removes empty and `.` segments and the slash at the end, and resolves `..`.
 fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut kept: Vec<&str> = Vec::new();
@@ -63,7 +61,7 @@ fn inside_brackets(element: &str) -> Option<&str> {
     element.strip_prefix('[')?.strip_suffix(']')
 }
 
-/// Where an index element points to.
+/// The position that an index element selects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ListIndex {
     /// `[3]`.
@@ -81,8 +79,8 @@ pub(super) fn list_index(element: &str) -> Option<ListIndex> {
     }
 }
 
-/// Reads `[key:value]`. The key is made of letters, digits, `_` and `-`, and there is exactly one
-/// colon without a backslash; a colon with one keeps it.
+/// Reads `[key:value]`. The key consists of letters, digits, `_` and `-`. Only one colon is without a backslash; the others
+/// keep theirs.
 pub(super) fn key_value(element: &str) -> Option<(&str, &str)> {
     let is_key = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     match split_unescaped(inside_brackets(element)?, ':').as_slice() {
@@ -93,7 +91,7 @@ pub(super) fn key_value(element: &str) -> Option<(&str, &str)> {
     }
 }
 
-/// The regular expression that `[text]` or `[:text]` means in a list of scalars.
+/// The regular expression of `[text]` or `[:text]`, which selects in a list of scalars.
 pub(super) fn scalar_pattern(element: &str) -> Option<&str> {
     let text = inside_brackets(element)?;
     let pattern = text

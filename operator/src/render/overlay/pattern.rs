@@ -2,9 +2,9 @@
 
 use regex::Regex;
 
-/// What a pattern in Go's syntax means; none for one that Go refuses.
+/// Compiles a pattern in Go's syntax; none for one that Go refuses.
 ///
-/// The two syntaxes are of one family. They part in these: in Go a repetition cannot be repeated,
+/// Rust's syntax is close to Go's. These differ: in Go a repetition cannot be repeated,
 /// `\d`, `\s` and `\w` are ASCII, `\Q...\E` quotes, `\101` is an octal number, `\<` is no anchor, a
 /// brace that begins no repetition stands for itself, and a class holds no other class or operator.
 pub(super) fn compile(pattern: &str) -> Option<Regex> {
@@ -16,7 +16,7 @@ pub(super) fn compile(pattern: &str) -> Option<Regex> {
     Regex::new(&translation.text).ok()
 }
 
-/// The translation of a pattern, in one pass: the pattern is the user's, and may be long.
+/// The translation of a pattern, in one pass, because the user's pattern may be long.
 struct Translation<'p> {
     rest: &'p str,
     text: String,
@@ -34,7 +34,7 @@ impl Translation<'_> {
                 }
                 self.text.push(c);
                 self.copy(count);
-                // Makes it lazy.
+                // A lazy repetition.
                 self.copy_if('?');
             } else {
                 match c {
@@ -55,14 +55,14 @@ impl Translation<'_> {
         Some(c)
     }
 
-    /// Passes this character if it comes next; gives whether it does.
+    /// Skips this character if it comes next, and says whether it did.
     fn passes(&mut self, c: char) -> bool {
         let after = self.rest.strip_prefix(c);
         self.rest = after.unwrap_or(self.rest);
         after.is_some()
     }
 
-    /// Copies so many bytes.
+    /// Copies `length` bytes.
     fn copy(&mut self, length: usize) {
         let (copied, rest) = self.rest.split_at(length);
         self.text.push_str(copied);
@@ -85,7 +85,7 @@ impl Translation<'_> {
         if is_count { end + 1 } else { 0 }
     }
 
-    /// What follows a backslash.
+    /// Translates what follows a backslash.
     fn escape(&mut self, in_class: bool) -> Option<()> {
         let c = self.next()?;
         let ascii = match c.to_ascii_lowercase() {
@@ -116,7 +116,7 @@ impl Translation<'_> {
         Some(())
     }
 
-    /// `\0`, or up to three octal digits; one other digit would refer back, which Go cannot.
+    /// Translates `\0`, or up to three octal digits. Another single digit would be a back reference, which Go does not have.
     fn octal(&mut self, first: char) -> Option<()> {
         let mut number = first.to_digit(8)?;
         let mut digits = 1;

@@ -1,4 +1,4 @@
-//! An object under the patches of one overlay.
+//! An object while the patches of one overlay change it.
 
 use std::cell::LazyCell;
 use std::collections::BTreeMap;
@@ -8,9 +8,8 @@ use serde_json::Value;
 use super::path::{ListIndex, key_value, list_index, scalar_pattern};
 use super::pattern;
 
-/// A node that knows where its maps come from, because upstream treats them differently: what an
-/// earlier patch of the same overlay put into the object grows lists, what the chart rendered does
-/// not.
+/// A value whose maps know their origin. Upstream treats them differently: a value set on a list is appended if an earlier
+/// patch of the same overlay added the map around it, and replaces the list if the chart rendered it.
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     /// Null, a boolean, a number or a string.
@@ -21,17 +20,17 @@ pub(super) enum Node {
     Map(BTreeMap<String, Node>, Origin),
 }
 
-/// Who put a map into the object.
+/// The origin of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// The chart, or an earlier step of rendering.
     Object,
-    /// A patch of the running overlay.
+    /// A patch of the overlay that is being applied.
     Patch,
 }
 
 impl Node {
-    /// A value of which every map has this origin.
+    /// A value whose maps all have this origin.
     pub(super) fn of(value: &Value, origin: Origin) -> Self {
         match value {
             Value::Object(map) => {
@@ -54,8 +53,8 @@ impl Node {
         }
     }
 
-    /// Sets what the path elements lead to, or deletes it where `value` is null. The error says why
-    /// it cannot; maps that were missing on the way exist even then.
+    /// Sets the field at a path, or deletes it if `value` is null. The error says why it cannot. Missing maps on the way are
+    /// created even then.
     pub(super) fn patch(&mut self, elements: &[String], value: &Value) -> Result<(), String> {
         let Some((element, rest)) = elements.split_first() else {
             return Err("the path is empty".to_owned());
@@ -74,7 +73,9 @@ impl Node {
                 }
                 Ok(())
             }
-            Self::Scalar(scalar) => Err(format!("{scalar} has nothing below it, so no {element}")),
+            Self::Scalar(scalar) => Err(format!(
+                "{scalar} is not a map or a list, so it has no {element}"
+            )),
         }
     }
 
@@ -97,7 +98,7 @@ fn patch_map(
     value: &Value,
 ) -> Result<(), String> {
     if let Some(next) = rest.first() {
-        // A delete makes what it passes through, too: upstream leaves the empty maps behind.
+        // A delete creates missing maps too, as upstream does.
         let child = map.entry(key.to_owned()).or_insert_with(|| {
             let is_list = origin == Origin::Patch && list_index(next).is_some();
             if is_list {
@@ -133,7 +134,7 @@ fn patch_list(
         Some(ListIndex::At(index)) if index < length => index,
         Some(_) if rest.is_empty() && value.is_null() => {
             return Err(format!(
-                "the list has {length} elements, so {element} is none of them"
+                "{element} is out of range, the list has the length {length}"
             ));
         }
         Some(_) => return append(list, rest, value),
@@ -155,7 +156,8 @@ fn patch_list(
     }
 }
 
-/// Of a list in a list, upstream changes what is inside of its maps, but neither its elements nor how many they are.
+/// Patches below a list that is an element of a list. Upstream changes fields of its maps, but cannot set, add or remove its
+/// elements.
 fn patch_inner_list(list: &mut [Node], elements: &[String], value: &Value) -> Result<(), String> {
     let fixed = || Err("the elements of a list in a list cannot be changed".to_owned());
     let Some((element, rest @ [_, ..])) = elements.split_first() else {
@@ -173,7 +175,7 @@ fn patch_inner_list(list: &mut [Node], elements: &[String], value: &Value) -> Re
     }
 }
 
-/// Adds an element at the end: the value itself, or a new map that holds it.
+/// Appends an element: the value itself, or a new map that holds it.
 fn append(list: &mut Vec<Node>, rest: &[String], value: &Value) -> Result<(), String> {
     let mut node = Node::of(value, Origin::Patch);
     if !rest.is_empty() {
@@ -186,7 +188,7 @@ fn append(list: &mut Vec<Node>, rest: &[String], value: &Value) -> Result<(), St
     Ok(())
 }
 
-/// The index of the first element that a selector means.
+/// The index of the first element that a selector matches.
 fn find(list: &[Node], element: &str) -> Result<usize, String> {
     let expression = LazyCell::new(|| scalar_pattern(element).map(pattern::compile));
     for (index, node) in list.iter().enumerate() {
@@ -194,7 +196,7 @@ fn find(list: &[Node], element: &str) -> Result<usize, String> {
             Node::Map(map, _) => {
                 let (key, value) = key_value(element)
                     .ok_or_else(|| format!("{element} is not [key:value] or [index]"))?;
-                // A map without the key prints as nothing does.
+                // Go prints a missing key as `<nil>`.
                 let found = map
                     .get(key)
                     .map_or_else(|| Some("<nil>".to_owned()), Node::printed);

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::merge_maps;
 
-/// Merges two lists of maps by the value of `key`; the error names an entry of the patch that has none. `place` is where
-/// the lists stand in an object of `kind`.
+/// Merges two lists of maps by the value of `key`. `place` is the path of the lists in an object of `kind`. The error names
+/// an entry of the patch without `key`.
 pub(super) fn merge_lists<'p>(
     kind: &str,
     place: &mut Vec<&'p str>,
@@ -17,7 +17,7 @@ pub(super) fn merge_lists<'p>(
 ) -> Result<Vec<Value>, String> {
     if let Some(index) = patch.iter().position(|entry| entry.get(key).is_none()) {
         return Err(format!(
-            "entry {index} has no {key}, by which entries are told apart"
+            "entry {index} has no {key}, which identifies an entry"
         ));
     }
     let in_object = Positions::of(object, key);
@@ -39,12 +39,13 @@ pub(super) fn merge_lists<'p>(
         .into_iter()
         .partition(|entry| in_patch.get(entry).is_some());
     patched.sort_by_cached_key(|entry| in_patch.get(entry));
-    // Two entries of one name come to stand together.
+    // Entries with the same value of the key become neighbours, as upstream has it.
     untouched.sort_by_cached_key(|entry| in_object.get(entry));
     Ok(interleave(untouched, patched, |entry| in_object.get(entry)))
 }
 
-/// The position of the first entry of a list with each value of the merge key. Lists are the user's, and may be long.
+/// The position of the first entry of a list with each value of the merge key, in a map because the user's lists may be
+/// long.
 struct Positions<'k> {
     key: &'k str,
     found: HashMap<Option<String>, usize>,
@@ -75,8 +76,8 @@ impl<'k> Positions<'k> {
     }
 }
 
-/// Joins the untouched entries with the patched ones: an untouched entry goes first only while both
-/// it and the next patched one stood in the object, in this order.
+/// Joins the untouched entries with the patched ones. An untouched entry goes before the next patched one if both were in
+/// the object in this order.
 fn interleave(
     untouched: Vec<Value>,
     patched: Vec<Value>,

@@ -1,5 +1,6 @@
 //! A CR whose status is taken through transitions, judged as Argo CD and kstatus do.
 
+use super::super::conditions::find;
 use super::super::*;
 use crate::api::ComponentKind;
 use crate::apply::{AppliedComponent, Verdict};
@@ -51,7 +52,11 @@ pub(super) struct Story {
     pub(super) status: IstioOperatorStatus,
     pub(super) live: Live,
     pub(super) minute: i64,
-    pub(super) outdated: Vec<Mistake>,
+    pub(super) second: u64,
+    pub(super) start: Instant,
+    pub(super) history: History,
+    pub(super) next_change: Option<Duration>,
+    pub(super) outdated: Vec<Warning>,
 }
 
 impl Story {
@@ -65,8 +70,16 @@ impl Story {
             status,
             live: Live::default(),
             minute: 0,
+            second: 0,
+            start: Instant::now(),
+            history: History::default(),
+            next_change: None,
             outdated: Vec::new(),
         }
+    }
+
+    pub(super) fn instant(&self) -> Instant {
+        self.start + Duration::from_secs(self.minute.unsigned_abs() * 60 + self.second)
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -78,9 +91,14 @@ impl Story {
             generation: self.generation,
             before: &self.status,
             now: self.now(),
+            instant: self.instant(),
             outdated: &self.outdated,
         };
-        let after = of(subject, result, &self.live);
+        let Computed {
+            status: after,
+            next_change,
+        } = of(subject, result, &self.live, &mut self.history);
+        self.next_change = next_change;
         assert_eq!(after.observed_generation, Some(self.generation));
         let both = ["Reconciling", "Stalled"];
         assert!(
@@ -99,10 +117,10 @@ impl Story {
             },
             result,
             &self.live,
+            &mut self.history,
         );
-        if deadline(&after, self.now()).is_none() {
-            assert_eq!(patch(&after, &again), None, "time alone changes nothing");
-        }
+        let changed = patch(&after, &again.status);
+        assert_eq!(changed, None, "a clock that jumps changes nothing");
         self.status = after;
         (argo(&self.status), kstatus(self.generation, &self.status))
     }

@@ -1,0 +1,337 @@
+//! The operator never takes away what a mesh may still use: old revisions, what another CR may need, the istiod behind
+//! the default tag. And it never says HEALTHY of objects that belong to somebody else.
+
+use std::time::Duration;
+
+use e2e::{
+    control_plane::ControlPlane,
+    cr::Cr,
+    health::condition,
+    inventory::{Inventory, OWNER},
+    operator::Operator,
+    wait::wait_until,
+};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::ResourceExt;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::{SOON, healthy, manifest, running};
+
+/// Whatever the operator would do wrong, it would have done by then.
+const TEMPTED: Duration = Duration::from_secs(5);
+
+/// A pod of istiod that no node has room for, or one that fits.
+fn istiod_cpu(cpu: &str) -> Value {
+    json!({"spec": {"components": {"pilot": {"k8s": {"resources": {"requests": {"cpu": cpu}}}}}}})
+}
+
+/// Foundation row 1: an edit of `spec.revision` leaves the old control plane in place until the user lets it go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edited_revision_leaves_the_old_control_plane_in_place() {
+    let (plane, operator) = running().await;
+    let inventory = plane.inventory().await.unwrap();
+    let spec = json!({"profile": "minimal", "revision": "blue"});
+    let cr = healthy(&plane, &manifest("mesh", &spec).to_string()).await;
+    let blue = of_revision(&inventory, "blue").await;
+    assert!(
+        blue.iter()
+            .any(|(name, _)| name == "Deployment istio-system/istiod-blue")
+    );
+
+    let since = Timestamp::now();
+    cr.patch(&json!({"spec": {"revision": "green"}}))
+        .await
+        .unwrap();
+    let status = healthy_with(&cr, "OldRevision").await;
+    let message = condition(&status, "OldRevision")["message"]
+        .as_str()
+        .unwrap();
+    assert!(message.contains("revision blue"), "{message}");
+    assert!(
+        message.contains("Deployment istio-system/istiod-blue"),
+        "{message}"
+    );
+    sleep(TEMPTED).await;
+    let names = |objects: &[(String, String)], word: &str| -> Vec<(String, String)> {
+        let named = objects.iter().filter(|(name, _)| name.contains(word));
+        named.cloned().collect()
+    };
+    assert_eq!(
+        names(&of_revision(&inventory, "blue").await, "blue"),
+        names(&blue, "blue"),
+        "gone or made anew"
+    );
+    assert_eq!(deletes(&plane, &operator, since), [""; 0]);
+    assert_eq!(events(&plane, "MayBeInUse"), 1, "one Event tells it");
+
+    let since = Timestamp::now();
+    let allowed = json!({"metadata": {"annotations": {"install.istio.io/prune-revision": "blue"}}});
+    cr.patch(&allowed).await.unwrap();
+    wait_until("the old revision to go", SOON, || async {
+        let left = names(&of_revision(&inventory, "blue").await, "blue");
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    })
+    .await
+    .unwrap();
+    let deleted = deletes(&plane, &operator, since);
+    let position = |resource: &str| deleted.iter().position(|name| name.starts_with(resource));
+    assert!(
+        position("mutatingwebhookconfigurations") < position("deployments"),
+        "{deleted:?}"
+    );
+    let status = cr.wait_for("HEALTHY", SOON).await.unwrap().data;
+    wait_until("the condition to go", SOON, || async {
+        let cr = cr.get().await.map_err(|error| error.to_string())?;
+        let old = condition(&cr.data, "OldRevision").clone();
+        if old.is_null() {
+            Ok(())
+        } else {
+            Err(old.to_string())
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(status["status"]["revision"], "green");
+    assert!(!of_revision(&inventory, "green").await.is_empty());
+}
+
+/// Foundation row 2: what a CR that cannot be read may need is protected from another CR's deletion, which waits and
+/// says for whom.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deletion_waits_for_a_cr_that_cannot_be_read() {
+    let (plane, operator) = running().await;
+    let spec = json!({"profile": "minimal", "components": {"cni": {"enabled": true}}});
+    let cr = healthy(&plane, &manifest("mesh", &spec).to_string()).await;
+    let spec = json!({"profile": "no-such-profile", "revision": "canary"});
+    let broken = Cr::apply(&plane, &manifest("broken", &spec).to_string())
+        .await
+        .unwrap();
+    broken.wait_for("ERROR", SOON).await.unwrap();
+
+    let since = Timestamp::now();
+    plane
+        .kubectl([
+            "delete",
+            "istiooperator",
+            "mesh",
+            "-n",
+            "istio-system",
+            "--wait=false",
+        ])
+        .unwrap();
+    message_with(&cr, "istio-system/broken").await;
+    sleep(TEMPTED).await;
+    assert_eq!(deletes(&plane, &operator, since), [""; 0]);
+    plane
+        .kubectl(["get", "daemonset", "istio-cni-node", "-n", "istio-system"])
+        .unwrap();
+
+    broken.delete(SOON).await.unwrap();
+    gone(&cr).await;
+}
+
+/// Foundation row 5: the default tag never leads to an istiod that was deleted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn istiod_stays_until_the_default_tag_has_moved() {
+    let (plane, operator) = running().await;
+    let spec = json!({"profile": "minimal"});
+    let cr = healthy(&plane, &manifest("mesh", &spec).to_string()).await;
+    let spec = json!({"profile": "minimal", "revision": "canary"});
+    let mut canary = manifest("canary", &spec);
+    canary["spec"]["components"] = istiod_cpu("10000")["spec"]["components"].clone();
+    let canary = Cr::apply(&plane, &canary.to_string()).await.unwrap();
+    canary.wait_for("RECONCILING", SOON).await.unwrap();
+
+    let since = Timestamp::now();
+    plane
+        .kubectl([
+            "delete",
+            "istiooperator",
+            "mesh",
+            "-n",
+            "istio-system",
+            "--wait=false",
+        ])
+        .unwrap();
+    message_with(&cr, "the default tag").await;
+    sleep(TEMPTED).await;
+    assert_eq!(deletes(&plane, &operator, since), [""; 0]);
+    assert_eq!(tag_revision(&plane), "default");
+
+    canary.patch(&istiod_cpu("100m")).await.unwrap();
+    gone(&cr).await;
+    assert_eq!(tag_revision(&plane), "canary");
+    canary.wait_for("HEALTHY", SOON).await.unwrap();
+    canary.delete(SOON).await.unwrap();
+    let tag = [
+        "get",
+        "mutatingwebhookconfiguration",
+        "istio-revision-tag-default",
+    ];
+    assert!(plane.kubectl(tag).is_err(), "it goes with the last CR");
+}
+
+/// Foundation row 6: a second CR of one revision says whose the objects are, and is not healthy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cr_whose_objects_belong_to_another_says_so() {
+    let (plane, operator) = running().await;
+    let spec = json!({"profile": "minimal"});
+    let first = healthy(&plane, &manifest("first", &spec).to_string()).await;
+    let since = Timestamp::now();
+    let second = Cr::apply(&plane, &manifest("second", &spec).to_string())
+        .await
+        .unwrap();
+    let second_status = second.wait_for("ERROR", SOON).await.unwrap().data;
+    let ready = condition(&second_status, "Ready");
+    assert_eq!(ready["reason"], "OwnedByAnotherIstioOperator", "{ready}");
+    let conflict = condition(&second_status, "OwnershipConflict")["message"].to_string();
+    assert!(conflict.contains("istio-system/first"), "{conflict}");
+    assert!(
+        conflict.contains("Deployment istio-system/istiod"),
+        "{conflict}"
+    );
+    assert_eq!(second_status["status"]["version"], Value::Null);
+    let sent = plane.audit().writes_by(operator.user(), since).unwrap();
+    let others = ["istiooperators", "events"];
+    let sent: Vec<_> = sent
+        .iter()
+        .filter(|write| !others.contains(&write.object_ref.resource.as_str()))
+        .map(|write| &write.request_uri)
+        .collect();
+    assert!(sent.is_empty(), "{sent:?}");
+
+    // Several revisions on one base are no conflict.
+    let spec = json!({"profile": "minimal", "revision": "canary"});
+    healthy(&plane, &manifest("canary", &spec).to_string()).await;
+    first.delete(SOON).await.unwrap();
+    let status = second.wait_for("HEALTHY", SOON).await.unwrap().data;
+    assert!(
+        condition(&status, "OwnershipConflict").is_null(),
+        "{status}"
+    );
+}
+
+/// Foundation row 14: what was rolled out before comes back after a restart although istiod is not ready.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_gateway_service_comes_back_while_istiod_is_not_ready() {
+    let (plane, mut operator) = running().await;
+    let spec = json!({"profile": "default"});
+    let cr = healthy(&plane, &manifest("mesh", &spec).to_string()).await;
+    let nodes = plane.kubectl(["get", "nodes", "-o=name"]).unwrap();
+    for node in nodes.lines() {
+        plane.kubectl(["cordon", node]).unwrap();
+    }
+    plane
+        .kubectl(["delete", "pods", "-n", "istio-system", "-l", "app=istiod"])
+        .unwrap();
+    operator.process().kill().unwrap();
+    let service = ["service", "istio-ingressgateway", "-n", "istio-system"];
+    plane.kubectl(["delete"].iter().chain(&service)).unwrap();
+    operator.process().restart().unwrap();
+    operator.wait_until_ready().await.unwrap();
+    wait_until("the Service to be back", SOON, || async {
+        plane.kubectl(["get"].iter().chain(&service))
+    })
+    .await
+    .unwrap();
+    let available = [
+        "get",
+        "deployment",
+        "istiod",
+        "-n=istio-system",
+        "-o=jsonpath={.status.availableReplicas}",
+    ];
+    assert_eq!(plane.kubectl(available).unwrap(), "", "istiod has no pod");
+    cr.wait_for("RECONCILING", SOON).await.unwrap();
+}
+
+/// The objects of a revision but CRDs, with their UIDs.
+async fn of_revision(inventory: &Inventory, revision: &str) -> Vec<(String, String)> {
+    let owned = inventory.owned().await.unwrap();
+    owned
+        .iter()
+        .filter(|item| item.resource.kind != "CustomResourceDefinition")
+        .filter(|item| item.object.labels().contains_key(OWNER))
+        .filter(|item| {
+            item.object
+                .labels()
+                .get("istio.io/rev")
+                .is_some_and(|rev| rev == revision)
+        })
+        .map(|item| (item.name(), item.object.uid().unwrap_or_default()))
+        .collect()
+}
+
+/// What the operator deleted, in order, such as `services/istiod`.
+fn deletes(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> Vec<String> {
+    let writes = plane.audit().writes_by(operator.user(), since).unwrap();
+    let deletes = writes.iter().filter(|write| write.verb == "delete");
+    deletes
+        .map(|write| format!("{}/{}", write.object_ref.resource, write.object_ref.name))
+        .collect()
+}
+
+/// How many Events have this reason.
+fn events(plane: &ControlPlane, reason: &str) -> usize {
+    let selector = format!("--field-selector=reason={reason}");
+    let events = ["get", "events", "-A", "-o=name", &selector];
+    plane.kubectl(events).unwrap().lines().count()
+}
+
+fn tag_revision(plane: &ControlPlane) -> String {
+    let tag = [
+        "get",
+        "mutatingwebhookconfiguration",
+        "istio-revision-tag-default",
+        r"-o=jsonpath={.metadata.labels.istio\.io/rev}",
+    ];
+    plane.kubectl(tag).unwrap()
+}
+
+/// Waits until a CR is HEALTHY and has a condition.
+async fn healthy_with(cr: &Cr, kind: &str) -> Value {
+    wait_until(&format!("HEALTHY with {kind}"), SOON, || async {
+        let cr = cr
+            .wait_for("HEALTHY", SOON)
+            .await
+            .map_err(|error| error.to_string())?;
+        let is_there = condition(&cr.data, kind)["status"] == "True";
+        if is_there {
+            Ok(cr.data)
+        } else {
+            Err(cr.data.to_string())
+        }
+    })
+    .await
+    .unwrap()
+}
+
+async fn message_with(cr: &Cr, text: &str) {
+    wait_until(&format!("a message with {text:?}"), SOON, || async {
+        let cr = cr.get().await.map_err(|error| error.to_string())?;
+        let message = cr.data["status"]["message"].as_str().unwrap_or_default();
+        if message.contains(text) {
+            Ok(())
+        } else {
+            Err(message.to_owned())
+        }
+    })
+    .await
+    .unwrap();
+}
+
+async fn gone(cr: &Cr) {
+    wait_until("the CR to be gone", SOON, || async {
+        match cr.get().await {
+            Ok(cr) => Err(cr.data["status"]["message"].to_string()),
+            Err(_) => Ok(()),
+        }
+    })
+    .await
+    .unwrap();
+}
