@@ -115,8 +115,8 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
         is_in_sync,
     } = plan;
     let mut applied = Applied {
-        is_in_sync,
         findings,
+        is_in_sync,
         tools: managed::read_tools(sender, unseen).await,
         ..Applied::default()
     };

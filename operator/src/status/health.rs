@@ -100,7 +100,7 @@ impl Health {
                 .iter()
                 .filter_map(|component| component.problems.first())
                 .min_by_key(|problem| problem.rank());
-            let state = worst.map_or(InstallState::Healthy, |problem| problem.state());
+            let state = worst.map_or(InstallState::Healthy, Problem::state);
             let before = before.component_status.get(kind.as_str());
             let installed = match state {
                 InstallState::Healthy => Some(version.to_owned()),
@@ -190,7 +190,7 @@ impl Severity {
 
 impl Problem {
     /// The state of a component whose worst problem this is. What takes too long needs a person.
-    const fn state(&self) -> InstallState {
+    fn state(&self) -> InstallState {
         match self.severity {
             Severity::ManagedBy(_)
             | Severity::OwnedByAnother
