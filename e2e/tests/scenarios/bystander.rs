@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use e2e::{
+    actions::{
+        cr::Cr,
+        damage::{Damage, damage},
+    },
     control_plane::ControlPlane,
-    cr::Cr,
-    drift::{Damage, damage},
     error::Error,
-    health::{ArgoHealth, Kstatus, argo, condition, kstatus},
-    inventory::Item,
+    observe::{
+        health::{ArgoHealth, Kstatus, argo, condition, kstatus},
+        inventory::Item,
+    },
     operator::Operator,
     wait::wait_until,
 };

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use e2e::{
+    actions::damage::{Damage, damage},
     control_plane::ControlPlane,
-    drift::{Damage, damage},
     error::Error,
-    loopback,
+    host::probe,
     operator::Operator,
     wait::wait_until,
 };
@@ -104,7 +104,7 @@ async fn repairs(plane: &ControlPlane) {
 
 /// The value of a metric without labels.
 fn metric(operator: &Operator, name: &str) -> Result<String, Error> {
-    let text = loopback::get(operator.port(), "/metrics")?;
+    let text = probe::get(operator.port(), "/metrics")?;
     let prefix = format!("istio_operator_{name} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&prefix));
     value.map(String::from).ok_or(Error::Unexpected(text))

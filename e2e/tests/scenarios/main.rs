@@ -28,7 +28,10 @@ mod what_is_in_use;
 
 use std::fs;
 
-use e2e::{control_plane::ControlPlane, cr::Cr, operator::Operator, wait::SOON, workspace::root};
+use e2e::{
+    actions::cr::Cr, control_plane::ControlPlane, host::workspace::root, operator::Operator,
+    wait::SOON,
+};
 use serde_json::{Value, json};
 
 /// A control plane with the operator at work on it.

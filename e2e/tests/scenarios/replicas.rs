@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use e2e::{
-    control_plane::ControlPlane, cr::Cr, error::Error, operator::Operator, wait::wait_until,
+    actions::cr::Cr, control_plane::ControlPlane, error::Error, operator::Operator,
+    wait::wait_until,
 };
 use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
 use kube::Api;

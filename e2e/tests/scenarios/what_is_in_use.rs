@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use e2e::{
+    actions::cr::Cr,
     control_plane::ControlPlane,
-    cr::Cr,
-    health::condition,
-    inventory::{Inventory, OWNER},
+    observe::{
+        health::condition,
+        inventory::{Inventory, OWNER},
+    },
     operator::Operator,
     wait::wait_until,
 };

@@ -14,11 +14,10 @@ use std::{
 
 use clap::Parser;
 use e2e::{
-    binaries::Bundle,
     control_plane::{ControlPlane, Options},
     error::Error,
+    host::{go_programs::Bundle, ports, workspace},
     operator::{self, Operator},
-    ports, workspace,
     yaml::documents,
 };
 use serde_json::{Value, json};

@@ -28,9 +28,9 @@ use crate::error::Error;
 /// The API server takes no larger request, in bytes.
 const LARGEST: usize = 3 << 20;
 
-/// A running gate, open at first; gone when dropped.
+/// A running proxy, open at first; gone when dropped.
 #[derive(Debug)]
-pub struct Gate {
+pub struct ApiProxy {
     url: String,
     door: Arc<Door>,
     server: JoinHandle<()>,
@@ -67,7 +67,7 @@ enum Pass {
     Never,
 }
 
-impl Gate {
+impl ApiProxy {
     /// Opens a gate on a free port of 127.0.0.1, in front of the API server that `kubeconfig` names.
     /// Who asks is up to those who pass through: their credentials are handed on.
     pub async fn start(kubeconfig: &Path) -> Result<Self, Error> {
@@ -141,7 +141,7 @@ impl Gate {
     }
 }
 
-impl Drop for Gate {
+impl Drop for ApiProxy {
     fn drop(&mut self) {
         self.server.abort();
     }

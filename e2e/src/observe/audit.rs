@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{error::Error, workspace::read};
+use crate::{error::Error, host::workspace::read};
 
 /// What `--audit-policy-file` gets.
 pub(crate) const POLICY: &str = r#"{

@@ -13,17 +13,17 @@ use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::Value;
 
 use crate::{
-    control_plane::ControlPlane,
-    credentials,
+    actions::api_proxy::ApiProxy,
+    control_plane::{ControlPlane, container_config::ContainerConfig, credentials},
     error::Error,
-    gate::Gate,
-    loopback, ports,
-    process::{Process, Program},
-    progress::Progress,
-    stand_in::StandIn,
+    host::{
+        ports, probe,
+        process::{Process, Program},
+        progress::Progress,
+        watchdog,
+        workspace::{create_dir, lock, read, root, state_dir},
+    },
     wait::{SOON, wait_until},
-    watchdog,
-    workspace::{create_dir, lock, read, root, state_dir},
     yaml,
 };
 
@@ -60,8 +60,8 @@ impl Operator {
     }
 
     /// The same, with a gate between it and the API server.
-    pub async fn start_behind(plane: &ControlPlane, gate: &Gate) -> Result<Self, Error> {
-        let mut operator = Self::launch(plane, POD, Some(gate.url())).await?;
+    pub async fn start_behind(plane: &ControlPlane, proxy: &ApiProxy) -> Result<Self, Error> {
+        let mut operator = Self::launch(plane, POD, Some(proxy.url())).await?;
         operator.wait_until_ready().await?;
         Ok(operator)
     }
@@ -75,13 +75,13 @@ impl Operator {
         let (objects, deployment) = split(&manifests()?)?;
         plane.apply(&objects)?;
         plane.wait_until_served("istiooperators").await?;
-        let StandIn {
+        let ContainerConfig {
             namespace,
             service_account,
             mut args,
             mut env,
             ..
-        } = StandIn::for_container(&deployment, "operator", pod_name)?;
+        } = ContainerConfig::for_container(&deployment, "operator", pod_name)?;
         let mut kubeconfig = plane.kubeconfig_of(&namespace, &service_account).await?;
         if let Some(server) = server {
             kubeconfig = credentials::by_way_of(server, &kubeconfig)?;
@@ -134,7 +134,7 @@ impl Operator {
             async move {
                 match alive {
                     Err(died) => Ok(Err(died)),
-                    Ok(()) => loopback::get(port, "/readyz").map(|_| Ok(())),
+                    Ok(()) => probe::get(port, "/readyz").map(|_| Ok(())),
                 }
             }
         });

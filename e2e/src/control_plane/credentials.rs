@@ -6,12 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use k8s_openapi::ByteString;
+use pem::Pem;
 use serde_json::{Value, json};
 
 use crate::{
     error::Error,
-    workspace::{read, write},
+    host::workspace::{read, write},
 };
 
 /// DER of a P-256 private key before and after its 32 secret bytes (RFC 5915, without the public
@@ -26,21 +26,13 @@ pub(crate) fn token() -> Result<String, Error> {
     Ok(format!("{:032x}", u128::from_ne_bytes(random()?)))
 }
 
-/// A new private key in PEM. Any number below the order of the curve is one, so no cryptography is
-/// needed to make it.
+/// A new private key as PEM. Every positive number below the order of the curve is a private key, so random bytes whose
+/// first bit is zero are enough.
 pub(crate) fn signing_key() -> Result<String, Error> {
     let mut secret = random::<32>()?;
     secret[0] &= 0x7f;
     let der = [&KEY_HEAD[..], &secret, &KEY_TAIL].concat();
-    let base64 = serde_json::to_value(ByteString(der)).ok();
-    let text = base64
-        .as_ref()
-        .and_then(|value| value.as_str())
-        .unwrap_or_default();
-    let (first, second) = text.split_at(text.len().min(64));
-    Ok(format!(
-        "-----BEGIN EC PRIVATE KEY-----\n{first}\n{second}\n-----END EC PRIVATE KEY-----\n"
-    ))
+    Ok(pem::encode(&Pem::new("EC PRIVATE KEY", der)))
 }
 
 /// A kubeconfig (JSON, which is YAML) for one server and one token.

@@ -1,0 +1,5 @@
+//! What tests do to a cluster.
+
+pub mod api_proxy;
+pub mod cr;
+pub mod damage;
