@@ -40,7 +40,7 @@ pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<StoredCr>) -> Result<Action
     }
     let step = {
         let state = ctx.state();
-        deletion_step(key, &state.live, &state.desired)
+        deletion_step(key, &annotations_of(&cr), &state.live, &state.desired)
     };
     if step.blocked_by.is_some() {
         let deletion = DeletionProgress {

@@ -181,7 +181,9 @@ impl Ctx {
         let delay = match next {
             Action::Backoff => return Some(state.retries.failed(key, generation)),
             Action::ShortBackoff => return Some(state.retries.waited(key, generation)),
-            Action::RequeueNow => Some(Duration::ZERO),
+            Action::RequeueNow => {
+                return Some(state.retries.wrote(key, generation, Instant::now()));
+            }
             Action::RequeueAfter(delay) => Some(delay),
             Action::AwaitChange => None,
         };

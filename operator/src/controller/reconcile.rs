@@ -1,20 +1,23 @@
 //! One pass over one CR.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ctx::Ctx;
 use super::rendering::{RenderedSpec, SpecRejection, catch_panic};
-use super::requeue::{Action, resync};
+use super::requeue::{Action, jitter, resync};
 use super::state::{annotations_of, key_of};
 use super::{cleanup, finalizer};
 use crate::api::{IstioOperator, StoredCr};
-use crate::apply::{ApplyError, Class, apply};
+use crate::apply::{ApplyError, Class, Verdict, apply};
 use crate::catalogue::Version;
 use crate::cluster::{CrKey, revision_label};
 use crate::merge::Merged;
 use crate::plan::{Plan, PlanInput, plan, plan_inputs_digest};
-use crate::status::{InstallProgress, PassResult};
+use crate::status::{InstallProgress, PassResult, overwrite_event};
+
+/// How often it is looked whether objects that another tool manages are managed still.
+const MANAGED_POLL_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What a pass is going to do.
 struct PlannedPass {
@@ -65,6 +68,10 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
     };
     let inputs_digest = draft.inputs_digest;
     let progress = apply_plan(ctx, key, draft).await;
+    if let Some(event) = overwrite_event(&progress.applied) {
+        tracing::warn!(note = event.note, "objects were overwritten");
+        ctx.publisher.announce(&cr, event).await;
+    }
     // A spec that changed meanwhile is not what was carried out.
     let Some(cr) = ctx.newest_if_unchanged(&cr) else {
         return Ok(Action::RequeueNow);
@@ -219,11 +226,17 @@ async fn publish_progress(
 }
 
 fn next(progress: &InstallProgress) -> Action {
+    let is_managed = progress
+        .applied
+        .objects()
+        .any(|(_, verdict)| matches!(verdict, Verdict::ManagedBy(_)));
     let classes = progress.applied.refusals().map(|(_, error)| error.class());
     match classes.max() {
         Some(Class::Wait) => Action::ShortBackoff,
         Some(Class::Retry | Class::Refusal | Class::Permanent) => Action::Backoff,
         None if progress.applied.writes > 0 => Action::RequeueNow,
+        // No watch tells that a tool let go of an object without owner label.
+        None if is_managed => Action::RequeueAfter(jitter(MANAGED_POLL_INTERVAL)),
         None => Action::RequeueAfter(resync()),
     }
 }

@@ -106,7 +106,8 @@ impl State {
             return ToRequeue::new();
         }
         let is_news = same.is_none_or(|same| cause(same) != cause(&cr));
-        self.crs.insert(key.clone(), Arc::new(cr.clone()));
+        let cr = Arc::new(cr);
+        self.crs.insert(key.clone(), Arc::clone(&cr));
         let mut requeue = ToRequeue::new();
         if is_deleting(&cr) {
             let end: EndOfCr = match cr.deletion_policy() {
@@ -138,7 +139,7 @@ impl State {
     pub fn remove_cr(&mut self, key: &CrKey) -> ToRequeue {
         self.crs.remove(key);
         self.in_sync.remove(key);
-        self.retries.clear(key);
+        self.retries.forget(key);
         self.histories.remove(key);
         self.release_objects(key, DesiredInventory::remove_cr)
     }
@@ -267,14 +268,25 @@ impl State {
     }
 
     /// Takes in a live object, unless a newer state of it is known.
-    pub fn put_object(&mut self, key: &ObjectKey, object: LiveObject, is_list: bool) -> ToRequeue {
-        if !is_list && self.live.is_overtaken(key, &object) {
+    pub fn put_object(
+        &mut self,
+        key: &ObjectKey,
+        mut object: LiveObject,
+        is_list: bool,
+    ) -> ToRequeue {
+        let is_old = if is_list {
+            self.live.is_newer_than_list(key, &object)
+        } else {
+            self.live.is_overtaken(key, &object)
+        };
+        if is_old {
             return ToRequeue::new();
         }
-        let is_same = self
-            .live
-            .get(key)
-            .is_some_and(|before| before.says_the_same_as(&object));
+        let before = self.live.get(key);
+        if let Some(before) = before {
+            object.compare_with(before);
+        }
+        let is_same = before.is_some_and(|before| before.says_the_same_as(&object));
         let put = |state: &mut Self| state.live.put(key.clone(), object);
         if is_same {
             put(self);

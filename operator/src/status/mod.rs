@@ -11,6 +11,7 @@ mod broken_watches;
 mod conditions;
 mod health;
 mod history;
+mod overwrites;
 mod publish;
 
 use std::time::{Duration, Instant};
@@ -31,6 +32,7 @@ use history::Before;
 
 pub use broken_watches::add_broken_watches;
 pub use history::{DIP_PATIENCE, History};
+pub use overwrites::overwrite_event;
 pub use publish::{Publisher, StatusEvent, patch, status_events};
 
 /// How long an installation may take to become ready, from its last change on, before it counts as stalled.
@@ -289,9 +291,14 @@ fn set_progress(
             }
         }
     }
+    let is_told = |finding: &Finding| {
+        finding.reason != reason::OWNED_BY_ANOTHER
+            && finding.condition == condition::OWNERSHIP_CONFLICT
+    };
+    let is_managed = applied.findings.iter().any(is_told);
     let owned_by_others = problems
         .iter()
-        .filter(|problem| problem.severity == Severity::OwnedByAnother)
+        .filter(|problem| !is_managed && problem.severity == Severity::OwnedByAnother)
         .map(|problem| Finding {
             condition: condition::OWNERSHIP_CONFLICT,
             reason: reason::OWNED_BY_ANOTHER,
@@ -356,6 +363,7 @@ fn unpruned(applied: &Applied, judge: &mut Judge<'_>) -> Vec<Problem> {
 /// Why an installation is stalled by its worst problem, if it is.
 const fn stalled_reason(worst: &Problem) -> Option<&'static str> {
     match worst.severity {
+        Severity::ManagedBy(tool) => Some(tool.reason()),
         Severity::OwnedByAnother => Some(reason::OWNED_BY_ANOTHER),
         Severity::Conflict => Some(reason::OTHER_WRITER),
         Severity::Refused => Some(reason::APPLY_REFUSED),

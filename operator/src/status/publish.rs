@@ -93,7 +93,7 @@ impl Publisher {
     }
 
     /// Sends an Event. One that cannot be sent is logged: the status says the same.
-    async fn announce(&self, cr: &IstioOperator, event: StatusEvent) {
+    pub async fn announce(&self, cr: &IstioOperator, event: StatusEvent) {
         let StatusEvent {
             is_warning,
             reason,

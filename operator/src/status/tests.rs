@@ -197,10 +197,7 @@ fn trouble_that_may_pass_is_progress_and_the_rest_is_not() {
         (Verdict::Refused(ApplyError::Invalid("x".into())), FAILED),
         (Verdict::Refused(ApplyError::Immutable("x".into())), FAILED),
         (
-            Verdict::Conflict {
-                manager: "argocd".into(),
-                field: "spec.type".into(),
-            },
+            Verdict::Conflict("argocd keeps changing spec.type".into()),
             FAILED,
         ),
     ];
@@ -259,10 +256,7 @@ fn a_gateway_shows_the_addresses_of_its_service() {
 fn a_fight_names_the_other_writer() {
     let mut story = Story::new();
     story.mark_reconciling();
-    let contested = Verdict::Conflict {
-        manager: "argocd".into(),
-        field: "spec.type".into(),
-    };
+    let contested = Verdict::Conflict("argocd keeps changing spec.type".into());
     let before = story.status.clone();
     story.progress(istiod(contested));
     assert_eq!(status_events(&before, &story.status).len(), 1);
