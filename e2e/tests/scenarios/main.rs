@@ -60,6 +60,3 @@ async fn healthy(plane: &ControlPlane, text: &str) -> Cr {
 fn sample(name: &str) -> String {
     fs::read_to_string(root().join("samples").join(name)).unwrap()
 }
-
-/// Upstream's behavior in files; not part of the repository.
-const GOLDENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/goldens");
