@@ -102,7 +102,7 @@ impl Sender {
             self.copy_ca(source, &mut body).await?;
         }
         let name = &send.key.name;
-        let apply = async |body| {
+        let apply = async |body: &Value| {
             let patch = Patch::Apply(body);
             let answer = self
                 .write(api.patch_metadata(name, &params, &patch))
@@ -110,17 +110,19 @@ impl Sender {
             Ok(LiveObject::read(send.kind.kind, &answer.metadata))
         };
         if send.is_new {
-            let mut new = body.clone();
-            new["metadata"]["resourceVersion"] = ABSENT.into();
-            match apply(new).await {
+            body["metadata"]["resourceVersion"] = ABSENT.into();
+            match apply(&body).await {
                 Err(ApplyError::Conflict(_)) => {}
                 answer => return answer,
             }
             if let Some(tool) = self.managing_tool(send.kind, &send.key).await? {
                 return Err(ApplyError::ManagedBy(tool));
             }
+            if let Some(metadata) = body["metadata"].as_object_mut() {
+                metadata.remove("resourceVersion");
+            }
         }
-        apply(body).await
+        apply(&body).await
     }
 
     /// Reads which other tool manages an object, if it exists.
