@@ -9,7 +9,6 @@
     reason = "a test that cannot go on may stop anywhere, and says how far it came"
 )]
 
-mod dice;
 mod injection;
 
 use std::{
@@ -18,7 +17,7 @@ use std::{
     path::Path,
 };
 
-use dice::Dice;
+use fastrand::Rng;
 use injection::{
     Injector,
     compare::{as_stored, differences},
@@ -76,10 +75,10 @@ fn pods_are_injected_as_by_upstream_in_every_minor() {
 #[test]
 fn pods_that_nobody_wrote_down_are_injected_as_by_upstream() {
     let charts = Charts::embedded().unwrap();
-    let mut dice = Dice::new(SEED);
+    let mut rng = Rng::with_seed(SEED);
     let (mut equal, mut wrong) = (0, Vec::new());
     for cr in installs() {
-        let pods: Vec<Value> = (0..PODS_PER_INSTALL).map(|n| pod(&mut dice, n)).collect();
+        let pods: Vec<Value> = (0..PODS_PER_INSTALL).map(|n| pod(&mut rng, n)).collect();
         let found = Injector::new(&ours(&charts, &cr, "1.31")).inject(&pods);
         let expected = Injector::new(&upstream(&cr).unwrap()).inject(&pods);
         for ((pod, found), expected) in pods.iter().zip(found).zip(expected) {

@@ -14,7 +14,6 @@
 
 #[path = "../../operator/tests/goldens/compare.rs"]
 mod compare;
-mod dice;
 #[expect(dead_code, reason = "goldens have a form of their own")]
 #[path = "../../operator/tests/goldens/normal.rs"]
 mod normal;
@@ -29,8 +28,8 @@ use std::{
 };
 
 use compare::differences;
-use dice::Dice;
-use e2e::istioctl;
+use e2e::istio::istioctl;
+use fastrand::Rng;
 use istio_operator::{
     api::IstioOperator,
     charts::Charts,
@@ -142,10 +141,10 @@ impl Comparison {
     fn cr(&self, seed: usize, index: usize) -> Value {
         // Multiplying by the golden ratio spreads neighbors over all numbers.
         let spread = (index + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let dice = Dice::new(u64::try_from(seed ^ spread).unwrap());
-        let mut sampler = Sampler::new(dice, &self.charts, MINOR);
+        let rng = Rng::with_seed(u64::try_from(seed ^ spread).unwrap());
+        let mut sampler = Sampler::new(rng, &self.charts, MINOR);
         let mut cr = cr::cr(&mut sampler);
-        if sampler.dice.roll(3) == 0
+        if sampler.rng.usize(..3) == 0
             && let Ok(rendered) = self.ours(&cr, MINOR)
         {
             overlays::add(&mut sampler, &mut cr, &rendered);

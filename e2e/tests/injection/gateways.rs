@@ -10,9 +10,9 @@ use std::{
 use e2e::{
     control_plane::ControlPlane,
     error::Error,
-    istiod::Istiod,
+    host::workspace,
+    istio::istiod::Istiod,
     wait::wait_until,
-    workspace,
     yaml::{documents, stream},
 };
 use serde_json::{Value, json};

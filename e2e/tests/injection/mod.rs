@@ -13,8 +13,8 @@ use std::{
 };
 
 use e2e::{
-    binaries::Bundle,
-    istioctl,
+    host::go_programs::Bundle,
+    istio::istioctl,
     yaml::{documents, stream},
 };
 use istio_operator::{

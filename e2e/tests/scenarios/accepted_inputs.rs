@@ -4,9 +4,9 @@
 use std::{fs, path::Path};
 
 use e2e::{
+    actions::cr::resource,
     control_plane::ControlPlane,
-    cr::resource,
-    health::{Kstatus, kstatus},
+    observe::health::{Kstatus, kstatus},
     operator, yaml,
 };
 use kube::{

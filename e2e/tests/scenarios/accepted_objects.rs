@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use e2e::{control_plane::ControlPlane, inventory::MANAGER, yaml};
+use e2e::{control_plane::ControlPlane, observe::inventory::MANAGER, yaml};
 use futures::{StreamExt, stream};
 use istio_operator::{
     api::{IstioOperator, RawSpec},

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use e2e::{
+    actions::{
+        cr::Cr,
+        damage::{Damage, damage},
+    },
     control_plane::ControlPlane,
-    cr::Cr,
-    drift::{Damage, damage},
     error::Error,
-    health::{ArgoHealth, Kstatus, argo, condition, kstatus},
-    inventory::Item,
+    observe::{
+        health::{ArgoHealth, Kstatus, argo, condition, kstatus},
+        inventory::Item,
+    },
     operator::Operator,
     wait::wait_until,
 };
@@ -155,13 +159,8 @@ fn is_of_istiod(item: &Item) -> bool {
 
 /// Writes of the operator to anything but IstioOperators and Events.
 pub fn object_writes(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> Vec<String> {
-    let events = plane.audit().writes_by(operator.user(), since).unwrap();
-    let of_objects = events.iter().filter(|event| {
-        event.object_ref.resource != "istiooperators" && event.object_ref.resource != "events"
-    });
-    of_objects
-        .map(|event| format!("{} {}", event.verb, event.request_uri))
-        .collect()
+    let writes = plane.audit().object_writes_by(operator.user(), since);
+    writes.unwrap().iter().map(ToString::to_string).collect()
 }
 
 /// Waits until the operator has written nothing for this long.

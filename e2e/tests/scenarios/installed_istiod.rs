@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use e2e::{
-    control_plane::ControlPlane, error::Error, istiod::Istiod, operator::Operator,
+    control_plane::ControlPlane, error::Error, istio::istiod::Istiod, operator::Operator,
     wait::wait_until, yaml,
 };
 use k8s_openapi::jiff::Timestamp;

@@ -28,8 +28,13 @@ mod what_is_in_use;
 
 use std::fs;
 
-use e2e::{control_plane::ControlPlane, cr::Cr, operator::Operator, wait::SOON, workspace::root};
-use serde_json::{Value, json};
+use e2e::{
+    actions::cr::{Cr, manifest},
+    control_plane::ControlPlane,
+    host::workspace::root,
+    operator::Operator,
+    wait::SOON,
+};
 
 /// A control plane with the operator at work on it.
 async fn running() -> (ControlPlane, Operator) {
@@ -43,16 +48,6 @@ async fn healthy(plane: &ControlPlane, text: &str) -> Cr {
     let cr = Cr::apply(plane, text).await.unwrap();
     cr.wait_for("HEALTHY", SOON).await.unwrap();
     cr
-}
-
-/// An IstioOperator in `istio-system`.
-fn manifest(name: &str, spec: &Value) -> Value {
-    json!({
-        "apiVersion": "install.istio.io/v1alpha1",
-        "kind": "IstioOperator",
-        "metadata": {"name": name, "namespace": "istio-system"},
-        "spec": spec,
-    })
 }
 
 /// The text of a sample.

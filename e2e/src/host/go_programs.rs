@@ -13,9 +13,11 @@ use std::{
 
 use crate::{
     error::Error,
-    progress::Progress,
-    watchdog,
-    workspace::{create_dir, lock, read, state_dir},
+    host::{
+        progress::Progress,
+        watchdog,
+        workspace::{create_dir, lock, read, state_dir},
+    },
 };
 
 /// A go.mod with the programs it pins. Two, because Kubernetes and Istio pin different versions of
@@ -187,7 +189,7 @@ impl Bundle {
             text += &read(&stages.join(stage))?;
             text += "\n---\n";
         }
-        crate::workspace::write(&dir.join("stages.yaml"), text)
+        crate::host::workspace::write(&dir.join("stages.yaml"), text)
     }
 
     /// Runs Go in this bundle's module and returns what it prints.

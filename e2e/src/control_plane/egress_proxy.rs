@@ -25,7 +25,7 @@ use kube::{
     api::{ListParams, ResourceExt},
 };
 
-use crate::{client, error::Error};
+use crate::{control_plane::client, error::Error};
 
 /// Connections to `port` of these go to `local_port` on 127.0.0.1.
 #[derive(Clone, Debug)]
@@ -49,13 +49,13 @@ pub(crate) enum Target {
 
 /// The running proxy; ends when dropped.
 #[derive(Debug)]
-pub(crate) struct Egress {
+pub(crate) struct EgressProxy {
     socket: PathBuf,
     routes: Arc<Mutex<Vec<Route>>>,
     closing: Arc<AtomicBool>,
 }
 
-impl Egress {
+impl EgressProxy {
     /// Listens at `socket` for the API server that `kubeconfig` leads to.
     pub(crate) fn start(socket: PathBuf, kubeconfig: PathBuf) -> Result<Self, Error> {
         let name = socket.display().to_string();
@@ -107,7 +107,7 @@ impl Egress {
     }
 }
 
-impl Drop for Egress {
+impl Drop for EgressProxy {
     fn drop(&mut self) {
         self.closing.store(true, Ordering::Relaxed);
         // Wakes the thread that waits for connections; if it cannot be reached it is gone already.

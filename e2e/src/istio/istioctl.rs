@@ -9,7 +9,9 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{binaries::Bundle, control_plane::ControlPlane, error::Error, yaml::documents};
+use crate::{
+    control_plane::ControlPlane, error::Error, host::go_programs::Bundle, yaml::documents,
+};
 
 /// What `istioctl manifest generate` prints for a CR, as JSON or YAML, without asking any cluster. Builds it if it is missing.
 ///

@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     error::Error,
-    workspace::{create_dir, state_dir},
+    host::workspace::{create_dir, state_dir},
 };
 
 /// `pids` always begins and ends with a space, so that a PID is found as a whole word.

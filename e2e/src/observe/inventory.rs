@@ -11,7 +11,7 @@ use kube::{
 };
 use serde_json::Value;
 
-use crate::{error::Error, fields};
+use crate::{error::Error, observe::managed_fields};
 
 /// The field manager of all that the operator applies.
 pub const MANAGER: &str = "istio-operator";
@@ -137,8 +137,8 @@ pub fn snapshot(items: &[Item]) -> Snapshot {
 #[must_use]
 pub fn settled(object: &DynamicObject) -> Value {
     let mut value = serde_json::to_value(object).unwrap_or_default();
-    let ours = fields::owned(object, MANAGER);
-    let mut remove = |pointer: &str| fields::remove(&mut value, pointer);
+    let ours = managed_fields::owned(object, MANAGER);
+    let mut remove = |pointer: &str| managed_fields::remove(&mut value, pointer);
     for name in [
         "uid",
         "resourceVersion",
@@ -172,7 +172,7 @@ pub fn differences(expected: &Snapshot, found: &Snapshot) -> Vec<String> {
             (Some(_), None) => lines.push(format!("{name} is missing")),
             (None, Some(_)) => lines.push(format!("{name} is too many")),
             (Some(expected), Some(found)) if expected != found => {
-                let differing = fields::differing(expected, found, "");
+                let differing = managed_fields::differing(expected, found, "");
                 lines.push(format!("{name} differs: {}", differing.join(", ")));
             }
             _ => {}

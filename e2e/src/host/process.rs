@@ -1,8 +1,8 @@
-//! One process on the control plane: started, measured, signaled, killed, started again.
+//! One process on the control plane: started, measured, signaled, frozen, killed, started again.
 
 use std::{
     env,
-    fs::{self, OpenOptions},
+    fs::OpenOptions,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -12,8 +12,10 @@ use std::{
 
 use crate::{
     error::Error,
-    watchdog::{self, Watched},
-    workspace::read,
+    host::{
+        watchdog::{self, Watched},
+        workspace::read,
+    },
 };
 
 /// What to run. The environment is empty but for `PATH`, `HOME` and `env`, so that a proxy or a
@@ -52,9 +54,6 @@ pub struct Process {
     child: Child,
     watched: Option<Watched>,
 }
-
-/// Clock ticks of `/proc/<pid>/stat`, 100 per second on every Linux that Rust's std runs on.
-const TICK: Duration = Duration::from_millis(10);
 
 impl Process {
     /// Starts the program; its output is appended to its log.
@@ -158,20 +157,33 @@ impl Process {
         Ok(())
     }
 
-    /// Memory and CPU time from `/proc`, while it runs.
+    /// Stops the process where it is (SIGSTOP) until [`Process::thaw`]: it does nothing and keeps its connections.
+    pub fn freeze(&self) -> Result<(), Error> {
+        self.signal("STOP")
+    }
+
+    /// Lets a frozen process go on.
+    pub fn thaw(&self) -> Result<(), Error> {
+        self.signal("CONT")
+    }
+
+    /// Memory and CPU time so far; an error once the process has ended.
     pub fn usage(&self) -> Result<Usage, Error> {
-        let proc = Path::new("/proc").join(self.pid().to_string());
-        let status = read(&proc.join("status"))?;
-        let kilobytes = |key: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(key));
-            let number = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-            number.ok_or_else(|| Error::Unexpected(format!("{} has no {key}", proc.display())))
+        let failed = |error| Error::Unexpected(format!("{}: {error}", self.program.name));
+        let process = in_proc(self.pid()).map_err(failed)?;
+        let status = process.status().map_err(failed)?;
+        let stat = process.stat().map_err(failed)?;
+        let bytes = |kilobytes: Option<u64>| {
+            let ended = || Error::Unexpected(format!("{} has ended", self.program.name));
+            kilobytes
+                .map(|kilobytes| kilobytes * 1024)
+                .ok_or_else(ended)
         };
-        let stat = read(&proc.join("stat"))?;
+        let milliseconds = (stat.utime + stat.stime) * 1000 / procfs::ticks_per_second();
         Ok(Usage {
-            resident: kilobytes("VmRSS:")? * 1024,
-            peak: kilobytes("VmHWM:")? * 1024,
-            cpu: TICK * cpu_ticks(&stat).unwrap_or(0),
+            resident: bytes(status.vmrss)?,
+            peak: bytes(status.vmhwm)?,
+            cpu: Duration::from_millis(milliseconds),
         })
     }
 }
@@ -209,32 +221,12 @@ fn spawn(program: &Program) -> Result<(Child, Watched), Error> {
     Ok((child, watched))
 }
 
-/// User plus system time: fields 14 and 15 of `/proc/<pid>/stat`. They are counted after the
-/// program's name, which is in parentheses and may itself hold spaces.
-fn cpu_ticks(stat: &str) -> Option<u32> {
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_whitespace().skip(11);
-    let user: u32 = fields.next()?.parse().ok()?;
-    let system: u32 = fields.next()?.parse().ok()?;
-    Some(user + system)
-}
-
 /// Whether a process with this ID exists and is not a zombie.
 #[must_use]
 pub fn is_alive(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit_once(')')
-            .is_some_and(|(_, rest)| !rest.starts_with(" Z"))
-    })
+    in_proc(pid).is_ok_and(|process| process.is_alive())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cpu_time_is_found_behind_a_name_with_spaces() {
-        let stat = "42 (a ) b) S 1 42 42 0 -1 4194560 100 0 0 0 17 5 0 0 20 0 1 0 99 1 2 3";
-        assert_eq!(cpu_ticks(stat), Some(22));
-    }
+fn in_proc(pid: u32) -> procfs::ProcResult<procfs::process::Process> {
+    procfs::process::Process::new(pid.cast_signed())
 }

@@ -15,8 +15,10 @@ use tokio::time::timeout;
 
 use crate::{
     error::Error,
-    fields,
-    inventory::{Item, MANAGER, OWNER, settled},
+    observe::{
+        inventory::{Item, MANAGER, OWNER, settled},
+        managed_fields,
+    },
 };
 
 /// Something bad that happens to an object.
@@ -117,7 +119,7 @@ async fn plan(
     }
     let before = settled(object);
     let value = serde_json::to_value(object).unwrap_or_default();
-    let mut candidates = fields::owned(object, MANAGER);
+    let mut candidates = managed_fields::owned(object, MANAGER);
     candidates.retain(|field| {
         let pointer = field.pointer.as_str();
         let is_shared = SHARED.iter().any(|shared| pointer.ends_with(shared));
@@ -199,7 +201,7 @@ async fn until_as_before(
             }
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 let now = settled(&object);
-                let differing = fields::differing(&whole, &now, "");
+                let differing = managed_fields::differing(&whole, &now, "");
                 let is_new = damage != Damage::Delete || object.uid() != before.uid();
                 if differing.is_empty() && is_new && is_damaged {
                     return Ok(seen);

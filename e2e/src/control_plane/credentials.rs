@@ -1,17 +1,13 @@
 //! Who may talk to an API server: tokens, the key that signs service account tokens, kubeconfigs.
 
-use std::{
-    fs::File,
-    io::Read,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, io::Read, path::Path};
 
-use k8s_openapi::ByteString;
+use pem::Pem;
 use serde_json::{Value, json};
 
 use crate::{
     error::Error,
-    workspace::{read, write},
+    host::workspace::{read, write},
 };
 
 /// DER of a P-256 private key before and after its 32 secret bytes (RFC 5915, without the public
@@ -26,21 +22,13 @@ pub(crate) fn token() -> Result<String, Error> {
     Ok(format!("{:032x}", u128::from_ne_bytes(random()?)))
 }
 
-/// A new private key in PEM. Any number below the order of the curve is one, so no cryptography is
-/// needed to make it.
+/// A new private key as PEM. Every positive number below the order of the curve is a private key, so random bytes whose
+/// first bit is zero are enough.
 pub(crate) fn signing_key() -> Result<String, Error> {
     let mut secret = random::<32>()?;
     secret[0] &= 0x7f;
     let der = [&KEY_HEAD[..], &secret, &KEY_TAIL].concat();
-    let base64 = serde_json::to_value(ByteString(der)).ok();
-    let text = base64
-        .as_ref()
-        .and_then(|value| value.as_str())
-        .unwrap_or_default();
-    let (first, second) = text.split_at(text.len().min(64));
-    Ok(format!(
-        "-----BEGIN EC PRIVATE KEY-----\n{first}\n{second}\n-----END EC PRIVATE KEY-----\n"
-    ))
+    Ok(pem::encode(&Pem::new("EC PRIVATE KEY", der)))
 }
 
 /// A kubeconfig (JSON, which is YAML) for one server and one token.
@@ -63,14 +51,12 @@ pub(crate) fn kubeconfig(port: u16, ca: &Path, token: &str, namespace: &str) -> 
     .to_string()
 }
 
-/// A copy of a kubeconfig that leads to the same cluster by way of another address.
-pub(crate) fn by_way_of(server: &str, original: &Path) -> Result<PathBuf, Error> {
+/// Writes a copy of a kubeconfig to `path` that leads to the same cluster by way of another address.
+pub(crate) fn by_way_of(server: &str, original: &Path, path: &Path) -> Result<(), Error> {
     let mut config: Value = serde_json::from_str(&read(original)?)
         .map_err(|error| Error::Unexpected(format!("{}: {error}", original.display())))?;
     config["clusters"][0]["cluster"] = json!({"server": server});
-    let path = original.with_extension("detour.kubeconfig");
-    write(&path, config.to_string())?;
-    Ok(path)
+    write(path, config.to_string())
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {

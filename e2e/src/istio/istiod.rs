@@ -14,19 +14,23 @@ use k8s_openapi::{
     },
 };
 use kube::{Api, Client, Config, api::ListParams};
+use pem::Pem;
 use serde_json::{Value, json};
 
 use crate::{
-    binaries::Bundle,
-    client,
-    control_plane::ControlPlane,
-    egress::{Route, Target},
+    control_plane::{
+        ControlPlane, client,
+        container_config::ContainerConfig,
+        egress_proxy::{Route, Target},
+    },
     error::Error,
-    loopback, ports,
-    process::{Process, Program},
-    stand_in::StandIn,
+    host::{
+        go_programs::Bundle,
+        ports, probe,
+        process::{Process, Program},
+        workspace::create_dir,
+    },
     wait::{SOON, wait_until},
-    workspace::create_dir,
 };
 
 /// A running istiod; ends when dropped.
@@ -53,13 +57,13 @@ impl Istiod {
         let path = Bundle::Istio.dir()?.join("pilot-discovery");
         let client = plane.client().await?;
         let deployments: Api<Deployment> = Api::namespaced(client, namespace);
-        let stand_in =
-            StandIn::for_container(&deployments.get(deployment).await?, "discovery", deployment)?;
+        let container =
+            ContainerConfig::of(&deployments.get(deployment).await?, "discovery", deployment)?;
         let kubeconfig = plane
-            .kubeconfig_of(namespace, &stand_in.service_account)
+            .kubeconfig_of(namespace, &container.service_account)
             .await?;
         let (http_port, webhook_port) = (ports::free()?, ports::free()?);
-        let mut args = stand_in.args;
+        let mut args = container.args;
         args.push(format!("--kubeconfig={}", kubeconfig.display()));
         args.extend(addresses(http_port, webhook_port)?);
         // Its own empty directory: it prefers files in its working directory to the cluster's.
@@ -71,14 +75,14 @@ impl Istiod {
             name,
             path,
             args,
-            env: stand_in.env,
+            env: container.env,
             dir,
             log,
         };
         plane.route(Route {
             to: Target::Pods {
                 namespace: namespace.into(),
-                labels: stand_in.pod_labels,
+                labels: container.pod_labels,
             },
             port: WEBHOOK_PORT,
             local_port: webhook_port,
@@ -206,7 +210,7 @@ async fn wait_until_ready(process: &mut Process, port: u16) -> Result<(), Error>
         async move {
             match alive {
                 Err(died) => Ok(Err(died)),
-                Ok(()) => loopback::get(port, "/ready").map(|_| Ok(())),
+                Ok(()) => probe::get(port, "/ready").map(|_| Ok(())),
             }
         }
     });
@@ -236,19 +240,13 @@ fn patched(pod: &Value, answer: &Value) -> Result<Value, Error> {
     Ok(pod)
 }
 
-/// The DER certificates in a PEM text.
-fn certificates(pem: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
-    let text = String::from_utf8_lossy(pem);
-    let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
-    let decode = |block: &str| {
-        let body = block.split("-----END").next().unwrap_or_default();
-        let base64: String = body.split_whitespace().collect();
-        let bytes: Result<ByteString, _> = serde_json::from_value(Value::String(base64));
-        bytes
-            .map(|bytes| bytes.0)
-            .map_err(|error| Error::Unexpected(error.to_string()))
-    };
-    blocks.map(decode).collect()
+/// The certificates in a PEM text, as DER.
+fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let blocks = pem::parse_many(text)
+        .map_err(|error| Error::Unexpected(format!("CA bundle of a webhook: {error}")))?;
+    let is_certificate = |block: &Pem| block.tag() == "CERTIFICATE";
+    let certificates = blocks.into_iter().filter(is_certificate);
+    Ok(certificates.map(Pem::into_contents).collect())
 }
 
 #[cfg(test)]
@@ -275,12 +273,5 @@ mod tests {
         let answer = json!({"response": {"allowed": false, "status": {"message": "bad label"}}});
         let error = patched(&json!({}), &answer).unwrap_err().to_string();
         assert_eq!(error, "istiod refused the pod: bad label");
-    }
-
-    #[test]
-    fn all_certificates_of_a_bundle_are_read() {
-        let pem = "-----BEGIN CERTIFICATE-----\nAQ\nI=\n-----END CERTIFICATE-----\n\
-                   -----BEGIN CERTIFICATE-----\nAw==\n-----END CERTIFICATE-----\n";
-        assert_eq!(certificates(pem.as_bytes()).unwrap(), [vec![1, 2], vec![3]]);
     }
 }

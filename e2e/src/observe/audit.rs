@@ -3,13 +3,13 @@
 //! Reads are recorded without bodies, writes with the body that was sent. Long reads (watches)
 //! have two records: one when the answer begins, one when it ends.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{error::Error, workspace::read};
+use crate::{error::Error, host::workspace::read};
 
 /// What `--audit-policy-file` gets.
 pub(crate) const POLICY: &str = r#"{
@@ -123,6 +123,26 @@ impl AuditLog {
         events.retain(|event| event.is_write() && event.object_ref.resource != "leases");
         Ok(events)
     }
+
+    /// Finished writes of such users to other objects than IstioOperators and Events: what it does to a mesh.
+    pub fn object_writes_by(&self, user: &str, since: Timestamp) -> Result<Vec<Event>, Error> {
+        let mut events = self.writes_by(user, since)?;
+        events.retain(|event| !["istiooperators", "events"].contains(&&*event.object_ref.resource));
+        Ok(events)
+    }
+
+    /// Finished writes of such users to one resource, by its API group and plural name, subresources included.
+    pub fn writes_about(
+        &self,
+        user: &str,
+        api_group: &str,
+        resource: &str,
+        since: Timestamp,
+    ) -> Result<Vec<Event>, Error> {
+        let mut events = self.writes_by(user, since)?;
+        events.retain(|event| event.is_about(api_group, resource));
+        Ok(events)
+    }
 }
 
 impl Event {
@@ -143,6 +163,23 @@ impl Event {
     #[must_use]
     pub fn is_about(&self, api_group: &str, resource: &str) -> bool {
         self.object_ref.api_group == api_group && self.object_ref.resource == resource
+    }
+}
+
+/// Such as `delete services/istio-system/istiod: 200`.
+impl fmt::Display for Event {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let object = &self.object_ref;
+        let parts = [
+            &object.resource,
+            &object.namespace,
+            &object.name,
+            &object.subresource,
+        ];
+        let parts = parts.into_iter().map(String::as_str);
+        let path: Vec<_> = parts.filter(|part| !part.is_empty()).collect();
+        let code = self.response_status.code;
+        write!(out, "{} {}: {code}", self.verb, path.join("/"))
     }
 }
 

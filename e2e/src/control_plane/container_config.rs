@@ -12,7 +12,7 @@ use crate::error::Error;
 
 /// What a kubelet would read from a Deployment to start one of its containers.
 #[derive(Clone, Debug)]
-pub(crate) struct StandIn {
+pub(crate) struct ContainerConfig {
     pub(crate) namespace: String,
     pub(crate) service_account: String,
     pub(crate) pod_labels: BTreeMap<String, String>,
@@ -20,13 +20,9 @@ pub(crate) struct StandIn {
     pub(crate) env: Vec<(String, String)>,
 }
 
-impl StandIn {
+impl ContainerConfig {
     /// Reads the container called `name`; the process will call itself `pod_name`.
-    pub(crate) fn for_container(
-        deployment: &Deployment,
-        name: &str,
-        pod_name: &str,
-    ) -> Result<Self, Error> {
+    pub(crate) fn of(deployment: &Deployment, name: &str, pod_name: &str) -> Result<Self, Error> {
         let owner = deployment.name_any();
         let missing = |what| Error::Unexpected(format!("Deployment {owner} has no {what} {name}"));
         let namespace = deployment.namespace().unwrap_or_else(|| "default".into());
@@ -101,18 +97,18 @@ mod tests {
             }},
         }));
         let deployment: Deployment = deployment.unwrap();
-        let stand_in = StandIn::for_container(&deployment, "main", "web-0").unwrap();
+        let container = ContainerConfig::of(&deployment, "main", "web-0").unwrap();
         assert_eq!(
-            (stand_in.namespace, stand_in.service_account),
+            (container.namespace, container.service_account),
             ("shop".into(), "seller".into())
         );
-        assert_eq!(stand_in.args, ["serve"]);
+        assert_eq!(container.args, ["serve"]);
         let expected = [("PLAIN", "1"), ("SELF", "web-0"), ("SPACE", "shop")];
         let expected = expected.map(|(name, value)| (name.into(), value.into()));
-        assert_eq!(stand_in.env, expected);
-        assert_eq!(stand_in.pod_labels["app"], "web");
+        assert_eq!(container.env, expected);
+        assert_eq!(container.pod_labels["app"], "web");
 
-        let error = StandIn::for_container(&deployment, "other", "web-0")
+        let error = ContainerConfig::of(&deployment, "other", "web-0")
             .unwrap_err()
             .to_string();
         assert_eq!(error, "Deployment web has no container other");

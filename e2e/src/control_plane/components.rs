@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
-    audit, credentials,
+    control_plane::credentials,
     error::Error,
-    ports,
-    process::Program,
-    workspace::{create_dir, write},
+    host::{
+        ports,
+        process::Program,
+        workspace::{create_dir, write},
+    },
+    observe::audit,
 };
 
 /// One program of a control plane.

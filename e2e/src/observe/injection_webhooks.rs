@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::history::Entry;
+use crate::observe::history::Entry;
 
 /// Labels of a namespace or a pod.
 pub type Labels = BTreeMap<&'static str, &'static str>;

@@ -1,6 +1,15 @@
 //! A Kubernetes control plane on loopback: etcd, kube-apiserver, kube-controller-manager,
 //! kube-scheduler, and kwok, which plays nodes and the pods on them.
 
+pub mod client;
+pub mod components;
+
+pub(crate) mod container_config;
+pub(crate) mod credentials;
+pub(crate) mod egress_proxy;
+
+mod kubectl;
+
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -23,18 +32,20 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    audit::AuditLog,
-    binaries::Bundle,
-    client,
-    components::{Component, Site},
-    egress::{Egress, Route},
+    control_plane::{
+        components::{Component, Site},
+        egress_proxy::{EgressProxy, Route},
+    },
     error::Error,
-    inventory::Inventory,
-    kubectl, ports,
-    process::Process,
+    host::{
+        go_programs::Bundle,
+        ports,
+        process::Process,
+        watchdog,
+        workspace::{create_dir, state_dir, write},
+    },
+    observe::{audit::AuditLog, inventory::Inventory},
     wait::{SOON, wait_until},
-    watchdog,
-    workspace::{create_dir, state_dir, write},
 };
 
 /// What may differ from one control plane to another.
@@ -61,7 +72,7 @@ impl Default for Options {
 pub struct ControlPlane {
     // Fields are dropped in this order: the API server's clients before the API server.
     processes: BTreeMap<Component, Process>,
-    egress: Egress,
+    egress: EgressProxy,
     site: Site,
 }
 
@@ -96,7 +107,7 @@ impl ControlPlane {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = watchdog::run_dir()?.join(number.to_string());
         let site = Site::prepare(dir, bin, options.port)?;
-        let egress = Egress::start(site.egress_socket(), site.kubeconfig("admin"))?;
+        let egress = EgressProxy::start(site.egress_socket(), site.kubeconfig("admin"))?;
         write(&site.egress_configuration(), egress.configuration())?;
         let mut plane = Self {
             processes: BTreeMap::new(),
@@ -162,10 +173,26 @@ impl ControlPlane {
 
     /// Applies YAML documents server-side with full access, taking over fields of other managers.
     pub fn apply(&self, yaml: &str) -> Result<String, Error> {
-        self.kubectl_with_input(
-            ["apply", "--server-side", "--force-conflicts", "-f", "-"],
-            yaml,
-        )
+        self.apply_as("kubectl", yaml)
+    }
+
+    /// The same as this field manager, such as `istio-operator`, whose name `istioctl install` uses too.
+    pub fn apply_as(&self, field_manager: &str, yaml: &str) -> Result<String, Error> {
+        let manager = format!("--field-manager={field_manager}");
+        let apply = [
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--filename=-",
+        ];
+        self.kubectl_with_input(apply.into_iter().chain([&*manager]), yaml)
+    }
+
+    /// Creates a namespace; one that exists is left as it is.
+    pub fn create_namespace(&self, name: &str) -> Result<(), Error> {
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        self.apply(&namespace.to_string()).map(drop)
     }
 
     /// A pod as it would be created, once the API server takes it and `is_expected` holds: service accounts, webhooks,
