@@ -227,17 +227,14 @@ async fn publish_progress(
         return Ok(next);
     }
     let next_change = ctx.publish(cr, &PassResult::Applied(progress)).await?;
-    Ok(match (next, next_change) {
-        (Action::RequeueAfter(delay), Some(soon)) => Action::RequeueAfter(delay.min(soon)),
-        _ => next,
-    })
+    Ok(next.within(next_change))
 }
 
 fn next(progress: &InstallProgress) -> Action {
     let classes = progress.applied.refusals().map(|(_, error)| error.class());
     match classes.max() {
-        Some(Class::Wait) => Action::ShortBackoff,
-        Some(Class::Retry | Class::Refusal | Class::Permanent) => Action::Backoff,
+        Some(Class::Wait) => Action::ShortBackoff { at_most: None },
+        Some(Class::Retry | Class::Refusal | Class::Permanent) => Action::BACKOFF,
         None if progress.applied.writes > 0 => Action::RequeueNow,
         None => Action::RequeueAfter(resync()),
     }

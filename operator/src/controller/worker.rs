@@ -82,17 +82,17 @@ async fn pass(ctx: &Ctx, key: &CrKey) {
     let start = Instant::now();
     let ended = AssertUnwindSafe(reconcile(ctx, key)).catch_unwind().await;
     let (result, next) = match ended {
-        Ok(Ok(Action::Backoff)) => ("refused", Action::Backoff),
-        Ok(Ok(Action::ShortBackoff)) => ("waiting", Action::ShortBackoff),
+        Ok(Ok(next @ Action::Backoff { .. })) => ("refused", next),
+        Ok(Ok(next @ Action::ShortBackoff { .. })) => ("waiting", next),
         Ok(Ok(next @ Action::RequeueNow)) => ("wrote", next),
         Ok(Ok(next)) => ("done", next),
         Ok(Err(error)) => {
             tracing::warn!(%error, "a pass failed");
-            ("failed", Action::Backoff)
+            ("failed", Action::BACKOFF)
         }
         Err(panic) => {
             tracing::error!(panic = panicked(panic.as_ref()), "a pass panicked");
-            ("failed", Action::Backoff)
+            ("failed", Action::BACKOFF)
         }
     };
     let delay = ctx.delay(key, next);
