@@ -23,6 +23,7 @@ mod other_clusters;
 mod prune;
 mod remote;
 mod replicas;
+mod status;
 mod truthful_status;
 mod what_is_in_use;
 

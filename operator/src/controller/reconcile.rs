@@ -78,6 +78,21 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
     publish_progress(ctx, &cr, progress).await
 }
 
+/// Tells the author of a CR that its generation was noticed, before there is room for its pass. A spec that cannot be
+/// followed is left to the pass.
+pub async fn announce(ctx: &Ctx, key: &CrKey) -> Result<(), ApplyError> {
+    let Some(cr) = ctx.state().cr(key) else {
+        return Ok(());
+    };
+    if finalizer::is_deleting(&cr) || annotations_of(&cr).is_paused || is_noticed(&cr) {
+        return Ok(());
+    }
+    match catch_panic(|| merge_spec(ctx, &cr)) {
+        Ok(merged) => mark_reconciling(ctx, &cr, &merged).await,
+        Err(_) => Ok(()),
+    }
+}
+
 /// Makes sure that the CR cannot go before its objects; `None` if it is gone already, and nothing may be installed for it.
 async fn ensure_finalizer(
     ctx: &Ctx,
@@ -140,15 +155,17 @@ async fn mark_reconciling(
     cr: &IstioOperator,
     merged: &Merged,
 ) -> Result<(), ApplyError> {
-    let observed = cr
-        .status
-        .as_ref()
-        .and_then(|status| status.observed_generation);
-    if observed != cr.metadata.generation {
+    if !is_noticed(cr) {
         let version = merged.version;
         ctx.publish(cr, &PassResult::Started { version }).await?;
     }
     Ok(())
+}
+
+/// Whether the status is one of this generation.
+fn is_noticed(cr: &IstioOperator) -> bool {
+    let status = cr.status.as_ref();
+    status.and_then(|status| status.observed_generation) == cr.metadata.generation
 }
 
 /// Merged → rendered → planned, from what is known at this moment. Pure.
