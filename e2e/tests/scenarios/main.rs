@@ -27,6 +27,7 @@ mod prune;
 mod remote;
 mod replicas;
 mod restarts;
+mod status;
 mod tag_in_use;
 mod truthful_status;
 mod two_owners;

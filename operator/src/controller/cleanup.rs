@@ -72,7 +72,7 @@ pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<StoredCr>) -> Result<Action
             blocked_by: None,
         };
         ctx.publish(&cr, &PassResult::Deleting(deletion)).await?;
-        return Ok(Action::Backoff);
+        return Ok(Action::BACKOFF);
     }
     Ok(if step.now.is_empty() {
         Action::RequeueAfter(POLL_INTERVAL)

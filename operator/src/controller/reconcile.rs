@@ -82,6 +82,21 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
     publish_progress(ctx, &cr, progress).await
 }
 
+/// Tells the author of a CR that its generation was noticed, before there is room for its pass. A spec that cannot be
+/// followed is left to the pass.
+pub async fn announce(ctx: &Ctx, key: &CrKey) -> Result<(), ApplyError> {
+    let Some(cr) = ctx.state().cr(key) else {
+        return Ok(());
+    };
+    if finalizer::is_deleting(&cr) || annotations_of(&cr).is_paused || is_noticed(&cr) {
+        return Ok(());
+    }
+    match render_spec(ctx, key, &cr).await {
+        Ok(RenderedSpec { merged, .. }) => mark_reconciling(ctx, &cr, &merged).await,
+        Err(_) => Ok(()),
+    }
+}
+
 /// Makes sure that the CR cannot go before its objects; `None` if it is gone already, and nothing may be installed for it.
 async fn ensure_finalizer(
     ctx: &Ctx,
@@ -126,15 +141,17 @@ async fn mark_reconciling(
     cr: &IstioOperator,
     merged: &Merged,
 ) -> Result<(), ApplyError> {
-    let observed = cr
-        .status
-        .as_ref()
-        .and_then(|status| status.observed_generation);
-    if observed != cr.metadata.generation {
+    if !is_noticed(cr) {
         let version = merged.version;
         ctx.publish(cr, &PassResult::Started { version }).await?;
     }
     Ok(())
+}
+
+/// Whether the status is one of this generation.
+fn is_noticed(cr: &IstioOperator) -> bool {
+    let status = cr.status.as_ref();
+    status.and_then(|status| status.observed_generation) == cr.metadata.generation
 }
 
 /// Rendered → planned, from what is known at this moment.
@@ -199,7 +216,7 @@ async fn reject_spec(
     ctx.publish(cr, &PassResult::Rejected { reason, errors })
         .await?;
     Ok(if is_transient {
-        Action::Backoff
+        Action::BACKOFF
     } else {
         Action::AwaitChange
     })
@@ -219,10 +236,7 @@ async fn publish_progress(
         return Ok(next);
     }
     let next_change = ctx.publish(cr, &PassResult::Applied(progress)).await?;
-    Ok(match (next, next_change) {
-        (Action::RequeueAfter(delay), Some(soon)) => Action::RequeueAfter(delay.min(soon)),
-        _ => next,
-    })
+    Ok(next.within(next_change))
 }
 
 fn next(progress: &InstallProgress) -> Action {
@@ -232,8 +246,8 @@ fn next(progress: &InstallProgress) -> Action {
         .any(|(_, verdict)| matches!(verdict, Verdict::ManagedBy(_)));
     let classes = progress.applied.refusals().map(|(_, error)| error.class());
     match classes.max() {
-        Some(Class::Wait) => Action::ShortBackoff,
-        Some(Class::Retry | Class::Refusal | Class::Permanent) => Action::Backoff,
+        Some(Class::Wait) => Action::ShortBackoff { at_most: None },
+        Some(Class::Retry | Class::Refusal | Class::Permanent) => Action::BACKOFF,
         None if progress.applied.writes > 0 => Action::RequeueNow,
         // No watch tells that a tool let go of an object without owner label.
         None if is_managed => Action::RequeueAfter(jitter(MANAGED_POLL_INTERVAL)),

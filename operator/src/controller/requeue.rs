@@ -28,13 +28,41 @@ pub enum Action {
     /// At once: what was written makes the next step possible.
     RequeueNow,
     /// After the time that grows with each failure in a row.
-    Backoff,
+    Backoff {
+        /// At the latest after this time.
+        at_most: Option<Duration>,
+    },
     /// As [`Action::Backoff`], but soon: it will pass by itself.
-    ShortBackoff,
+    ShortBackoff {
+        /// At the latest after this time.
+        at_most: Option<Duration>,
+    },
     /// After this time, unless something happens before.
     RequeueAfter(Duration),
     /// When something happens.
     AwaitChange,
+}
+
+impl Action {
+    /// After the time that grows with each failure in a row, without another limit.
+    pub const BACKOFF: Self = Self::Backoff { at_most: None };
+
+    /// The same action, at the latest after `limit`: then the status changes although nothing happens.
+    pub fn within(self, limit: Option<Duration>) -> Self {
+        let Some(limit) = limit else {
+            return self;
+        };
+        match self {
+            Self::Backoff { .. } => Self::Backoff {
+                at_most: Some(limit),
+            },
+            Self::ShortBackoff { .. } => Self::ShortBackoff {
+                at_most: Some(limit),
+            },
+            Self::RequeueAfter(delay) => Self::RequeueAfter(delay.min(limit)),
+            Self::RequeueNow | Self::AwaitChange => self,
+        }
+    }
 }
 
 /// Failures in a row, by CR. Of a newer generation they are counted anew: it may be the fix.
@@ -121,6 +149,22 @@ mod tests {
         assert!(retries.wrote(&cr, 1, late) >= Duration::from_millis(1600));
         let next = start + IMMEDIATE_WINDOW;
         assert!(retries.wrote(&cr, 1, next).is_zero());
+    }
+
+    #[test]
+    fn a_status_that_changes_by_itself_limits_every_delay() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_mins(1));
+        assert_eq!(
+            Action::BACKOFF.within(Some(second)),
+            Action::Backoff {
+                at_most: Some(second)
+            }
+        );
+        let after = Action::RequeueAfter;
+        assert_eq!(after(minute).within(Some(second)), after(second));
+        assert_eq!(after(second).within(Some(minute)), after(second));
+        assert_eq!(after(second).within(None), after(second));
+        assert_eq!(Action::RequeueNow.within(Some(second)), Action::RequeueNow);
     }
 
     #[test]

@@ -255,11 +255,21 @@ impl Judge<'_> {
         if patience.is_zero() {
             return Problem::new(Severity::Refused, text);
         }
-        let mut problem = self.timed(key, Severity::Retrying, patience, text);
-        if problem.is_overdue && error.is_refusal() {
-            problem.severity = Severity::Refused;
+        if !error.is_refusal() {
+            return self.timed(key, Severity::Retrying, patience, text);
         }
-        problem
+        // A refusal has a clock of its own: the outage before it was waited for by another one.
+        let is_overdue = self.is_overdue(key, Severity::Refused, patience);
+        let severity = if is_overdue {
+            Severity::Refused
+        } else {
+            Severity::Retrying
+        };
+        Problem {
+            severity,
+            text,
+            is_overdue,
+        }
     }
 
     /// What an applied object lacks to be ready.
@@ -288,18 +298,22 @@ impl Judge<'_> {
         patience: Duration,
         text: String,
     ) -> Problem {
-        let wait = Wait {
-            key: key.clone(),
-            problem: severity.as_str(),
-            generation: self.live.get(key).map_or(0, |object| object.generation),
-        };
-        let is_overdue = self
-            .history
-            .is_overdue(wait, patience, self.now, self.before);
+        let is_overdue = self.is_overdue(key, severity, patience);
         Problem {
             severity,
             text,
             is_overdue,
         }
+    }
+
+    /// Whether this kind of problem with an object lasts longer than `patience`.
+    fn is_overdue(&mut self, key: &ObjectKey, severity: Severity, patience: Duration) -> bool {
+        let wait = Wait {
+            key: key.clone(),
+            problem: severity.as_str(),
+            generation: self.live.get(key).map_or(0, |object| object.generation),
+        };
+        self.history
+            .is_overdue(wait, patience, self.now, self.before)
     }
 }

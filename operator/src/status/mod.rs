@@ -151,6 +151,7 @@ pub fn of(
             status.message = Some(message);
         }
         PassResult::Paused => {
+            history.end_waits();
             conditions.keep(&[Kept::WhilePaused, Kept::UntilKnown]);
             let message = "the annotation install.istio.io/ignoreReconcile is true";
             conditions.set(condition::SUSPENDED, Truth::True, reason::PAUSED, message);
