@@ -3,6 +3,8 @@
 //! Everything in here is plain data behind one lock that is never owned across a call, so that each change is one step
 //! and says which CRs it concerns.
 
+mod listings;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,6 +22,8 @@ use crate::merge::Merged;
 use crate::plan::{TagHolder, keys, plan_inputs_digest, tag_holder};
 use crate::render::{ObjectKey, Rendered};
 use crate::status::{self, Computed, History, InstallProgress, PassResult, StatusInput};
+
+pub use listings::Listing;
 
 use super::finalizer::is_deleting;
 use super::requeue::Retries;
@@ -44,19 +48,6 @@ pub struct State {
     pub retries: Retries,
     /// What the statuses of CRs depend on beside the present.
     histories: HashMap<CrKey, History>,
-}
-
-/// How the first list of a watch went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listing {
-    /// No answer yet.
-    Pending,
-    /// It was listed; the watch goes on from there.
-    Listed,
-    /// The cluster does not serve the kind, so there are no objects of it.
-    Absent,
-    /// It cannot be listed, for instance because a right is missing.
-    Failed(String),
 }
 
 /// A pass that found nothing to do: while CR and cluster stay the same, there is nothing to render.
@@ -424,58 +415,6 @@ impl State {
         for object in &rollouts {
             history.start_rollout(object);
         }
-    }
-
-    /// Takes in how listing the objects of a kind went.
-    pub fn put_listing(&mut self, kind: &'static str, listing: Listing) {
-        self.listings.insert(kind, listing);
-    }
-
-    /// Takes in how listing the CRs of a namespace (`None` means all) went. What was listed once is followed from then on.
-    pub fn put_cr_listing(&mut self, namespace: Option<&str>, listing: Listing) {
-        let namespace = namespace.map(str::to_owned);
-        let before = self
-            .cr_listings
-            .entry(namespace)
-            .or_insert(Listing::Pending);
-        if *before != Listing::Listed {
-            *before = listing;
-        }
-    }
-
-    /// Whether all CRs were listed. Before that, what one of them needs might look as if nobody needed it.
-    pub fn has_crs(&self) -> bool {
-        let mut listings = self.cr_listings.values();
-        listings.all(|listing| *listing == Listing::Listed)
-    }
-
-    /// Whether listing the objects of every kind was answered.
-    pub fn has_objects(&self) -> bool {
-        let mut listings = self.listings.values();
-        listings.all(|listing| *listing != Listing::Pending)
-    }
-
-    /// What is not known although it should be, and why.
-    pub fn unlisted(&self) -> Vec<String> {
-        let of_namespace = |namespace: &Option<String>| match namespace {
-            Some(namespace) => format!("IstioOperators in {namespace}"),
-            None => "IstioOperators".to_owned(),
-        };
-        let crs = self.cr_listings.iter();
-        let crs = crs.map(|(namespace, listing)| (of_namespace(namespace), listing, true));
-        let kinds = self.listings.iter();
-        let kinds = kinds.map(|(kind, listing)| ((*kind).to_owned(), listing, false));
-        let unlisted = crs.chain(kinds).filter_map(|(what, listing, must_be)| {
-            let why = match listing {
-                Listing::Listed => return None,
-                Listing::Absent if !must_be => return None,
-                Listing::Absent => "the cluster does not serve this kind",
-                Listing::Pending => "not listed yet",
-                Listing::Failed(why) => why,
-            };
-            Some(format!("{what}: {why}"))
-        });
-        unlisted.collect()
     }
 
     /// How many CRs there are, and how many of them are healthy.

@@ -103,7 +103,7 @@ async fn pass_in_slot(ctx: &Ctx, slots: &Slots, key: &CrKey) {
     if slots.passes.available_permits() == 0
         && let Ok(_slot) = slots.announcements.acquire().await
     {
-        let announced = AssertUnwindSafe(announce(ctx, key)).catch_unwind();
+        let announced = AssertUnwindSafe(Box::pin(announce(ctx, key))).catch_unwind();
         // The pass announces it if this did not.
         match timeout(ANNOUNCEMENT_LIMIT, announced).await {
             Ok(Ok(Ok(()))) => {}
@@ -125,7 +125,9 @@ async fn pass_in_slot(ctx: &Ctx, slots: &Slots, key: &CrKey) {
 /// One pass, and when the next one is due. Whatever happens in it stays in it.
 async fn pass(ctx: &Ctx, key: &CrKey) {
     let start = Instant::now();
-    let ended = AssertUnwindSafe(reconcile(ctx, key)).catch_unwind().await;
+    let ended = AssertUnwindSafe(Box::pin(reconcile(ctx, key)))
+        .catch_unwind()
+        .await;
     let (result, next) = match ended {
         Ok(Ok(next @ Action::Backoff { .. })) => ("refused", next),
         Ok(Ok(next @ Action::ShortBackoff { .. })) => ("waiting", next),
