@@ -123,7 +123,12 @@ impl Requests<'_> {
     /// Chooses the same requests and no others, because the policy also gets those that create `ConfigMap`s.
     fn in_cel(self) -> String {
         let (resource, subresource) = self.resource.split_once('/').unwrap_or((self.resource, ""));
-        let mut parts = vec![format!("request.subResource == '{subresource}'")];
+        // The field is absent where there is no subresource.
+        let mut parts = vec![if subresource.is_empty() {
+            "!has(request.subResource)".to_owned()
+        } else {
+            format!("has(request.subResource) && request.subResource == '{subresource}'")
+        }];
         if resource != "*" {
             parts.push(format!("request.resource.resource == '{resource}'"));
         }

@@ -3,9 +3,15 @@
 //! Computing it is pure: the time is handed in. [`publish`] sends it, and only if something changed.
 //!
 //! The contract: `observedGeneration` moves together with everything else, so what is shown belongs to one generation.
-//! `Reconciling` and `Stalled` are never both there, because kstatus takes whichever comes first. `HEALTHY` is said only
-//! while every workload runs its newest generation and all of it is available. What may pass by itself is never
-//! `ERROR`, because Argo CD fails a sync at once on that word, until the deadline has passed.
+//! `Reconciling` and `Stalled` are never both there, because kstatus takes whichever comes first.
+//!
+//! `HEALTHY` is said only after every workload ran its newest generation with all its pods available, once for this
+//! generation of the spec and after each rollout by this operator. From then on a dip is no news: scaling, a replaced pod
+//! and a joining node keep `HEALTHY`. `Ready` turns `False` (`ScalingOrRollingOut`) when less is available than was for
+//! longer than [`DIP_PATIENCE`], or at once when nothing is.
+//!
+//! What may pass by itself is not `ERROR` at once, because Argo CD fails a sync on that word: refusals get a minute, an
+//! outage and a rollout [`PROGRESS_DEADLINE`], each counted from when it began. A wrong spec is `ERROR` at once.
 
 mod broken_watches;
 mod conditions;
