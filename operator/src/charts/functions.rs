@@ -1,31 +1,31 @@
-//! The functions that charts call: typed, pure, and without knowledge of handlebars.
+//! The template functions that need nothing but their arguments. `helpers` registers them.
 //!
-//! Each takes the arguments that the template wrote. A value that is absent in the context never
-//! gets here in strict mode, unless the function is one of those that ask for it
-//! ([`Function::takes_absent`]); then it is null.
+//! An argument that is absent from the context is an error, except in functions that take it
+//! ([`Function::takes_absent`]), which get null.
 
 use serde_json::{Map, Value};
 
 use super::tree::merge_over;
 use super::yaml;
 
-/// What a call yields, or why the template is wrong.
-pub(super) type Outcome = Result<Value, String>;
+/// The result of a function, or what is wrong with its arguments.
+pub(super) type Computed = Result<Value, String>;
 
-/// One function of the chart language.
+/// One template function.
 pub(super) struct Function {
     /// Its name in templates.
     pub(super) name: &'static str,
     /// Whether an argument may be absent from the context.
     pub(super) takes_absent: bool,
     /// What it computes.
-    pub(super) call: fn(&[&Value]) -> Outcome,
+    pub(super) call: fn(&[&Value]) -> Computed,
 }
 
 /// Every function that needs nothing but its arguments.
-pub(super) static FUNCTIONS: [Function; 21] = [
+pub(super) static FUNCTIONS: [Function; 22] = [
     strict("json", json),
     strict("toYaml", to_yaml),
+    strict("toPrettyJson", to_pretty_json),
     lenient("default", default),
     lenient("lookup", lookup),
     strict("merge", merge),
@@ -47,7 +47,7 @@ pub(super) static FUNCTIONS: [Function; 21] = [
     strict("ipFamily", ip_family),
 ];
 
-const fn strict(name: &'static str, call: fn(&[&Value]) -> Outcome) -> Function {
+const fn strict(name: &'static str, call: fn(&[&Value]) -> Computed) -> Function {
     Function {
         name,
         takes_absent: false,
@@ -55,7 +55,7 @@ const fn strict(name: &'static str, call: fn(&[&Value]) -> Outcome) -> Function 
     }
 }
 
-const fn lenient(name: &'static str, call: fn(&[&Value]) -> Outcome) -> Function {
+const fn lenient(name: &'static str, call: fn(&[&Value]) -> Computed) -> Function {
     Function {
         name,
         takes_absent: true,
@@ -63,7 +63,7 @@ const fn lenient(name: &'static str, call: fn(&[&Value]) -> Outcome) -> Function
     }
 }
 
-/// Truth as Go templates see it: null, false, zero and everything empty are false.
+/// Whether a value counts as true in Go templates: null, false, zero and everything empty do not.
 pub(super) fn is_true(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -76,20 +76,41 @@ pub(super) fn is_true(value: &Value) -> bool {
 }
 
 /// `json v`: the value as JSON text, which is YAML too.
-fn json(args: &[&Value]) -> Outcome {
+fn json(args: &[&Value]) -> Computed {
     let [value] = exactly(args)?;
     let text = serde_json::to_string(value).map_err(|error| error.to_string())?;
     Ok(text.into())
 }
 
-/// `toYaml v`: the value as the text of a YAML document.
-fn to_yaml(args: &[&Value]) -> Outcome {
+/// `toPrettyJson v`: the value as indented JSON, with the characters escaped that Go escapes.
+fn to_pretty_json(args: &[&Value]) -> Computed {
+    let [value] = exactly(args)?;
+    let text = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
+    // These stand in strings only.
+    let escaped = text
+        .chars()
+        .fold(String::with_capacity(text.len()), |mut out, c| {
+            match c {
+                '<' => out.push_str("\\u003c"),
+                '>' => out.push_str("\\u003e"),
+                '&' => out.push_str("\\u0026"),
+                '\u{2028}' => out.push_str("\\u2028"),
+                '\u{2029}' => out.push_str("\\u2029"),
+                c => out.push(c),
+            }
+            out
+        });
+    Ok(escaped.into())
+}
+
+/// `toYaml v`: the value as YAML, with a line break at the end.
+fn to_yaml(args: &[&Value]) -> Computed {
     let [value] = exactly(args)?;
     Ok(yaml::write(value).into())
 }
 
 /// `default a b`: `a`, or `b` where `a` is false, empty or absent.
-fn default(args: &[&Value]) -> Outcome {
+fn default(args: &[&Value]) -> Computed {
     let [value, otherwise] = exactly(args)?;
     Ok(if is_true(value) {
         value.clone()
@@ -99,7 +120,7 @@ fn default(args: &[&Value]) -> Outcome {
 }
 
 /// `lookup v "key" ..`: what stands under the keys or list indexes, null where there is nothing.
-fn lookup(args: &[&Value]) -> Outcome {
+fn lookup(args: &[&Value]) -> Computed {
     let [value, keys @ ..] = args else {
         return Err("expects a value and keys".to_owned());
     };
@@ -115,7 +136,7 @@ fn lookup(args: &[&Value]) -> Outcome {
 }
 
 /// `merge a b ..`: maps laid over each other, the right one winning; null counts as an empty map.
-fn merge(args: &[&Value]) -> Outcome {
+fn merge(args: &[&Value]) -> Computed {
     let mut merged = Value::Object(Map::new());
     for arg in args.iter().filter(|arg| !arg.is_null()) {
         if !arg.is_object() {
@@ -127,7 +148,7 @@ fn merge(args: &[&Value]) -> Outcome {
 }
 
 /// `concat a b ..`: strings, numbers and booleans as one string.
-fn concat(args: &[&Value]) -> Outcome {
+fn concat(args: &[&Value]) -> Computed {
     let parts = args
         .iter()
         .map(|arg| printed(arg))
@@ -136,7 +157,7 @@ fn concat(args: &[&Value]) -> Outcome {
 }
 
 /// `contains haystack needle`: whether a string holds a string, or a list an element.
-fn contains(args: &[&Value]) -> Outcome {
+fn contains(args: &[&Value]) -> Computed {
     let [haystack, needle] = exactly(args)?;
     Ok(match haystack {
         Value::Null => false,
@@ -147,26 +168,26 @@ fn contains(args: &[&Value]) -> Outcome {
 }
 
 /// `trim s`: the string without white space at its ends.
-fn trim(args: &[&Value]) -> Outcome {
+fn trim(args: &[&Value]) -> Computed {
     let [text] = exactly(args)?;
     Ok(string(text)?.trim().into())
 }
 
 /// `chomp s`: the string without the line feeds at its end.
-fn chomp(args: &[&Value]) -> Outcome {
+fn chomp(args: &[&Value]) -> Computed {
     let [text] = exactly(args)?;
     Ok(string(text)?.trim_end_matches('\n').into())
 }
 
 /// `trimPrefix s prefix`: the string without the prefix, if it has it.
-fn trim_prefix(args: &[&Value]) -> Outcome {
+fn trim_prefix(args: &[&Value]) -> Computed {
     let [text, prefix] = exactly(args)?;
     let text = string(text)?;
     Ok(text.strip_prefix(string(prefix)?).unwrap_or(text).into())
 }
 
 /// `join list separator`; a null list is an empty one.
-fn join(args: &[&Value]) -> Outcome {
+fn join(args: &[&Value]) -> Computed {
     let [list, separator] = exactly(args)?;
     let list = match list {
         Value::Null => &[],
@@ -178,13 +199,13 @@ fn join(args: &[&Value]) -> Outcome {
 }
 
 /// `split s separator`: the parts of a string as a list.
-fn split(args: &[&Value]) -> Outcome {
+fn split(args: &[&Value]) -> Computed {
     let [text, separator] = exactly(args)?;
     Ok(string(text)?.split(string(separator)?).collect())
 }
 
 /// `dict "key" value ..`: a map.
-fn dict(args: &[&Value]) -> Outcome {
+fn dict(args: &[&Value]) -> Computed {
     let mut map = Map::new();
     for pair in args.chunks(2) {
         let [key, value] = exactly(pair)?;
@@ -194,14 +215,14 @@ fn dict(args: &[&Value]) -> Outcome {
 }
 
 /// `pick map "key" ..`: the map with these keys only.
-fn pick(args: &[&Value]) -> Outcome {
+fn pick(args: &[&Value]) -> Computed {
     let (mut map, keys) = map_and_keys(args)?;
     map.retain(|key, _| keys.contains(&key.as_str()));
     Ok(map.into())
 }
 
 /// `list a ..`: a list of at least one element.
-fn list(args: &[&Value]) -> Outcome {
+fn list(args: &[&Value]) -> Computed {
     if args.is_empty() {
         return Err("expects an element".to_owned());
     }
@@ -209,7 +230,7 @@ fn list(args: &[&Value]) -> Outcome {
 }
 
 /// `when condition value`: the value, or null where the condition is false, empty or absent.
-fn when(args: &[&Value]) -> Outcome {
+fn when(args: &[&Value]) -> Computed {
     let [condition, value] = exactly(args)?;
     Ok(if is_true(condition) {
         value.clone()
@@ -219,7 +240,7 @@ fn when(args: &[&Value]) -> Outcome {
 }
 
 /// `dash a b ..`: the parts that are not empty, with dashes between them, as in `istiod-canary`.
-fn dash(args: &[&Value]) -> Outcome {
+fn dash(args: &[&Value]) -> Computed {
     let parts = args
         .iter()
         .map(|arg| printed(arg))
@@ -230,7 +251,7 @@ fn dash(args: &[&Value]) -> Outcome {
 
 /// `texts map`: the map with every scalar as a string, as labels and annotations have to be; null
 /// is an empty map.
-fn texts(args: &[&Value]) -> Outcome {
+fn texts(args: &[&Value]) -> Computed {
     let [map] = exactly(args)?;
     let (map, _) = map_and_keys(&[map])?;
     map.into_iter()
@@ -243,14 +264,14 @@ fn texts(args: &[&Value]) -> Outcome {
 /// as it is.
 ///
 /// Settings may quote their numbers, and the values that istiod publishes keep the quotes.
-fn number(args: &[&Value]) -> Outcome {
+fn number(args: &[&Value]) -> Computed {
     let [value] = exactly(args)?;
     let written = value.as_str().and_then(|text| text.parse::<i64>().ok());
     Ok(written.map_or_else(|| (*value).clone(), Value::from))
 }
 
 /// `numbers map "key" ..`: the map with what stands under these keys as `number` has it.
-fn numbers(args: &[&Value]) -> Outcome {
+fn numbers(args: &[&Value]) -> Computed {
     let (mut map, keys) = map_and_keys(args)?;
     for (_, value) in map
         .iter_mut()
@@ -265,7 +286,7 @@ fn numbers(args: &[&Value]) -> Outcome {
 /// string.
 ///
 /// Upstream looks at the form only, so that an address which no host can have is an address still.
-fn ip_family(args: &[&Value]) -> Outcome {
+fn ip_family(args: &[&Value]) -> Computed {
     let [text] = exactly(args)?;
     let text = printed(text)?;
     let has_parts = |separator, is_digit: fn(&char) -> bool| {
@@ -341,7 +362,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn call(name: &str, args: &Value) -> Outcome {
+    fn call(name: &str, args: &Value) -> Computed {
         let function = FUNCTIONS.iter().find(|f| f.name == name).unwrap();
         (function.call)(&args.as_array().unwrap().iter().collect::<Vec<_>>())
     }
@@ -358,6 +379,11 @@ mod tests {
                 "toYaml",
                 json!([{"b": "1", "a": [true]}]),
                 json!("a:\n- true\nb: \"1\"\n"),
+            ),
+            (
+                "toPrettyJson",
+                json!([{"b": [], "a": ["<&>"]}]),
+                json!("{\n  \"a\": [\n    \"\\u003c\\u0026\\u003e\"\n  ],\n  \"b\": []\n}"),
             ),
             ("default", json!([0, 5]), json!(5)),
             ("default", json!(["x", 5]), json!("x")),
