@@ -1,18 +1,16 @@
-//! Everything that is read from the charts directory: catalogue, profiles, values, and compiled
-//! templates.
+//! Everything that is read from the charts directory: catalogue, profiles, values, schema and templates.
 //!
-//! `merge` needs the profiles and the catalogue, `render` the values and templates; both take
-//! [`Charts`], so this stands before both. In: the files, embedded in the binary or read from a
-//! directory. Out: plain values and texts.
+//! `merge` reads the catalogue, the profiles and the schema; `render` reads the values and executes the templates. The files
+//! are embedded in the binary or read from a directory. `charts/README.md` describes them.
 
-mod calls;
 mod files;
 mod functions;
-mod gated;
-mod gates;
+mod helpers;
 mod schema;
 mod template;
 pub mod tree;
+mod version_gates;
+mod versioned_values;
 pub mod yaml;
 
 use std::collections::BTreeMap;
@@ -24,10 +22,10 @@ use serde_json::Value;
 
 use crate::catalogue::Catalogue;
 use files::{Files, has_suffix};
-use gated::Gated;
 pub use schema::ChartSchema;
 pub use template::Output;
 use template::Templates;
+use versioned_values::VersionedValues;
 use yaml::Document;
 
 /// Why charts cannot be used.
@@ -61,29 +59,29 @@ pub enum ChartError {
 pub struct Charts {
     files: Arc<Files>,
     catalogue: Catalogue,
-    parsed: BTreeMap<String, OnceLock<Result<Gated, ChartError>>>,
+    values: BTreeMap<String, OnceLock<Result<VersionedValues, ChartError>>>,
     by_name: BTreeMap<String, Chart>,
     schema_files: OnceLock<Result<[Value; 3], ChartError>>,
     schemas: BTreeMap<u16, OnceLock<Result<ChartSchema, ChartError>>>,
-    kept: Mutex<BTreeMap<String, Kept>>,
+    last_outputs: Mutex<BTreeMap<String, LastOutput>>,
 }
 
-/// What a template gave last time, and the documents in it.
-struct Kept {
+/// The last output of a template, and the documents that were read from it.
+struct LastOutput {
     text: String,
     documents: Vec<Document>,
 }
 
 /// One chart.
 struct Chart {
-    about: About,
+    metadata: ChartMetadata,
     templates: OnceLock<Result<Templates, ChartError>>,
 }
 
-/// What `chart.yaml` says.
+/// The content of `chart.yaml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct About {
+struct ChartMetadata {
     name: String,
     release: Release,
 }
@@ -103,8 +101,7 @@ impl Charts {
         Self::of(files::embedded()?)
     }
 
-    /// The charts in a directory. Everything is parsed and compiled at once, so that a mistake
-    /// shows at start.
+    /// The charts in a directory. Everything is parsed and compiled at once, so that an error is found at start.
     pub fn from_dir(dir: &Path) -> Result<Self, ChartError> {
         let charts = Self::of(files::read(dir)?)?;
         charts.check()?;
@@ -116,29 +113,30 @@ impl Charts {
             .get("versions.yaml")
             .ok_or_else(|| bad("versions.yaml", "is absent"))?;
         let catalogue = Catalogue::parse(text).map_err(|e| bad("versions.yaml", e))?;
-        let is_gated = |file: &&String| {
+        let has_values = |file: &&String| {
             (file.starts_with("profiles/") && has_suffix(file, "yaml"))
                 || file.ends_with("/values.yaml")
         };
-        let parsed = files
+        let values = files
             .keys()
-            .filter(is_gated)
+            .filter(has_values)
             .map(|f| (f.clone(), OnceLock::new()))
             .collect();
         let mut by_name = BTreeMap::new();
         for (file, text) in &files {
             if let Some(name) = file.strip_suffix("/chart.yaml") {
-                let about: About = yaml::parse(text).map_err(|e| bad(file, e.message))?;
-                if about.name != name {
+                let metadata: ChartMetadata =
+                    yaml::parse(text).map_err(|e| bad(file, e.message))?;
+                if metadata.name != name {
                     return Err(bad(
                         file,
-                        format!("name {:?} is not that of its directory", about.name),
+                        format!("name {:?} is not that of its directory", metadata.name),
                     ));
                 }
                 by_name.insert(
                     name.to_owned(),
                     Chart {
-                        about,
+                        metadata,
                         templates: OnceLock::new(),
                     },
                 );
@@ -149,21 +147,21 @@ impl Charts {
         Ok(Self {
             files: Arc::new(files),
             catalogue,
-            parsed,
+            values,
             by_name,
             schema_files: OnceLock::new(),
             schemas,
-            kept: Mutex::default(),
+            last_outputs: Mutex::default(),
         })
     }
 
-    /// Parses every file and compiles every template.
+    /// Parses every file and compiles the templates of every chart.
     pub fn check(&self) -> Result<(), ChartError> {
         for minor in self.schemas.keys() {
             self.schema(*minor)?;
         }
-        for file in self.parsed.keys() {
-            self.gated(file)?;
+        for file in self.values.keys() {
+            self.versioned_values(file)?;
         }
         self.by_name.keys().try_for_each(|name| self.compile(name))
     }
@@ -244,7 +242,7 @@ impl Charts {
                 format!("no release of {component}"),
             )
         };
-        match &self.chart(chart)?.about.release {
+        match &self.chart(chart)?.metadata.release {
             Release::One(release) => Ok(release),
             Release::ByComponent(releases) => releases
                 .get(component)
@@ -258,28 +256,34 @@ impl Charts {
         self.templates(chart)?.execute(context)
     }
 
-    /// What `read` makes of a template's output. The last output of every template and what was read from it are kept.
+    /// The documents that `read` finds in the output of a template. They are remembered with the last output of every template,
+    /// so that an output which did not change is not read again.
     pub fn recall<E>(
         &self,
         output: Output,
         read: impl FnOnce(&Output) -> Result<Vec<Document>, E>,
     ) -> Result<Vec<Document>, E> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kept
-            .get(&output.file)
-            .filter(|kept| kept.text == output.text);
-        let known = known.map(|kept| kept.documents.clone());
-        drop(kept);
+        let outputs = self
+            .last_outputs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let last = outputs.get(&output.file);
+        let known = last.filter(|last| last.text == output.text);
+        let known = known.map(|last| last.documents.clone());
+        drop(outputs);
         if let Some(documents) = known {
             return Ok(documents);
         }
         let documents = read(&output)?;
-        let last = Kept {
+        let last = LastOutput {
             text: output.text,
             documents: documents.clone(),
         };
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.insert(output.file, last);
+        let mut outputs = self
+            .last_outputs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        outputs.insert(output.file, last);
         Ok(documents)
     }
 
@@ -299,17 +303,18 @@ impl Charts {
     }
 
     fn values_of(&self, file: &str, minor: u16) -> Result<Option<Value>, ChartError> {
-        if !self.parsed.contains_key(file) {
+        if !self.values.contains_key(file) {
             return Ok(None);
         }
-        self.gated(file).map(|gated| Some(gated.at(minor)))
+        self.versioned_values(file)
+            .map(|values| Some(values.for_minor(minor)))
     }
 
-    fn gated(&self, file: &str) -> Result<&Gated, ChartError> {
-        let (Some(slot), Some(text)) = (self.parsed.get(file), self.files.get(file)) else {
+    fn versioned_values(&self, file: &str) -> Result<&VersionedValues, ChartError> {
+        let (Some(slot), Some(text)) = (self.values.get(file), self.files.get(file)) else {
             return Err(bad(file, "is absent"));
         };
-        let parse = || Gated::parse(text).map_err(|message| bad(file, message));
+        let parse = || VersionedValues::parse(text).map_err(|message| bad(file, message));
         slot.get_or_init(parse).as_ref().map_err(Clone::clone)
     }
 
@@ -318,7 +323,7 @@ impl Charts {
             let name = file.strip_prefix(dir)?.strip_suffix(".yaml")?;
             (!name.contains('/')).then_some(dir.len() + name.len())
         };
-        self.parsed
+        self.values
             .keys()
             .filter_map(|f| stem(f).map(|end| &f[dir.len()..end]))
             .collect()
@@ -333,24 +338,4 @@ fn bad(file: &str, message: impl Into<String>) -> ChartError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_embedded_charts_parse_and_compile() {
-        Charts::embedded().unwrap().check().unwrap();
-    }
-
-    #[test]
-    fn a_directory_gives_the_same_as_the_binary() {
-        let dir = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../charts"));
-        let (read, embedded) = (Charts::from_dir(dir).unwrap(), Charts::embedded().unwrap());
-        assert_eq!(read.files, embedded.files);
-    }
-
-    #[test]
-    fn an_absent_directory_is_named() {
-        let error = Charts::from_dir(Path::new("no/such/charts")).err().unwrap();
-        assert!(error.to_string().contains("no/such/charts"), "{error}");
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! The compact schema of `charts/schema/`, turned into JSON Schema for one minor.
 //!
-//! How its files are written, `shapes.yaml` says.
+//! `shapes.yaml` describes how its files are written.
 
 use serde_json::{Map, Value, json};
 
@@ -21,8 +21,7 @@ pub struct ChartSchema {
 /// The files of the schema, by their stem.
 pub(super) const FILES: [&str; 3] = ["shapes", "user-values", "mesh"];
 
-/// Turns the content of [`FILES`] into what it means in `minor`; the error names a word that is no
-/// type.
+/// Turns the content of [`FILES`] into the JSON Schemas of `minor`. The error names a word that is no type.
 pub(super) fn compile(files: &[Value; 3], minor: u16) -> Result<ChartSchema, String> {
     let [shapes, values, mesh] = files;
     let shapes = shapes.as_object().ok_or("shapes is no map")?;
@@ -49,9 +48,9 @@ struct Compiler<'a> {
     minor: u16,
 }
 
-/// The minors that know a field.
+/// The minors that have a field.
 #[derive(Default)]
-struct Gate {
+struct VersionRange {
     since: Option<u16>,
     until: Option<u16>,
 }
@@ -60,7 +59,7 @@ impl Compiler<'_> {
     fn node(&self, written: &Value) -> Result<Value, String> {
         match written {
             Value::String(words) => {
-                let words = gate_of_words(words).0;
+                let words = split_range(words).0;
                 let needed = words.strip_suffix(" needed");
                 let mut node = self.words(needed.unwrap_or(words))?;
                 if needed.is_some() {
@@ -77,12 +76,12 @@ impl Compiler<'_> {
         let mut properties = Map::new();
         let mut elsewhere = Map::new();
         for (key, field) in self.fields(written) {
-            let gate = gate_of(field)?;
-            if gate.holds(self.minor) {
+            let range = range_of(field)?;
+            if range.contains(self.minor) {
                 let node = self.node(field).map_err(|e| format!("{key}: {e}"))?;
                 properties.insert(key.clone(), node);
             } else {
-                elsewhere.insert(key.clone(), gate.text().into());
+                elsewhere.insert(key.clone(), range.text().into());
             }
         }
         let says = |key: &str| written.get(key) == Some(&Value::Bool(true));
@@ -91,7 +90,7 @@ impl Compiler<'_> {
             "additionalProperties": says(".open"),
             "x-istio-needed": !says(".optional"),
         });
-        // The macro would copy these, and so the lowest level once for each that stands above it.
+        // Inside `json!` these would be copied, and a nested object once for every level above it.
         node["properties"] = Value::Object(properties);
         node["x-istio-other-minors"] = Value::Object(elsewhere);
         Ok(node)
@@ -166,8 +165,8 @@ impl Compiler<'_> {
     }
 }
 
-impl Gate {
-    fn holds(&self, minor: u16) -> bool {
+impl VersionRange {
+    fn contains(&self, minor: u16) -> bool {
         self.since.is_none_or(|since| since <= minor)
             && self.until.is_none_or(|until| minor <= until)
     }
@@ -179,23 +178,23 @@ impl Gate {
     }
 }
 
-fn gate_of(field: &Value) -> Result<Gate, String> {
+fn range_of(field: &Value) -> Result<VersionRange, String> {
     let (since, until) = match field {
-        Value::String(words) => gate_of_words(words).1,
+        Value::String(words) => split_range(words).1,
         other => {
             let side = |key: &str| other.get(key).and_then(Value::as_str);
             (side(".since"), side(".until"))
         }
     };
     let minor = |text: &str| parse_minor(text).ok_or_else(|| format!("{text:?} is no minor"));
-    Ok(Gate {
+    Ok(VersionRange {
         since: since.map(minor).transpose()?,
         until: until.map(minor).transpose()?,
     })
 }
 
-/// The type of a word, and what stands after ` since ` and ` until `.
-fn gate_of_words(words: &str) -> (&str, (Option<&str>, Option<&str>)) {
+/// The type in a text, and the minors after ` since ` and ` until `.
+fn split_range(words: &str) -> (&str, (Option<&str>, Option<&str>)) {
     let (rest, until) = split_tail(words, " until ");
     let (word, since) = split_tail(rest, " since ");
     (word, (since, until))
@@ -226,7 +225,8 @@ mod tests {
         }
         let charts = Charts::embedded().unwrap();
         let kubernetes = &crate::api::strict_schema()["$defs"];
-        for minor in 24..=31 {
+        for release in charts.catalogue().releases() {
+            let minor = release.version.minor;
             let schema = charts.schema(minor).unwrap();
             let mut found = Vec::new();
             references(&schema.values, &mut found);
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn gates_move_fields_out() {
+    fn fields_of_other_minors_are_told_apart() {
         let charts = Charts::embedded().unwrap();
         let policy = |minor| charts.schema(minor).unwrap().values["properties"]["global"].clone();
         assert!(policy(28)["properties"].get("networkPolicy").is_some());

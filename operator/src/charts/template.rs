@@ -1,21 +1,21 @@
-//! The templates of one chart, compiled, and their execution.
+//! The compiled templates of one chart, and their execution.
 
 use std::sync::Arc;
 
 use handlebars::{Context, Handlebars, RenderError, Template};
 use serde_json::Value;
 
-use super::calls;
+use super::helpers;
 use super::{ChartError, Files};
 
-/// One chart's templates with everything they can call.
+/// The templates of one chart, with the partials and helpers that they call.
 pub(super) struct Templates {
     chart: String,
     registry: Handlebars<'static>,
     names: Vec<String>,
 }
 
-/// What one template gave.
+/// The output of one template.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// The file of the template inside the charts directory, such as
@@ -30,10 +30,9 @@ impl Templates {
     pub(super) fn compile(chart: &str, files: &Arc<Files>) -> Result<Self, ChartError> {
         let mut registry = Handlebars::new();
         registry.set_strict_mode(true);
-        // The output is YAML, so HTML entities would be wrong everywhere; this is the one place
-        // that decides it.
+        // The output is YAML, where an HTML entity is always wrong.
         registry.register_escape_fn(handlebars::no_escape);
-        calls::register(&mut registry, chart, files);
+        helpers::register(&mut registry, chart, files);
         let own = format!("{chart}/templates/");
         let is_own = |file: &&String| file.starts_with(&own) && stem(file).is_some();
         let names: Vec<String> = files.keys().filter(is_own).cloned().collect();
@@ -88,7 +87,7 @@ fn stem(file: &str) -> Option<&str> {
 }
 
 /// The file of a template or partial: partials of a chart are called `chart/name`, shared ones `name`.
-fn file_of(name: &str) -> String {
+pub(super) fn file_of(name: &str) -> String {
     match name.split_once('/') {
         _ if stem(name).is_some() => name.to_owned(),
         Some((chart, name)) => format!("{chart}/partials/{name}.hbs"),
@@ -98,7 +97,7 @@ fn file_of(name: &str) -> String {
 
 /// The names of the partials that a template calls. A name in a comment or a string is among them too, which compiles more
 /// than is needed and does no harm.
-fn called_partials(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn called_partials(text: &str) -> impl Iterator<Item = &str> {
     let tags = text.split("{{").skip(1);
     let calls = tags.filter_map(|tag| tag.strip_prefix('>').or_else(|| tag.strip_prefix("#>")));
     calls.filter_map(|call| call.split([' ', '\n', '}']).find(|word| !word.is_empty()))
@@ -129,7 +128,7 @@ mod tests {
         chart(files)?.execute(json!({
             "minor": "1.28",
             "own": {"a": "x<y", "m": {"k": [1]}},
-            "values": {"global": {"resourceScope": "namespace"}},
+            "resourceScope": "namespace",
         }))
     }
 

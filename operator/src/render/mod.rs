@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 pub use object::{Object, ObjectKey};
 pub use operator::operator;
 
-use crate::api::{ComponentKind, FieldError, Path, Warning};
+use crate::api::{ComponentKind, FieldError, Path, ValuesScope, Warning};
 use crate::charts::tree::at;
 use crate::charts::{ChartError, Charts};
 use crate::merge::{Component, Merged};
@@ -232,6 +232,7 @@ fn context(
     Ok(json!({
         "tags": tags,
         "defaultTag": default_tag,
+        "resourceScope": resource_scope(merged, component, &values.values, charts)?,
         "values": values.values,
         "own": values.own,
         "userValues": values.user,
@@ -244,6 +245,26 @@ fn context(
         "gke": merged.cluster.is_gke,
         "release": charts.release(component.kind.info().chart, kind)?,
     }))
+}
+
+/// Whether objects of clusters, of namespaces or all are wanted, as `global.resourceScope` says. Minors whose schema lacks it
+/// render all. In ztunnel's chart the content of `global` stands at the top.
+fn resource_scope(
+    merged: &Merged,
+    component: &Component,
+    values: &Value,
+    charts: &Charts,
+) -> Result<Value, ChartError> {
+    const GLOBAL: &str = "global";
+    const KEY: &str = "resourceScope";
+    let schema = &charts.schema(merged.version.minor)?.values["properties"][GLOBAL];
+    let is_known = schema["properties"].get(KEY).is_some();
+    let place: &[&str] = match component.kind.info().scope {
+        ValuesScope::Flattened => &[KEY],
+        _ => &[GLOBAL, KEY],
+    };
+    let wanted = at(values, place).filter(|_| is_known);
+    Ok(wanted.cloned().unwrap_or_else(|| "all".into()))
 }
 
 /// The label with the revision tag that an object belongs to.

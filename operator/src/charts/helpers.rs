@@ -1,5 +1,5 @@
-//! What templates can call: the functions that need nothing but their arguments, and those that look at the minor, at the
-//! values, or into the chart's files.
+//! The helpers of handlebars that templates call. Those of [`FUNCTIONS`] read their arguments only; the ones here also read
+//! the minor, the resource scope, or files of the chart.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,14 +11,13 @@ use handlebars::{
 use serde_json::Value;
 
 use super::functions::{FUNCTIONS, Function};
-use super::tree::at;
-use super::{Files, gates};
+use super::{Files, version_gates};
 use crate::catalogue::parse_minor;
 
-/// A call as handlebars wants it: from the arguments and the root context to a value.
-struct Call<F>(F);
+/// A helper that computes a value from its arguments and the root context.
+struct ValueHelper<F>(F);
 
-impl<F> HelperDef for Call<F>
+impl<F> HelperDef for ValueHelper<F>
 where
     F: Fn(&Helper<'_>, &Context) -> Result<Value, RenderError> + Send + Sync,
 {
@@ -29,16 +28,19 @@ where
         context: &'rc Context,
         _: &mut RenderContext<'reg, 'rc>,
     ) -> Result<ScopedJson<'rc>, RenderError> {
-        let Self(call) = self;
-        call(helper, context).map(ScopedJson::from)
+        let Self(compute) = self;
+        compute(helper, context).map(ScopedJson::from)
     }
 }
 
-/// Lets the templates of `chart` call everything.
+/// The names of the helpers that need more than their arguments.
+pub(super) const CONTEXT_HELPERS: [&str; 4] = ["since", "until", "scope", "file"];
+
+/// Registers every helper for the templates of `chart`.
 pub(super) fn register(registry: &mut Handlebars<'static>, chart: &str, files: &Files) {
     for function in &FUNCTIONS {
-        let call = |helper: &Helper<'_>, _: &Context| pure(function, helper);
-        registry.register_helper(function.name, Box::new(Call(call)));
+        let compute = |helper: &Helper<'_>, _: &Context| call(function, helper);
+        registry.register_helper(function.name, Box::new(ValueHelper(compute)));
     }
     let since = |helper: &Helper<'_>, context: &Context| {
         Ok((minor_of(context)? >= bound("since", helper)?).into())
@@ -46,19 +48,20 @@ pub(super) fn register(registry: &mut Handlebars<'static>, chart: &str, files: &
     let until = |helper: &Helper<'_>, context: &Context| {
         Ok((minor_of(context)? <= bound("until", helper)?).into())
     };
-    registry.register_helper("since", Box::new(Call(since)));
-    registry.register_helper("until", Box::new(Call(until)));
-    registry.register_helper("scope", Box::new(Call(scope)));
-    let texts = opaque(chart, files);
+    let texts = other_files(chart, files);
     let file = move |helper: &Helper<'_>, context: &Context| file(&texts, helper, context);
-    registry.register_helper("file", Box::new(Call(file)));
+    let [since_name, until_name, scope_name, file_name] = CONTEXT_HELPERS;
+    registry.register_helper(since_name, Box::new(ValueHelper(since)));
+    registry.register_helper(until_name, Box::new(ValueHelper(until)));
+    registry.register_helper(scope_name, Box::new(ValueHelper(scope)));
+    registry.register_helper(file_name, Box::new(ValueHelper(file)));
 }
 
 fn wrong(name: &str, message: impl std::fmt::Display) -> RenderError {
     RenderErrorReason::Other(format!("{name}: {message}")).into()
 }
 
-/// The string that a call was given as its only argument.
+/// The only argument of a helper, which has to be a string.
 fn only_string<'a>(name: &str, helper: &'a Helper<'_>) -> Result<&'a str, RenderError> {
     match helper.params().as_slice() {
         [text] => text
@@ -69,7 +72,7 @@ fn only_string<'a>(name: &str, helper: &'a Helper<'_>) -> Result<&'a str, Render
     }
 }
 
-/// The minor that is rendered: the 28 of `minor` in the root context.
+/// The minor that is rendered: the 28 of the text `1.28` in the root context.
 fn minor_of(context: &Context) -> Result<u16, RenderError> {
     let minor = context.data().get("minor").and_then(Value::as_str);
     minor
@@ -77,15 +80,15 @@ fn minor_of(context: &Context) -> Result<u16, RenderError> {
         .ok_or_else(|| wrong("since", "the context has no minor"))
 }
 
-/// The bound of `since "1.28"` and `until "1.27"`, which ask whether the rendered minor lies in that range, the bound
-/// included.
+/// The argument of `since "1.28"` and `until "1.27"`. They tell whether the rendered minor lies in that range, with the
+/// argument included.
 fn bound(name: &str, helper: &Helper<'_>) -> Result<u16, RenderError> {
     parse_minor(only_string(name, helper)?)
         .ok_or_else(|| wrong(name, "expects a minor such as \"1.28\""))
 }
 
-/// A function of [`FUNCTIONS`].
-fn pure(function: &Function, helper: &Helper<'_>) -> Result<Value, RenderError> {
+/// Calls a function of [`FUNCTIONS`]. An absent argument is an error unless the function takes it.
+fn call(function: &Function, helper: &Helper<'_>) -> Result<Value, RenderError> {
     let absent = helper.params().iter().find(|p| p.is_value_missing());
     if let Some(absent) = absent.filter(|_| !function.takes_absent) {
         return Err(RenderError::strict_error(absent.relative_path()));
@@ -94,35 +97,27 @@ fn pure(function: &Function, helper: &Helper<'_>) -> Result<Value, RenderError> 
     (function.call)(&args).map_err(|message| wrong(function.name, message))
 }
 
-/// `scope "namespace"` and `scope "cluster"`: whether objects of this scope are wanted.
-///
-/// Since 1.28 `global.resourceScope` tells it (`all`, `namespace` or `cluster`), because the
-/// objects of one scope may be the business of somebody else. In ztunnel's chart the content of
-/// `global` stands at the top.
+/// `scope "namespace"` and `scope "cluster"`: whether objects of this scope are rendered.
 fn scope(helper: &Helper<'_>, context: &Context) -> Result<Value, RenderError> {
     let scope = only_string("scope", helper)?;
-    let place: &[&str] = match context.data().get("component") {
-        Some(component) if component == "Ztunnel" => &["values", "resourceScope"],
-        _ => &["values", "global", "resourceScope"],
-    };
-    let wanted = at(context.data(), place);
-    let is_wanted = |wanted: &Value| wanted == "all" || wanted == scope;
-    Ok((minor_of(context)? < 28 || wanted.is_none_or(is_wanted)).into())
+    let wanted = context.data().get("resourceScope");
+    Ok(wanted
+        .is_none_or(|wanted| wanted == "all" || wanted == scope)
+        .into())
 }
 
-/// The texts of a chart's files that are no templates, by their path in the chart.
-fn opaque(chart: &str, files: &Files) -> BTreeMap<String, Cow<'static, str>> {
+/// The texts of a chart's files that are neither templates nor partials, by their path in the chart.
+fn other_files(chart: &str, files: &Files) -> BTreeMap<String, Cow<'static, str>> {
     let prefix = format!("{chart}/");
     let own = |(path, text): (&String, &Cow<'static, str>)| {
         let path = path.strip_prefix(&prefix)?;
-        let opaque = !path.starts_with("templates/") && !path.starts_with("partials/");
-        opaque.then(|| (path.to_owned(), text.clone()))
+        let is_other = !path.starts_with("templates/") && !path.starts_with("partials/");
+        is_other.then(|| (path.to_owned(), text.clone()))
     };
     files.iter().filter_map(own).collect()
 }
 
-/// `file "injection/proxy.tmpl" ..`: the texts of files of the chart one after another, their gates
-/// resolved.
+/// `file "injection/proxy.tmpl" ..`: the texts of these files of the chart one after another, with their gates resolved.
 fn file(
     texts: &BTreeMap<String, Cow<'static, str>>,
     helper: &Helper<'_>,
@@ -134,7 +129,7 @@ fn file(
         let path = path.ok_or_else(|| wrong("file", "expects strings"))?;
         let text = texts.get(path);
         let text = text.ok_or_else(|| wrong("file", format!("no file {path:?}")))?;
-        gates::resolve(text, minor)
+        version_gates::resolve(text, minor)
             .map_err(|e| wrong("file", format!("{path}:{}: {}", e.line, e.message)))
     };
     let texts = helper.params().iter().map(resolved);

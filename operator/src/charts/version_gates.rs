@@ -1,44 +1,43 @@
-//! Lines that start with `%%` in opaque files: they choose per minor which lines of the file are
-//! kept.
+//! Lines that start with `%%` in files that are no handlebars templates. They decide which lines of the file a minor has.
 //!
 //! ```text
 //! %% since 1.28
-//! kept from 1.28 on
+//! for 1.28 and newer
 //! %% else
-//! kept before
+//! for older minors
 //! %% end
 //! ```
-//! `%% until 1.27` is the mirror image; gates nest.
+//! `%% until 1.27` holds up to and including 1.27. Gates nest.
 
 use crate::catalogue::parse_minor;
 
-/// Why a file's gates make no sense.
+/// Why the gates of a file cannot be resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GateError {
-    /// Line of the gate, counted from 1.
+    /// The line of the gate, counted from 1.
     pub(super) line: usize,
-    /// What is wrong with it.
+    /// What is wrong with the gate.
     pub(super) message: String,
 }
 
-/// One gate whose `%% end` has not come yet.
-struct Open {
+/// A gate whose `%% end` was not read yet.
+struct OpenGate {
     line: usize,
     holds: bool,
     has_else: bool,
 }
 
-/// The lines of `text` that belong to `minor`, without the gates themselves.
+/// The lines of `text` that `minor` has, without the gates.
 pub(super) fn resolve(text: &str, minor: u16) -> Result<String, GateError> {
     let mut kept = String::with_capacity(text.len());
-    let mut open: Vec<Open> = Vec::new();
+    let mut open: Vec<OpenGate> = Vec::new();
     for (index, line) in text.split_inclusive('\n').enumerate() {
         match line.strip_prefix("%%") {
             None if open.iter().all(|gate| gate.holds) => kept.push_str(line),
             None => {}
             Some(gate) => {
                 let number = index + 1;
-                turn(&mut open, gate.trim(), number, minor).map_err(|message| GateError {
+                apply_gate(&mut open, gate.trim(), number, minor).map_err(|message| GateError {
                     line: number,
                     message,
                 })?;
@@ -54,18 +53,19 @@ pub(super) fn resolve(text: &str, minor: u16) -> Result<String, GateError> {
     }
 }
 
-fn turn(open: &mut Vec<Open>, gate: &str, line: usize, minor: u16) -> Result<(), String> {
+/// Opens a gate, turns it at its `else`, or closes it at its `end`.
+fn apply_gate(open: &mut Vec<OpenGate>, gate: &str, line: usize, minor: u16) -> Result<(), String> {
     let bound = |text: &str| {
         parse_minor(text.trim()).ok_or_else(|| format!("{:?} is not a minor", text.trim()))
     };
     if let Some(first) = gate.strip_prefix("since ") {
-        open.push(Open {
+        open.push(OpenGate {
             line,
             holds: minor >= bound(first)?,
             has_else: false,
         });
     } else if let Some(last) = gate.strip_prefix("until ") {
-        open.push(Open {
+        open.push(OpenGate {
             line,
             holds: minor <= bound(last)?,
             has_else: false,
