@@ -1,7 +1,7 @@
 //! What the controller knows: the CRs, the live objects, and what was sent. Watches and passes share it.
 //!
-//! Everything in here is plain data behind one lock that is never owned across a call, so that each change is one step
-//! and says which CRs it concerns.
+//! Everything in here is plain data behind one lock that is never held across a call to the API server. So each change is
+//! one step, and returns the CRs to requeue.
 
 mod listings;
 
@@ -62,7 +62,7 @@ struct InSyncPass {
 /// How a CR ends: with what it owns, or without. Gives whether it was living.
 type EndOfCr = fn(&mut DesiredInventory, &CrKey) -> bool;
 
-/// The CRs that a change concerns.
+/// The CRs that have to be requeued after a change.
 pub type ToRequeue = HashSet<CrKey>;
 
 impl State {

@@ -29,7 +29,7 @@ pub(super) struct ComponentPlanner<'a> {
     pub(super) index: usize,
     /// Which parent is not ready, and why.
     pub(super) unready_parent: Option<String>,
-    /// What the component's own workload lacks to be ready.
+    /// Why the component's own workload is not ready.
     pub(super) unready: Option<String>,
     /// Whether this version and revision of the component was rolled out before.
     pub(super) was_rolled_out: bool,

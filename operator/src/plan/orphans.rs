@@ -109,7 +109,7 @@ pub fn orphans(
             !stays
         });
     }
-    // As long as a webhook is there, istiod has to answer it, whoever holds it.
+    // As long as a webhook exists, istiod has to answer it.
     let terminating = unused.iter().filter(|(_, object, _)| object.terminating);
     let rank = terminating
         .map(|(_, _, kind)| kind.role.deletion_rank())
