@@ -11,33 +11,12 @@
 //! # Ok(()) }
 //! ```
 
-pub mod audit;
-pub mod binaries;
-pub mod client;
-pub mod components;
+pub mod actions;
 pub mod control_plane;
-pub mod cr;
-pub mod drift;
 pub mod error;
-pub mod fields;
-pub mod gate;
-pub mod health;
-pub mod history;
-pub mod injectors;
-pub mod inventory;
-pub mod istioctl;
-pub mod istiod;
-pub mod loopback;
+pub mod host;
+pub mod istio;
+pub mod observe;
 pub mod operator;
-pub mod ports;
-pub mod process;
-pub mod progress;
 pub mod wait;
-pub mod workspace;
 pub mod yaml;
-
-mod credentials;
-mod egress;
-mod kubectl;
-mod stand_in;
-mod watchdog;

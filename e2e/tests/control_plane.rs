@@ -15,11 +15,10 @@ use std::{
 };
 
 use e2e::{
-    audit::Event,
-    components::Component,
-    control_plane::{ControlPlane, Options},
+    control_plane::{ControlPlane, Options, components::Component},
     error::Error,
-    process::is_alive,
+    host::process::is_alive,
+    observe::audit::Event,
     wait::{SOON, wait_until},
 };
 use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};

@@ -7,7 +7,7 @@
 
 use std::fs;
 
-use e2e::{istioctl, yaml::documents};
+use e2e::{istio::istioctl, yaml::documents};
 use serde_json::{Value, json};
 
 const TABLE: &str = concat!(

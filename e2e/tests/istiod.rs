@@ -9,10 +9,10 @@
 use std::process::Command;
 
 use e2e::{
-    binaries::Bundle,
     control_plane::ControlPlane,
     error::Error,
-    istiod::Istiod,
+    host::go_programs::Bundle,
+    istio::istiod::Istiod,
     wait::{SOON, wait_until},
 };
 use serde_json::{Value, json};

@@ -43,7 +43,7 @@ pub struct Settings {
         value_parser = BoolishValueParser::new()
     )]
     pub auto_gke_detection: bool,
-    /// What is logged, such as `info` or `istio_operator=debug,kube=warn`.
+    /// What is logged, such as `info` or `istio_operator=debug,kube=warn`; never the body of an answer.
     #[arg(long, env = "RUST_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,
     /// How it is logged.

@@ -9,21 +9,38 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tracing::Dispatch;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::settings::LogFormat;
 
+/// The target of the client's messages that quote whole answers, such as a list of CRs that cannot be decoded.
+const QUOTES_BODIES: &str = "kube_client::client";
+
 /// Starts logging to standard error. A filter that cannot be read is replaced by `info`.
 pub fn log(filter: &str, format: LogFormat) {
+    // A second start in one process (in tests) keeps the first logger, which is as good.
+    let _ = logger(filter, format, std::io::stderr).try_init();
+}
+
+/// What writes logs. No filter lets a message pass that quotes the body of an answer.
+fn logger<W>(filter: &str, format: LogFormat, writer: W) -> Dispatch
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let quotes_no_body = filter_fn(|metadata| metadata.target() != QUOTES_BODIES);
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A second start in one process (in tests) keeps the first logger, which is as good.
-    let _ = match format {
-        LogFormat::Text => logs.with_ansi(false).try_init(),
-        LogFormat::Json => logs.json().try_init(),
-    };
+        .with_writer(writer);
+    match format {
+        LogFormat::Text => logs.with_ansi(false).finish().with(quotes_no_body).into(),
+        LogFormat::Json => logs.json().finish().with(quotes_no_body).into(),
+    }
 }
 
 /// How a pass ended.
@@ -60,6 +77,8 @@ pub struct Metrics {
     pub leads: Gauge<i64, std::sync::atomic::AtomicI64>,
     /// Watches that ended with an error.
     pub watch_errors: Counter<u64, AtomicU64>,
+    /// Watches that have not worked for two minutes.
+    pub broken_watches: Gauge,
 }
 
 impl Default for Metrics {
@@ -77,6 +96,7 @@ impl Default for Metrics {
             healthy: Gauge::default(),
             leads: Gauge::default(),
             watch_errors: Counter::default(),
+            broken_watches: Gauge::default(),
         };
         registry.register("passes", "Passes by how they ended", metrics.passes.clone());
         registry.register(
@@ -106,6 +126,11 @@ impl Default for Metrics {
             "Watches that broke",
             metrics.watch_errors.clone(),
         );
+        registry.register(
+            "broken_watches",
+            "Watches that have not worked for two minutes",
+            metrics.broken_watches.clone(),
+        );
         Self {
             registry,
             ..metrics
@@ -126,6 +151,8 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     #[test]
@@ -142,5 +169,46 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("istio_operator_crs 2"), "{text}");
+    }
+
+    /// Keeps what is logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_filter_brings_bodies_into_the_log() {
+        for filter in [
+            "trace",
+            "kube_client::client=trace,info",
+            "kube_client=debug",
+        ] {
+            for format in [LogFormat::Text, LogFormat::Json] {
+                let lines = Lines::default();
+                let writer = lines.clone();
+                tracing::dispatcher::with_default(
+                    &logger(filter, format, move || writer.clone()),
+                    || {
+                        tracing::warn!(target: "kube_client::client", "a body");
+                        tracing::warn!(target: "kube_client::client::builder", "failed");
+                    },
+                );
+                let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+                assert!(
+                    !text.contains("a body") && text.contains("failed"),
+                    "{text}"
+                );
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{control_plane::ControlPlane, cr::Cr, operator::Operator, yaml};
+use e2e::{actions::cr::Cr, control_plane::ControlPlane, operator::Operator, yaml};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, api::PostParams};

@@ -19,15 +19,15 @@ use std::{
 };
 
 use e2e::{
-    audit::Event,
-    binaries::Bundle,
+    actions::{
+        cr::Cr,
+        damage::{Damage, damage},
+    },
     control_plane::{ControlPlane, Options},
-    cr::Cr,
-    drift::{Damage, damage},
-    inventory::Item,
+    host::{go_programs::Bundle, workspace::root},
+    observe::{audit::Event, inventory::Item},
     operator::{self, Operator},
     wait::wait_until,
-    workspace::root,
 };
 use istio_operator::{
     api::IstioOperator,

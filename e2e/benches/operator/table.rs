@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::process::Usage;
+use e2e::host::process::Usage;
 
 /// One line of the table.
 pub struct Row {

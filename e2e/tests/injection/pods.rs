@@ -2,19 +2,18 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::dice::Dice;
+use fastrand::Rng;
 
-impl Dice {
-    /// Some of the entries, each with one of its values: about one in `rarity` is chosen.
-    fn some(&mut self, table: &[(&str, &[&str])], rarity: usize) -> Map<String, Value> {
-        let mut chosen = Map::new();
-        for (key, choices) in table {
-            if self.roll(rarity) == 0 {
-                chosen.insert((*key).to_owned(), self.pick(choices).into());
-            }
+/// Some of the entries, each with one of its values: about one in `rarity` is chosen.
+fn some(rng: &mut Rng, table: &[(&str, &[&str])], rarity: usize) -> Map<String, Value> {
+    let mut chosen = Map::new();
+    for (key, choices) in table {
+        if rng.usize(..rarity) == 0 {
+            let value = *rng.choice(choices.iter()).unwrap();
+            chosen.insert((*key).to_owned(), value.into());
         }
-        chosen
     }
+    chosen
 }
 
 const LABELS: [(&str, &[&str]); 9] = [
@@ -178,41 +177,43 @@ const OWNERS: [&str; 3] = [
 
 /// A pod that injection accepts, or an object that makes such pods, with annotations, labels and
 /// containers as they fall.
-pub fn pod(dice: &mut Dice, number: usize) -> Value {
-    let rarity = [2, 6, 20][dice.roll(3)];
+pub fn pod(rng: &mut Rng, number: usize) -> Value {
+    let rarity = [2, 6, 20][rng.usize(..3)];
     let mut containers = Vec::new();
-    for name in ["first", "second", "third"].iter().take(1 + dice.roll(3)) {
-        let ports: Vec<Value> = (0..dice.roll(3))
+    for name in ["first", "second", "third"].iter().take(1 + rng.usize(..3)) {
+        let ports: Vec<Value> = (0..rng.usize(..3))
             .map(|n| json!({"containerPort": 8000 + n}))
             .collect();
-        let image = dice.pick(&["example.com/app:1", "app@sha256:0f", "app"]);
+        let image = rng
+            .choice(["example.com/app:1", "app@sha256:0f", "app"])
+            .unwrap();
         let container = json!({"name": name, "image": image, "ports": ports});
-        containers.push(with(container, dice.pick(&CONTAINERS)));
+        containers.push(with(container, rng.choice(&CONTAINERS).unwrap()));
     }
-    if dice.roll(4) == 0 {
+    if rng.usize(..4) == 0 {
         let own =
             json!({"name": "istio-proxy", "image": "auto", "ports": [{"containerPort": 8443}]});
-        containers.insert(dice.roll(containers.len() + 1), own);
+        containers.insert(rng.usize(..=containers.len()), own);
     }
-    let mut annotations = dice.some(&ANNOTATIONS, rarity);
+    let mut annotations = some(rng, &ANNOTATIONS, rarity);
     // Upstream's grpc-agent is not valid YAML without a status port.
-    if !annotations.contains_key("inject.istio.io/templates") && dice.roll(8) == 0 {
+    if !annotations.contains_key("inject.istio.io/templates") && rng.usize(..8) == 0 {
         annotations.insert("status.sidecar.istio.io/port".into(), "0".into());
     }
-    let metadata = json!({"labels": dice.some(&LABELS, rarity), "annotations": annotations});
+    let metadata = json!({"labels": some(rng, &LABELS, rarity), "annotations": annotations});
     let spec = json!({
-        "serviceAccountName": dice.pick(&["", "account"]),
+        "serviceAccountName": rng.choice(["", "account"]).unwrap(),
         "containers": containers,
     });
-    let spec = with(spec, dice.pick(&SPECS));
-    of_some_kind(dice, number, &metadata, &spec)
+    let spec = with(spec, rng.choice(&SPECS).unwrap());
+    of_some_kind(rng, number, &metadata, &spec)
 }
 
 /// The pod itself, or what makes it: its name, kind and version are told to the proxy.
-fn of_some_kind(dice: &mut Dice, number: usize, metadata: &Value, spec: &Value) -> Value {
+fn of_some_kind(rng: &mut Rng, number: usize, metadata: &Value, spec: &Value) -> Value {
     let template = json!({"metadata": metadata, "spec": spec});
-    let owner = json!({"name": dice.pick(&OWNERS), "namespace": dice.pick(&["", "apps"])});
-    match dice.roll(6) {
+    let owner = json!({"name": rng.choice(&OWNERS).unwrap(), "namespace": rng.choice(["", "apps"]).unwrap()});
+    match rng.usize(..6) {
         0 => json!({
             "apiVersion": "batch/v1", "kind": "CronJob", "metadata": owner,
             "spec": {"schedule": "* * * * *", "jobTemplate": {
@@ -225,7 +226,7 @@ fn of_some_kind(dice: &mut Dice, number: usize, metadata: &Value, spec: &Value) 
         }),
         2 => json!({
             "apiVersion": "apps/v1",
-            "kind": dice.pick(&["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"]),
+            "kind": rng.choice(["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"]).unwrap(),
             "metadata": owner,
             "spec": {"selector": {"matchLabels": {"app": "shop"}}, "template": template},
         }),

@@ -71,8 +71,8 @@ const DENSE: [&str; 12] = [
 /// A CR with some fields of everything that the schema knows.
 pub fn cr(sampler: &mut Sampler) -> Value {
     let mut spec = Map::new();
-    if sampler.dice.roll(2) == 0 {
-        sampler.dense = sampler.dice.pick(&DENSE);
+    if sampler.rng.usize(..2) == 0 {
+        sampler.dense = sampler.rng.choice(&DENSE).unwrap();
     }
     let fields = strict_schema()["properties"].as_object().unwrap();
     for (key, field) in fields {
@@ -81,7 +81,7 @@ pub fn cr(sampler: &mut Sampler) -> Value {
             "meshConfig" | "profile" => 2,
             _ => 1,
         };
-        if sampler.dice.roll(5) >= chance {
+        if sampler.rng.usize(..5) >= chance {
             continue;
         }
         let mut place = vec!["spec".to_owned(), key.clone()];
@@ -97,7 +97,7 @@ pub fn cr(sampler: &mut Sampler) -> Value {
     let mut spec = Value::Object(spec);
     unvalidated(&mut spec);
     gateways(&mut spec);
-    if sampler.dice.roll(8) > 0 {
+    if sampler.rng.usize(..8) > 0 {
         // The CRDs take most of upstream's time, and no setting but one changes them.
         set(&mut spec, &["components", "base", "enabled"], false.into());
     }
@@ -111,19 +111,19 @@ pub fn cr(sampler: &mut Sampler) -> Value {
 
 fn profile(sampler: &mut Sampler) -> Value {
     let names = sampler.charts.profile_names();
-    sampler.dice.pick(&names).into()
+    (*sampler.rng.choice(&names).unwrap()).into()
 }
 
 /// Mostly one that the minor knows.
 fn compatibility(sampler: &mut Sampler) -> Option<Value> {
     let release = sampler.charts.catalogue().release(sampler.minor)?;
     let known: Vec<&str> = release.compatibility.iter().map(String::as_str).collect();
-    let unknown = sampler.dice.roll(20) == 0;
+    let unknown = sampler.rng.usize(..20) == 0;
     Some(
         if unknown {
             "1.9"
         } else {
-            sampler.dice.pick(&known)
+            sampler.rng.choice(&known).unwrap()
         }
         .into(),
     )
@@ -132,7 +132,7 @@ fn compatibility(sampler: &mut Sampler) -> Option<Value> {
 fn mesh(sampler: &mut Sampler, place: &mut Vec<String>) -> Option<Value> {
     let schema = sampler.schema();
     let mesh = sampler.value_inside(&schema.mesh, place)?;
-    let is_snake_case = sampler.dice.roll(8) == 0;
+    let is_snake_case = sampler.rng.usize(..8) == 0;
     Some(if is_snake_case {
         snake_case(mesh)
     } else {
@@ -158,19 +158,19 @@ fn snake_case(message: Value) -> Value {
 fn values(sampler: &mut Sampler, place: &mut Vec<String>) -> Option<Value> {
     let schema = sampler.schema();
     let mut values = sampler.value(&schema.values, place)?;
-    if sampler.dice.roll(8) == 0
+    if sampler.rng.usize(..8) == 0
         && let Some(version) = compatibility(sampler)
     {
         values["compatibilityVersion"] = version;
     }
-    if sampler.dice.roll(4) == 0 {
+    if sampler.rng.usize(..4) == 0 {
         place.push("meshConfig".to_owned());
         if let Some(mesh) = mesh(sampler, place) {
             values["meshConfig"] = mesh;
         }
         place.pop();
     }
-    if sampler.dense == "ztunnel" || sampler.dice.roll(4) == 0 {
+    if sampler.dense == "ztunnel" || sampler.rng.usize(..4) == 0 {
         let defaults = sampler.charts.defaults("ztunnel", sampler.minor).unwrap();
         place.push("ztunnel".to_owned());
         if let Some(own) = sampler.value(&like(&defaults), place) {

@@ -8,7 +8,7 @@ use super::{cr::set, samples, schema::Sampler};
 /// Adds an overlay or two to components of the CR; `rendered` is what it renders without them.
 pub fn add(sampler: &mut Sampler, cr: &mut Value, rendered: &Rendered) {
     for component in &rendered.components {
-        if component.objects.is_empty() || sampler.dice.roll(2) == 0 {
+        if component.objects.is_empty() || sampler.rng.usize(..2) == 0 {
             continue;
         }
         let key = component.kind.spec_key();
@@ -28,9 +28,9 @@ pub fn add(sampler: &mut Sampler, cr: &mut Value, rendered: &Rendered) {
         if spec.is_null() && key.ends_with("Gateways") {
             continue;
         }
-        let overlays: Vec<Value> = (0..=sampler.dice.roll(2))
+        let overlays: Vec<Value> = (0..=sampler.rng.usize(..2))
             .map(|_| {
-                let object = &component.objects[sampler.dice.roll(component.objects.len())];
+                let object = &component.objects[sampler.rng.usize(..component.objects.len())];
                 overlay(sampler, &object.body.value())
             })
             .collect();
@@ -46,7 +46,7 @@ pub fn add(sampler: &mut Sampler, cr: &mut Value, rendered: &Rendered) {
 }
 
 fn overlay(sampler: &mut Sampler, object: &Value) -> Value {
-    let patches: Vec<Value> = (0..=sampler.dice.roll(3))
+    let patches: Vec<Value> = (0..=sampler.rng.usize(..3))
         .map(|_| patch(sampler, object))
         .collect();
     json!({
@@ -64,26 +64,26 @@ fn patch(sampler: &mut Sampler, object: &Value) -> Value {
         .into_iter()
         .filter(|root| object.get(root).is_some())
         .collect();
-    let mut path = present[sampler.dice.roll(present.len())].to_owned();
+    let mut path = present[sampler.rng.usize(..present.len())].to_owned();
     let mut node = &object[path.as_str()];
     loop {
-        let stop = sampler.dice.roll(6) == 0;
+        let stop = sampler.rng.usize(..6) == 0;
         match node {
             Value::Object(map) if !map.is_empty() && !stop => {
-                let (key, below) = map.iter().nth(sampler.dice.roll(map.len())).unwrap();
+                let (key, below) = map.iter().nth(sampler.rng.usize(..map.len())).unwrap();
                 path = format!("{path}.{}", key.replace('.', "\\."));
                 node = below;
             }
             Value::Array(list) if !list.is_empty() && !stop => {
-                let index = sampler.dice.roll(list.len());
+                let index = sampler.rng.usize(..list.len());
                 path = format!("{path}.{}", selector(sampler, &list[index], index));
                 node = &list[index];
             }
-            Value::Object(_) if sampler.dice.roll(2) == 0 => {
+            Value::Object(_) if sampler.rng.usize(..2) == 0 => {
                 path += ".added";
                 break;
             }
-            Value::Array(_) if sampler.dice.roll(2) == 0 => {
+            Value::Array(_) if sampler.rng.usize(..2) == 0 => {
                 path += ".[-1]";
                 break;
             }
@@ -91,7 +91,7 @@ fn patch(sampler: &mut Sampler, object: &Value) -> Value {
         }
     }
     // Without these an object is none any more, and a list has no -1 to delete.
-    match sampler.dice.roll(4) {
+    match sampler.rng.usize(..4) {
         _ if path == "metadata" => json!({"path": "metadata.labels.added", "value": "1"}),
         _ if path == "metadata.name" => json!({"path": path, "value": renamed(object)}),
         0 if !path.ends_with(".[-1]") => json!({ "path": path }),
@@ -111,19 +111,19 @@ fn selector(sampler: &mut Sampler, element: &Value, index: usize) -> String {
     let plain = |text: &&str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     let named = element.get("name").and_then(Value::as_str).filter(plain);
     match named {
-        Some(name) if sampler.dice.roll(3) > 0 => format!("[name:{name}]"),
+        Some(name) if sampler.rng.usize(..3) > 0 => format!("[name:{name}]"),
         _ => format!("[{index}]"),
     }
 }
 
 /// Mostly something like what is there.
 fn new_value(sampler: &mut Sampler, old: &Value) -> Value {
-    match (old, sampler.dice.roll(4)) {
+    match (old, sampler.rng.usize(..4)) {
         (_, 0) => json!({"key": "value", "list": [1, "two"]}),
-        (Value::Number(_), _) => sampler.dice.roll(100).into(),
+        (Value::Number(_), _) => sampler.rng.usize(..100).into(),
         (Value::Bool(flag), _) => (!flag).into(),
         (Value::Array(list), _) => list.iter().take(1).cloned().collect(),
         (Value::Object(_), _) => json!({"only": "this"}),
-        _ => samples::text(&mut sampler.dice),
+        _ => samples::text(&mut sampler.rng),
     }
 }

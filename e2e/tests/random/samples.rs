@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use istio_operator::charts::yaml;
 use serde_json::{Map, Value, json};
 
-use crate::dice::Dice;
+use fastrand::Rng;
 
 /// Choices by the last keys of a place.
 static SAMPLES: LazyLock<Map<String, Value>> =
@@ -22,10 +22,10 @@ pub enum Sample {
 }
 
 /// A sample for the field at `place`, by the entry with the most keys.
-pub fn at(place: &[String], dice: &mut Dice) -> Sample {
+pub fn at(place: &[String], rng: &mut Rng) -> Sample {
     for start in 0..place.len() {
         if let Some(Value::Array(choices)) = SAMPLES.get(&place[start..].join(".")) {
-            let chosen = (!choices.is_empty()).then(|| choices[dice.roll(choices.len())].clone());
+            let chosen = (!choices.is_empty()).then(|| choices[rng.usize(..choices.len())].clone());
             return chosen.map_or(Sample::Never, Sample::Value);
         }
     }
@@ -33,7 +33,7 @@ pub fn at(place: &[String], dice: &mut Dice) -> Sample {
 }
 
 /// A value of a format that the schema names; none for one that it never leaves open.
-pub fn format(format: &str, dice: &mut Dice) -> Option<Value> {
+pub fn format(format: &str, rng: &mut Rng) -> Option<Value> {
     let choices: &[&str] = match format {
         "address" | "optional-address" => &["collector.obs:9411", "192.0.2.5:80"],
         "cidr-list" => &["*", "10.0.0.0/8", "10.0.0.0/8,2001:db8::/32", ""],
@@ -47,7 +47,7 @@ pub fn format(format: &str, dice: &mut Dice) -> Option<Value> {
             "mirror.example:5000/istio",
             "quay.example/a/b",
         ],
-        "port" => return Some(json!([1, 8080, 15001, 65535][dice.roll(4)])),
+        "port" => return Some(json!([1, 8080, 15001, 65535][rng.usize(..4)])),
         "port-list" => &["*", "8080,9090", "22", ""],
         "quantity" => &["10m", "1", "0.5", "64Mi", "2Gi", "1500m", "1e3"],
         "revision" => &["canary", "v1-31", "default", "stable-2"],
@@ -55,42 +55,45 @@ pub fn format(format: &str, dice: &mut Dice) -> Option<Value> {
         "trust-domain" => &["cluster.local", "corp.example"],
         _ => return None,
     };
-    Some(dice.pick(choices).into())
+    Some((*rng.choice(choices).unwrap()).into())
 }
 
 /// Something short that stays what it is, wherever a template writes it.
-pub fn text(dice: &mut Dice) -> Value {
-    dice.pick(&["alpha", "b-2", "team.example/x", "", "Some words here"])
+pub fn text(rng: &mut Rng) -> Value {
+    rng.choice(["alpha", "b-2", "team.example/x", "", "Some words here"])
+        .unwrap()
         .into()
 }
 
 /// A text or a number, for fields that take both.
-pub fn word(dice: &mut Dice) -> Value {
+pub fn word(rng: &mut Rng) -> Value {
     let choices = [
         json!("v1"),
         json!("1.31.1-custom"),
         json!(7),
         json!("latest"),
     ];
-    choices[dice.roll(choices.len())].clone()
+    choices[rng.usize(..choices.len())].clone()
 }
 
 /// A key of a free map.
-pub fn key(place: &[String], dice: &mut Dice) -> &'static str {
+pub fn key(place: &[String], rng: &mut Rng) -> &'static str {
     match place.last().map(String::as_str) {
-        Some("limits" | "requests") => dice.pick(&["cpu", "memory", "ephemeral-storage"]),
-        _ => dice.pick(&["app", "example.com/key", "team", "B_2"]),
+        Some("limits" | "requests") => rng.choice(["cpu", "memory", "ephemeral-storage"]).unwrap(),
+        _ => rng
+            .choice(["app", "example.com/key", "team", "B_2"])
+            .unwrap(),
     }
 }
 
 /// A number that the field can hold.
-pub fn number(place: &[String], dice: &mut Dice) -> i64 {
+pub fn number(place: &[String], rng: &mut Rng) -> i64 {
     let name = place.last().map(String::as_str).unwrap_or_default();
     if name.ends_with("Port") || name == "port" {
-        return [1, 8080, 15020, 30080][dice.roll(4)];
+        return [1, 8080, 15020, 30080][rng.usize(..4)];
     }
     if name.starts_with("runAs") || name == "fsGroup" {
-        return [0, 1337, 5000][dice.roll(3)];
+        return [0, 1337, 5000][rng.usize(..3)];
     }
-    [0, 1, 2, 3, 5, 60][dice.roll(6)]
+    [0, 1, 2, 3, 5, 60][rng.usize(..6)]
 }

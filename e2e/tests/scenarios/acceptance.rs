@@ -3,13 +3,15 @@
 use std::{fs, time::Duration};
 
 use e2e::{
+    actions::cr::{Cr, resource},
     control_plane::ControlPlane,
-    cr::{Cr, resource},
     error::Error,
-    health::{ArgoHealth, Kstatus, argo, kstatus},
-    history::History,
+    host::workspace::root,
+    observe::{
+        health::{ArgoHealth, Kstatus, argo, kstatus},
+        history::History,
+    },
     wait::wait_until,
-    workspace::root,
 };
 use k8s_openapi::api::{
     apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler, core::v1::Service,

@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use e2e::{
+    actions::{
+        cr::Cr,
+        damage::{Damage, damage},
+    },
     control_plane::ControlPlane,
-    cr::Cr,
-    drift::{Damage, damage},
     error::Error,
-    health::{ArgoHealth, Kstatus, argo, condition, kstatus},
-    inventory::Item,
+    observe::{
+        health::{ArgoHealth, Kstatus, argo, condition, kstatus},
+        inventory::Item,
+    },
     operator::Operator,
     wait::wait_until,
 };
@@ -115,7 +119,9 @@ async fn what_the_api_server_refuses_is_tried_again_with_growing_delay() {
     assert_eq!(condition(&told, "Stalled")["reason"], "ApplyRefused");
     let message = told["status"]["message"].as_str().unwrap();
     assert!(
-        message.contains("istiod") && message.contains("Nonsense"),
+        message.contains("istiod")
+            && message.contains("terminationMessagePolicy")
+            && !message.contains("Nonsense"),
         "{message}"
     );
 
@@ -155,13 +161,8 @@ fn is_of_istiod(item: &Item) -> bool {
 
 /// Writes of the operator to anything but IstioOperators and Events.
 pub fn object_writes(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> Vec<String> {
-    let events = plane.audit().writes_by(operator.user(), since).unwrap();
-    let of_objects = events.iter().filter(|event| {
-        event.object_ref.resource != "istiooperators" && event.object_ref.resource != "events"
-    });
-    of_objects
-        .map(|event| format!("{} {}", event.verb, event.request_uri))
-        .collect()
+    let writes = plane.audit().object_writes_by(operator.user(), since);
+    writes.unwrap().iter().map(ToString::to_string).collect()
 }
 
 /// Waits until the operator has written nothing for this long.

@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use e2e::{
+    actions::{api_proxy::ApiProxy, cr::Cr},
     control_plane::ControlPlane,
-    cr::Cr,
-    gate::Gate,
-    inventory::{Inventory, Snapshot, differences, snapshot},
+    observe::inventory::{Inventory, Snapshot, differences, snapshot},
     operator::Operator,
 };
 use futures::future::{join, join_all};
@@ -18,10 +17,10 @@ use crate::{SOON, sample};
 /// Side by side, because a round mostly waits for pods to become ready.
 const CONTROL_PLANES: usize = 3;
 
-/// One control plane, with the operator behind a gate that counts its writes.
+/// One control plane, with the operator behind a proxy that limits its writes.
 struct Site {
     operator: Operator,
-    gate: Gate,
+    proxy: ApiProxy,
     inventory: Inventory,
     plane: ControlPlane,
 }
@@ -64,12 +63,12 @@ struct End {
 impl Site {
     async fn start() -> Self {
         let plane = ControlPlane::start().await.unwrap();
-        let gate = Gate::start(&plane.kubeconfig()).await.unwrap();
-        let operator = Operator::start_behind(&plane, &gate).await.unwrap();
+        let proxy = ApiProxy::start(&plane.kubeconfig()).await.unwrap();
+        let operator = Operator::start_behind(&plane, &proxy).await.unwrap();
         let inventory = plane.inventory().await.unwrap();
         Self {
             operator,
-            gate,
+            proxy,
             inventory,
             plane,
         }
@@ -77,11 +76,11 @@ impl Site {
 
     /// One installation and its deletion.
     async fn undisturbed(&mut self) -> Reference {
-        self.gate.open();
+        self.proxy.lift_limit();
         let cr = self.apply().await;
         cr.wait_for("HEALTHY", SOON).await.unwrap();
         let installed = self.end().await;
-        self.gate.open();
+        self.proxy.lift_limit();
         cr.delete(SOON).await.unwrap();
         let deleted = self.end().await;
         Reference { installed, deleted }
@@ -91,7 +90,7 @@ impl Site {
     /// one, before it learns that it was carried out.
     async fn survives(&mut self, write: usize, reference: &Reference) {
         let when = format!("installing, killed after write {write}");
-        self.gate.admit(write);
+        self.proxy.limit_writes(write);
         let cr = self.apply().await;
         self.crash().await;
         let healthy = cr.wait_for("HEALTHY", SOON).await;
@@ -102,18 +101,22 @@ impl Site {
             return cr.delete(SOON).await.unwrap();
         }
         let when = format!("deleting, killed after write {write}");
-        self.gate.admit(write);
+        self.proxy.limit_writes(write);
         let (gone, ()) = join(cr.delete(SOON), self.crash()).await;
         gone.unwrap_or_else(|error| panic!("{when}: {error}"));
         self.ends_as(&reference.deleted, &when).await;
     }
 
-    /// Kills the operator once the gate is shut, and starts it again.
+    /// Kills the operator once the limit of writes is reached, and starts it again.
     async fn crash(&mut self) {
         // It may take fewer writes than the first time.
-        let _ = timeout(Duration::from_secs(10), self.gate.until_shut()).await;
+        let _ = timeout(
+            Duration::from_secs(10),
+            self.proxy.wait_until_limit_reached(),
+        )
+        .await;
         self.operator.process().kill().unwrap();
-        self.gate.open();
+        self.proxy.lift_limit();
         // What the next one waits for would be 15 s of doing nothing.
         let lease = ["lease", "istio-operator", "-n=istio-operator"];
         let delete = ["delete", "--ignore-not-found"];
@@ -122,7 +125,7 @@ impl Site {
     }
 
     async fn end(&self) -> End {
-        let writes = self.gate.passed();
+        let writes = self.proxy.forwarded_writes();
         let found = snapshot(&self.inventory.touched().await.unwrap());
         End { found, writes }
     }

@@ -4,17 +4,18 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use e2e::{
+    actions::cr::Cr,
     control_plane::ControlPlane,
-    cr::Cr,
     error::Error,
-    history::History,
-    injectors::{Probe, moments},
-    inventory::{OWNER, Snapshot, differences, snapshot},
-    istioctl,
-    istiod::Istiod,
+    host::workspace::root,
+    istio::{istioctl, istiod::Istiod},
+    observe::{
+        history::History,
+        injection_webhooks::{Probe, moments},
+        inventory::{OWNER, Snapshot, differences, snapshot},
+    },
     operator::Operator,
     wait::wait_until,
-    workspace::root,
     yaml,
 };
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;

@@ -1,8 +1,8 @@
 //! Deleting a CR removes everything but CRDs and namespaces, whatever its spec has become.
 
 use e2e::{
-    cr::Cr,
-    inventory::{Inventory, snapshot},
+    actions::cr::Cr,
+    observe::inventory::{Inventory, snapshot},
 };
 use kube::api::ResourceExt;
 use serde_json::{Value, json};
@@ -79,7 +79,7 @@ pub async fn only_crds_are_left(inventory: &Inventory) {
     let others: Vec<_> = left
         .iter()
         .filter(|item| item.resource.kind != "CustomResourceDefinition")
-        .map(e2e::inventory::Item::name)
+        .map(e2e::observe::inventory::Item::name)
         .collect();
     assert!(others.is_empty(), "{others:?}");
     assert!(!left.is_empty(), "CRDs must stay");

@@ -1,8 +1,8 @@
 //! Every object of an installation, deleted or edited, each in turn, comes back as it was.
 
 use e2e::{
-    drift::{Damage, Repair, damage},
-    inventory::{differences, snapshot},
+    actions::damage::{Damage, Repair, damage},
+    observe::inventory::{differences, snapshot},
 };
 
 use crate::{SOON, healthy, running, sample};

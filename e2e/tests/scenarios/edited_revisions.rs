@@ -1,13 +1,13 @@
 //! An edit of the revision, in whichever way it comes, leaves every control plane in place that pods may use.
 
-use e2e::{health::condition, wait::wait_until};
+use e2e::{actions::cr::Cr, observe::health::condition, wait::wait_until};
 use k8s_openapi::jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::{
     SOON, healthy, manifest, running,
-    what_is_in_use::{TEMPTED, deletes, events, healthy_with, of_revision},
+    what_is_in_use::{TEMPTED, deletes, of_revision},
 };
 
 /// A user who edits the revision twice has two old control planes; one condition names both.
@@ -38,7 +38,7 @@ async fn one_condition_names_all_old_revisions() {
     assert_eq!(deletes(&plane, &operator, since), [""; 0]);
 
     // Somebody who deletes the old objects by hand does not hear of each of them again.
-    let told = events(&plane, "MayBeInUse");
+    let told = cr.events_with_reason("MayBeInUse").await.unwrap().len();
     plane
         .kubectl([
             "delete",
@@ -48,7 +48,10 @@ async fn one_condition_names_all_old_revisions() {
         ])
         .unwrap();
     sleep(TEMPTED).await;
-    assert_eq!(events(&plane, "MayBeInUse"), told);
+    assert_eq!(
+        cr.events_with_reason("MayBeInUse").await.unwrap().len(),
+        told
+    );
 }
 
 /// `revision: default` names another control plane than no revision, although labels call both `default`.
@@ -144,4 +147,11 @@ async fn istiod_stays_while_its_webhook_cannot_be_deleted() {
     })
     .await
     .unwrap();
+}
+
+/// Waits until a CR is HEALTHY and has a condition; gives it as it is then.
+async fn healthy_with(cr: &Cr, kind: &str) -> Value {
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    let cr = cr.wait_for_condition(kind, "True", None, SOON).await;
+    cr.unwrap().data
 }

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use e2e::{
+    actions::damage::{Damage, damage},
     control_plane::ControlPlane,
-    drift::{Damage, damage},
     error::Error,
-    loopback,
-    operator::Operator,
+    host::probe,
+    operator::{Operator, Options},
     wait::wait_until,
 };
 use k8s_openapi::jiff::Timestamp;
@@ -53,9 +53,11 @@ async fn a_second_operator_takes_over() {
 }
 
 async fn replica(plane: &ControlPlane, name: &str) -> Operator {
-    let mut operator = Operator::start_as(plane, name).await.unwrap();
-    operator.wait_until_ready().await.unwrap();
-    operator
+    let options = Options {
+        pod_name: name.into(),
+        ..Options::default()
+    };
+    Operator::start_with(plane, options).await.unwrap()
 }
 
 async fn leads(operator: &Operator) {
@@ -104,7 +106,7 @@ async fn repairs(plane: &ControlPlane) {
 
 /// The value of a metric without labels.
 fn metric(operator: &Operator, name: &str) -> Result<String, Error> {
-    let text = loopback::get(operator.port(), "/metrics")?;
+    let text = probe::get(operator.port(), "/metrics")?;
     let prefix = format!("istio_operator_{name} ");
     let value = text.lines().find_map(|line| line.strip_prefix(&prefix));
     value.map(String::from).ok_or(Error::Unexpected(text))

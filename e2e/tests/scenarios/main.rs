@@ -18,13 +18,16 @@ mod deletion;
 mod drift;
 mod edited_revisions;
 mod installed_istiod;
+mod interference;
 mod leader;
 mod minors;
 mod other_clusters;
+mod other_tools;
 mod prune;
 mod remote;
 mod replicas;
 mod restarts;
+mod status;
 mod tag_in_use;
 mod truthful_status;
 mod two_owners;
@@ -32,8 +35,13 @@ mod what_is_in_use;
 
 use std::fs;
 
-use e2e::{control_plane::ControlPlane, cr::Cr, operator::Operator, wait::SOON, workspace::root};
-use serde_json::{Value, json};
+use e2e::{
+    actions::cr::{Cr, manifest},
+    control_plane::ControlPlane,
+    host::workspace::root,
+    operator::Operator,
+    wait::SOON,
+};
 
 /// A control plane with the operator at work on it.
 async fn running() -> (ControlPlane, Operator) {
@@ -49,20 +57,7 @@ async fn healthy(plane: &ControlPlane, text: &str) -> Cr {
     cr
 }
 
-/// An IstioOperator in `istio-system`.
-fn manifest(name: &str, spec: &Value) -> Value {
-    json!({
-        "apiVersion": "install.istio.io/v1alpha1",
-        "kind": "IstioOperator",
-        "metadata": {"name": name, "namespace": "istio-system"},
-        "spec": spec,
-    })
-}
-
 /// The text of a sample.
 fn sample(name: &str) -> String {
     fs::read_to_string(root().join("samples").join(name)).unwrap()
 }
-
-/// Upstream's behavior in files; not part of the repository.
-const GOLDENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/goldens");

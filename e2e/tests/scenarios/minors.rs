@@ -1,11 +1,15 @@
 //! Every minor, one after the other: installed in full, the same as printed, repaired, left alone, and removed.
 
 use e2e::{
+    actions::{
+        cr::Cr,
+        damage::{Damage, damage},
+    },
     control_plane::ControlPlane,
-    cr::Cr,
-    drift::{Damage, damage},
-    fields,
-    inventory::{Item, MANAGER, settled},
+    observe::{
+        inventory::{Item, MANAGER, settled},
+        managed_fields,
+    },
     operator::{self, Operator},
     yaml,
 };
@@ -112,8 +116,9 @@ async fn difference(client: &Client, item: &Item, printed: &Value) -> Option<Str
         Ok(answer) => answer,
         Err(error) => return Some(format!("{name}: {error}")),
     };
-    let differing = fields::differing(&settled(&item.object), &settled(&answer), "");
-    let is_same = fields::owned(&item.object, MANAGER) == fields::owned(&answer, MANAGER);
+    let differing = managed_fields::differing(&settled(&item.object), &settled(&answer), "");
+    let is_same =
+        managed_fields::owned(&item.object, MANAGER) == managed_fields::owned(&answer, MANAGER);
     (!differing.is_empty() || !is_same).then(|| format!("{name}: {differing:?}"))
 }
 

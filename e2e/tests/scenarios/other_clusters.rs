@@ -1,11 +1,10 @@
 //! What depends on the cluster: Google's have settings of their own, and an old Kubernetes is told about.
 
 use e2e::{
+    actions::{api_proxy::ApiProxy, cr::Cr},
     control_plane::ControlPlane,
-    cr::Cr,
     error::Error,
-    gate::Gate,
-    health::{ArgoHealth, Kstatus, argo, condition, kstatus},
+    observe::health::{ArgoHealth, Kstatus, argo, condition, kstatus},
     operator::Operator,
     wait::wait_until,
 };
@@ -16,9 +15,9 @@ use crate::{SOON, manifest};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_is_taken_as_what_it_says_it_is() {
     let plane = ControlPlane::start().await.unwrap();
-    let gate = Gate::start(&plane.kubeconfig()).await.unwrap();
-    gate.claim("v1.28.15-gke.2403000");
-    let mut operator = Operator::start_behind(&plane, &gate).await.unwrap();
+    let proxy = ApiProxy::start(&plane.kubeconfig()).await.unwrap();
+    proxy.report_version("v1.28.15-gke.2403000");
+    let mut operator = Operator::start_behind(&plane, &proxy).await.unwrap();
     let components = json!({"cni": {"enabled": true}});
     let spec = json!({"profile": "minimal", "version": "1.26", "components": components});
     let cr = manifest("minimal", &spec).to_string();

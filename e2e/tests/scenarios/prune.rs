@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use e2e::{
+    actions::cr::Cr,
     control_plane::ControlPlane,
-    cr::Cr,
     error::Error,
-    inventory::{Inventory, Item, OWNER},
+    observe::inventory::{Inventory, Item, OWNER},
     wait::wait_until,
 };
 use kube::api::ResourceExt;

@@ -2,7 +2,11 @@
 //! of another cluster.
 
 use e2e::{
-    control_plane::ControlPlane, cr::Cr, istioctl, istiod::Istiod, operator::Operator, yaml,
+    actions::cr::Cr,
+    control_plane::ControlPlane,
+    istio::{istioctl, istiod::Istiod},
+    operator::Operator,
+    yaml,
 };
 use serde_json::{Value, json};
 

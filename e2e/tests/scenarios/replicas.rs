@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use e2e::{
-    control_plane::ControlPlane, cr::Cr, error::Error, operator::Operator, wait::wait_until,
+    actions::cr::Cr, control_plane::ControlPlane, error::Error, operator::Operator,
+    wait::wait_until,
 };
 use k8s_openapi::{api::apps::v1::Deployment, jiff::Timestamp};
 use kube::Api;
@@ -81,9 +82,11 @@ fn scale(plane: &ControlPlane, replicas: u8) {
 
 /// How often the operator wrote to Deployments.
 fn writes(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> usize {
-    let mut writes = plane.audit().writes_by(operator.user(), since).unwrap();
-    writes.retain(|event| event.is_about("apps", "deployments"));
-    writes.len()
+    let user = operator.user();
+    let writes = plane
+        .audit()
+        .writes_about(user, "apps", "deployments", since);
+    writes.unwrap().len()
 }
 
 async fn has(deployments: &Api<Deployment>, expected: i32) {

@@ -1,14 +1,14 @@
 //! The default tag never leads to an istiod that was taken away, and never vanishes beside an istiod that stays,
 //! whichever way a CR lets go of either.
 
-use e2e::{cr::Cr, wait::wait_until};
+use e2e::{actions::cr::Cr, wait::wait_until};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use tokio::time::sleep;
 
 use crate::{
     SOON, healthy, manifest, running,
-    what_is_in_use::{TEMPTED, deletes, gone, istiod_cpu, message_with, tag_revision},
+    what_is_in_use::{TEMPTED, deletes, istiod_cpu, tag_revision},
 };
 
 const PAUSE: &str = "install.istio.io/ignoreReconcile";
@@ -147,9 +147,11 @@ async fn a_tag_of_the_user_holds_the_deletion() {
             "--wait=false",
         ])
         .unwrap();
-    message_with(&mesh, "istioctl tag set").await;
+    mesh.wait_for_message("istioctl tag set", SOON)
+        .await
+        .unwrap();
     sleep(TEMPTED).await;
     assert_eq!(deletes(&plane, &operator, since), [""; 0]);
     plane.kubectl(["delete", tag]).unwrap();
-    gone(&mesh).await;
+    mesh.wait_until_gone(SOON).await.unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write};
 
-use e2e::{
+use e2e::observe::{
     health::{ArgoHealth, Kstatus, argo, kstatus},
     history::Entry,
 };

@@ -1,6 +1,6 @@
 //! Whoever's objects a CR would install, it says so, and never claims them.
 
-use e2e::{cr::Cr, health::condition, wait::wait_until};
+use e2e::{actions::cr::Cr, observe::health::condition, wait::wait_until};
 use serde_json::{Value, json};
 
 use crate::{SOON, manifest, running};

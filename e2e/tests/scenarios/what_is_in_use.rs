@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use e2e::{
+    actions::cr::{Cr, state},
     control_plane::ControlPlane,
-    cr::Cr,
-    health::condition,
-    inventory::{Inventory, OWNER},
+    observe::{
+        health::condition,
+        inventory::{Inventory, OWNER},
+    },
     operator::Operator,
     wait::wait_until,
 };
@@ -43,8 +45,13 @@ async fn an_edited_revision_leaves_the_old_control_plane_in_place() {
     cr.patch(&json!({"spec": {"revision": "green"}}))
         .await
         .unwrap();
-    let status = healthy_with(&cr, "OldRevision").await;
-    let message = condition(&status, "OldRevision")["message"]
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    let told = cr
+        .wait_for_condition("OldRevision", "True", None, SOON)
+        .await
+        .unwrap();
+    assert_eq!(state(&told), "HEALTHY");
+    let message = condition(&told.data, "OldRevision")["message"]
         .as_str()
         .unwrap();
     assert!(message.contains("revision blue"), "{message}");
@@ -63,7 +70,8 @@ async fn an_edited_revision_leaves_the_old_control_plane_in_place() {
         "gone or made anew"
     );
     assert_eq!(deletes(&plane, &operator, since), [""; 0]);
-    assert_eq!(events(&plane, "MayBeInUse"), 1, "one Event tells it");
+    let told = cr.events_with_reason("MayBeInUse").await.unwrap();
+    assert_eq!(told.len(), 1, "{told:?}");
 
     let since = Timestamp::now();
     let allowed = json!({"metadata": {"annotations": {"install.istio.io/prune-revision": "blue"}}});
@@ -85,17 +93,7 @@ async fn an_edited_revision_leaves_the_old_control_plane_in_place() {
         "{deleted:?}"
     );
     let status = cr.wait_for("HEALTHY", SOON).await.unwrap().data;
-    wait_until("the condition to go", SOON, || async {
-        let cr = cr.get().await.map_err(|error| error.to_string())?;
-        let old = condition(&cr.data, "OldRevision").clone();
-        if old.is_null() {
-            Ok(())
-        } else {
-            Err(old.to_string())
-        }
-    })
-    .await
-    .unwrap();
+    cr.wait_for_no_condition("OldRevision", SOON).await.unwrap();
     assert_eq!(status["status"]["revision"], "green");
     assert!(!of_revision(&inventory, "green").await.is_empty());
 }
@@ -114,17 +112,10 @@ async fn a_deletion_waits_for_a_cr_that_cannot_be_read() {
     broken.wait_for("ERROR", SOON).await.unwrap();
 
     let since = Timestamp::now();
-    plane
-        .kubectl([
-            "delete",
-            "istiooperator",
-            "mesh",
-            "-n",
-            "istio-system",
-            "--wait=false",
-        ])
+    cr.start_deletion().await.unwrap();
+    cr.wait_for_message("istio-system/broken", SOON)
+        .await
         .unwrap();
-    message_with(&cr, "istio-system/broken").await;
     sleep(TEMPTED).await;
     assert_eq!(deletes(&plane, &operator, since), [""; 0]);
     plane
@@ -132,7 +123,7 @@ async fn a_deletion_waits_for_a_cr_that_cannot_be_read() {
         .unwrap();
 
     broken.delete(SOON).await.unwrap();
-    gone(&cr).await;
+    cr.wait_until_gone(SOON).await.unwrap();
 }
 
 /// Foundation row 5: the default tag never leads to an istiod that was deleted.
@@ -148,23 +139,14 @@ async fn istiod_stays_until_the_default_tag_has_moved() {
     canary.wait_for("RECONCILING", SOON).await.unwrap();
 
     let since = Timestamp::now();
-    plane
-        .kubectl([
-            "delete",
-            "istiooperator",
-            "mesh",
-            "-n",
-            "istio-system",
-            "--wait=false",
-        ])
-        .unwrap();
-    message_with(&cr, "the default tag").await;
+    cr.start_deletion().await.unwrap();
+    cr.wait_for_message("the default tag", SOON).await.unwrap();
     sleep(TEMPTED).await;
     assert_eq!(deletes(&plane, &operator, since), [""; 0]);
     assert_eq!(tag_revision(&plane), "default");
 
     canary.patch(&istiod_cpu("100m")).await.unwrap();
-    gone(&cr).await;
+    cr.wait_until_gone(SOON).await.unwrap();
     assert_eq!(tag_revision(&plane), "canary");
     canary.wait_for("HEALTHY", SOON).await.unwrap();
     canary.delete(SOON).await.unwrap();
@@ -196,13 +178,8 @@ async fn a_cr_whose_objects_belong_to_another_says_so() {
         "{conflict}"
     );
     assert_eq!(second_status["status"]["version"], Value::Null);
-    let sent = plane.audit().writes_by(operator.user(), since).unwrap();
-    let others = ["istiooperators", "events"];
-    let sent: Vec<_> = sent
-        .iter()
-        .filter(|write| !others.contains(&write.object_ref.resource.as_str()))
-        .map(|write| &write.request_uri)
-        .collect();
+    let sent = plane.audit().object_writes_by(operator.user(), since);
+    let sent = sent.unwrap();
     assert!(sent.is_empty(), "{sent:?}");
 
     // Several revisions on one base are no conflict.
@@ -276,13 +253,6 @@ pub(crate) fn deletes(plane: &ControlPlane, operator: &Operator, since: Timestam
         .collect()
 }
 
-/// How many Events have this reason.
-pub(crate) fn events(plane: &ControlPlane, reason: &str) -> usize {
-    let selector = format!("--field-selector=reason={reason}");
-    let events = ["get", "events", "-A", "-o=name", &selector];
-    plane.kubectl(events).unwrap().lines().count()
-}
-
 pub(crate) fn tag_revision(plane: &ControlPlane) -> String {
     let tag = [
         "get",
@@ -291,47 +261,4 @@ pub(crate) fn tag_revision(plane: &ControlPlane) -> String {
         r"-o=jsonpath={.metadata.labels.istio\.io/rev}",
     ];
     plane.kubectl(tag).unwrap()
-}
-
-/// Waits until a CR is HEALTHY and has a condition.
-pub(crate) async fn healthy_with(cr: &Cr, kind: &str) -> Value {
-    wait_until(&format!("HEALTHY with {kind}"), SOON, || async {
-        let cr = cr
-            .wait_for("HEALTHY", SOON)
-            .await
-            .map_err(|error| error.to_string())?;
-        let is_there = condition(&cr.data, kind)["status"] == "True";
-        if is_there {
-            Ok(cr.data)
-        } else {
-            Err(cr.data.to_string())
-        }
-    })
-    .await
-    .unwrap()
-}
-
-pub(crate) async fn message_with(cr: &Cr, text: &str) {
-    wait_until(&format!("a message with {text:?}"), SOON, || async {
-        let cr = cr.get().await.map_err(|error| error.to_string())?;
-        let message = cr.data["status"]["message"].as_str().unwrap_or_default();
-        if message.contains(text) {
-            Ok(())
-        } else {
-            Err(message.to_owned())
-        }
-    })
-    .await
-    .unwrap();
-}
-
-pub(crate) async fn gone(cr: &Cr) {
-    wait_until("the CR to be gone", SOON, || async {
-        match cr.get().await {
-            Ok(cr) => Err(cr.data["status"]["message"].to_string()),
-            Err(_) => Ok(()),
-        }
-    })
-    .await
-    .unwrap();
 }

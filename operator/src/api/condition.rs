@@ -22,6 +22,9 @@ pub const OLD_REVISION: &str = "OldRevision";
 /// `True` while objects that the CR renders belong to another tool or to another CR.
 pub const OWNERSHIP_CONFLICT: &str = "OwnershipConflict";
 
+/// `True` while a watch is broken on which the CR depends, so that what is said of its objects may be outdated.
+pub const WATCH_BROKEN: &str = "WatchBroken";
+
 /// What holds for one type of condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -58,7 +61,7 @@ pub enum Kept {
 }
 
 /// Every type of condition that the operator sets. Conditions of other types belong to others and stay as they are.
-pub const ALL: [Rule; 9] = [
+pub const ALL: [Rule; 10] = [
     rule(READY, EventRule::EachReason, Kept::WhilePaused),
     rule(RECONCILING, EventRule::EachReason, Kept::WhilePaused),
     rule(STALLED, EventRule::EachMessage, Kept::WhilePaused),
@@ -67,6 +70,7 @@ pub const ALL: [Rule; 9] = [
     rule(WARNINGS, EventRule::EachMessage, Kept::UntilKnown),
     rule(OUTDATED, EventRule::EachMessage, Kept::WithoutVersion),
     rule(OLD_REVISION, EventRule::EachReason, Kept::UntilKnown),
+    rule(WATCH_BROKEN, EventRule::EachMessage, Kept::Never),
     rule(OWNERSHIP_CONFLICT, EventRule::EachMessage, Kept::UntilKnown),
 ];
 
@@ -98,6 +102,8 @@ pub mod reason {
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
     /// Less of a workload is available than before: it is scaled, its pods are replaced, or they fail.
     pub const SCALING_OR_ROLLING_OUT: &str = "ScalingOrRollingOut";
+    /// A watch does not work.
+    pub const WATCH_BROKEN: &str = "WatchBroken";
     /// The CR is being deleted.
     pub const DELETING: &str = "Deleting";
     /// The CR is paused by its annotation.
@@ -108,6 +114,14 @@ pub mod reason {
     pub const OUT_OF_SUPPORT: &str = "OutOfSupport";
     /// Pods may use what is not rendered any more.
     pub const MAY_BE_IN_USE: &str = "MayBeInUse";
+    /// Helm manages objects that this `IstioOperator` renders.
+    pub const MANAGED_BY_HELM: &str = "ManagedByHelm";
+    /// Argo CD manages objects that this `IstioOperator` renders.
+    pub const MANAGED_BY_ARGO_CD: &str = "ManagedByArgoCD";
+    /// Flux manages objects that this `IstioOperator` renders.
+    pub const MANAGED_BY_FLUX: &str = "ManagedByFlux";
+    /// Somebody changed an object under the name of our field manager, and it was changed back.
+    pub const OVERWRITTEN: &str = "Overwritten";
     /// Another `IstioOperator` owns objects that this one renders.
     pub const OWNED_BY_ANOTHER: &str = "OwnedByAnotherIstioOperator";
     /// Another writer owns or keeps changing a field.

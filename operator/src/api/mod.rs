@@ -26,6 +26,7 @@ pub mod spec;
     reason = "these comments are the CRD's descriptions, in plain text"
 )]
 mod status;
+mod stored;
 
 pub use annotations::Annotations;
 pub use component::{ComponentInfo, ComponentKind, ValuesScope, Workload, WorkloadName};
@@ -33,3 +34,4 @@ pub use path::{FieldError, Path, Warning};
 pub use resource::{IstioOperator, RawSpec, crd, strict_schema};
 pub use spec::DeletionPolicy;
 pub use status::{ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus};
+pub use stored::StoredCr;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -9,6 +10,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use kube::Client;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{ApplyError, Class, Sender};
 
@@ -52,8 +54,18 @@ impl FakeApiServer {
 
     /// A sender whose calls come here.
     pub fn sender(&self) -> Sender {
+        Sender::new(self.client(), Arc::new(|| Duration::MAX))
+    }
+
+    /// As [`FakeApiServer::sender`], of a process whose lease ends then.
+    pub fn sender_until(&self, end: Instant) -> Sender {
+        let left = move || end.saturating_duration_since(Instant::now());
+        Sender::new(self.client(), Arc::new(left))
+    }
+
+    fn client(&self) -> Client {
         let router = Router::new().fallback(answer).with_state(self.clone());
-        Sender::new(Client::new(router, "default"), Arc::new(|| true))
+        Client::new(router, "default")
     }
 
     /// The calls so far.

@@ -211,6 +211,13 @@ impl DesiredInventory {
             .any(|rendered| matches!(rendered, RenderedObjects::Pending))
     }
 
+    /// Whether a CR renders an object of a kind.
+    #[must_use]
+    pub fn renders_kind(&self, cr: &CrKey, group: &str, kind: &str) -> bool {
+        let is_of_kind = |key: &ObjectKey| key.group == group && key.kind == kind;
+        matches!(self.crs.get(cr), Some(RenderedObjects::Known(objects)) if objects.iter().any(is_of_kind))
+    }
+
     /// Whether `cr` is there and renders an object.
     #[must_use]
     pub fn renders(&self, cr: &CrKey, key: &ObjectKey) -> bool {

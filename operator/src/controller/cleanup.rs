@@ -10,7 +10,7 @@ use super::finalizer;
 use super::requeue::Action;
 use super::state::{State, annotations_of};
 use crate::api::condition::{self, reason};
-use crate::api::{DeletionPolicy, IstioOperator};
+use crate::api::{DeletionPolicy, IstioOperator, StoredCr};
 use crate::apply::{ApplyError, apply_deletion};
 use crate::cluster::CrKey;
 use crate::plan::deletion_step;
@@ -22,7 +22,7 @@ const DELETION_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 const POLL_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Goes one step towards the end of a CR.
-pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<IstioOperator>) -> Result<Action, ApplyError> {
+pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<StoredCr>) -> Result<Action, ApplyError> {
     if !finalizer::is_present(&cr) {
         return Ok(Action::AwaitChange);
     }
@@ -40,7 +40,7 @@ pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<IstioOperator>) -> Result<A
     }
     let step = {
         let state = ctx.state();
-        deletion_step(key, &state.live, &state.desired)
+        deletion_step(key, &annotations_of(&cr), &state.live, &state.desired)
     };
     if step.blocked_by.is_some() {
         let deletion = DeletionProgress {
@@ -72,7 +72,7 @@ pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<IstioOperator>) -> Result<A
             blocked_by: None,
         };
         ctx.publish(&cr, &PassResult::Deleting(deletion)).await?;
-        return Ok(Action::Backoff);
+        return Ok(Action::BACKOFF);
     }
     Ok(if step.now.is_empty() {
         Action::RequeueAfter(POLL_INTERVAL)

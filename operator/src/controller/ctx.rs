@@ -1,55 +1,67 @@
 //! What every part of the controller works with: the shared state, and what may be sent and told.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
 
 use super::queue::Queue;
+use super::rendering::RenderThread;
 use super::requeue::Action;
 use super::state::{self, State, ToRequeue};
-use crate::api::IstioOperator;
+use super::watch_health::{Watched, Watches};
+use crate::api::{IstioOperator, StoredCr};
 use crate::apply::{Applied, ApplyError, Sender};
 use crate::charts::Charts;
 use crate::cluster::{CrKey, KINDS};
 use crate::merge::{Cluster, out_of_support};
 use crate::serve::Health;
 use crate::settings::Settings;
-use crate::status::{Computed, PassResult, Publisher, StatusInput};
+use crate::status::{self, Computed, PassResult, Publisher, StatusInput};
 use crate::telemetry::RefusalLabels;
 
 /// What every part of the controller works with.
 pub(super) struct Ctx {
-    pub(super) charts: Charts,
+    pub(super) charts: Arc<Charts>,
     pub(super) cluster: Cluster,
+    pub(super) render_thread: RenderThread,
     pub(super) sender: Sender,
     pub(super) publisher: Publisher,
     pub(super) queue: Queue,
+    pub(super) watches: Watches,
+    /// The broken watches at the last heartbeat.
+    broken_watches: Mutex<BTreeSet<Watched>>,
     pub(super) health: Arc<Health>,
     pub(super) state: Mutex<State>,
 }
 
 impl Ctx {
-    /// Knows nothing of the cluster yet.
+    /// Knows nothing of the cluster yet. The error is that of starting the thread that renders.
     pub(super) fn new(
         settings: &Settings,
         charts: Charts,
         cluster: Cluster,
         sender: Sender,
         health: Arc<Health>,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
+        let charts = Arc::new(charts);
+        let render_thread = RenderThread::start(Arc::clone(&charts), cluster)?;
         let publisher = Publisher::new(sender.clone(), settings.instance.clone());
         let watched = KINDS.iter().map(|kind| kind.kind);
         let state = Mutex::new(State::new(settings.namespaces(), watched));
-        Self {
+        Ok(Self {
             charts,
             cluster,
+            render_thread,
             sender,
             publisher,
             queue: Queue::default(),
+            watches: Watches::default(),
+            broken_watches: Mutex::default(),
             health,
             state,
-        }
+        })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -65,12 +77,12 @@ impl Ctx {
     }
 
     /// Takes in a CR as a write of ours left it; the answer may already hold what somebody else changed meanwhile.
-    pub(super) fn store_answer(&self, cr: IstioOperator) {
+    pub(super) fn store_answer(&self, cr: StoredCr) {
         self.update(|state| state.put_answered_cr(cr));
     }
 
     /// The newest known state of `cr`, if its spec is still the same.
-    pub(super) fn newest_if_unchanged(&self, cr: &IstioOperator) -> Option<Arc<IstioOperator>> {
+    pub(super) fn newest_if_unchanged(&self, cr: &IstioOperator) -> Option<Arc<StoredCr>> {
         let newest = self.state().cr(&state::key_of(cr))?;
         let is_same = newest.metadata.uid == cr.metadata.uid
             && newest.metadata.generation == cr.metadata.generation;
@@ -110,7 +122,7 @@ impl Ctx {
         &self,
         cr: &IstioOperator,
         result: &PassResult,
-    ) -> Result<(Option<IstioOperator>, Option<Duration>), ApplyError> {
+    ) -> Result<(Option<StoredCr>, Option<Duration>), ApplyError> {
         let now = Timestamp::now();
         let outdated = result
             .version()
@@ -123,14 +135,42 @@ impl Ctx {
             instant: Instant::now(),
             outdated: &outdated.unwrap_or_default(),
         };
+        let key = state::key_of(cr);
         let Computed {
-            status,
+            mut status,
             next_change,
-        } = self
-            .state()
-            .compute_status(&state::key_of(cr), input, result);
+        } = self.state().compute_status(&key, input, result);
+        if !matches!(result, PassResult::Paused) {
+            let broken = self.broken_watches_of(&key);
+            let is_observed = matches!(result, PassResult::Applied(_));
+            status::add_broken_watches(&mut status, input, &broken, is_observed);
+        }
         let written = self.publisher.publish(cr, &status).await?;
         Ok((written, next_change))
+    }
+
+    /// The broken watches on which a CR depends, by name.
+    fn broken_watches_of(&self, cr: &CrKey) -> Vec<String> {
+        let mut broken = self.watches.broken();
+        let state = self.state();
+        broken.retain(|watched| state.depends_on(cr, watched));
+        broken.iter().map(ToString::to_string).collect()
+    }
+
+    /// Requeues the CRs that depend on a watch which broke since the last heartbeat, or works again.
+    fn check_watches(&self) {
+        let broken = self.watches.broken();
+        let count = i64::try_from(broken.len()).unwrap_or(i64::MAX);
+        self.health.metrics.broken_watches.set(count);
+        let mut before = self
+            .broken_watches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let changed: Vec<_> = before.symmetric_difference(&broken).cloned().collect();
+        *before = broken;
+        for watched in &changed {
+            self.update(|state| state.dependents_of(watched));
+        }
     }
 
     /// Turns the wish of a pass into a delay; `None` waits for an event.
@@ -138,10 +178,19 @@ impl Ctx {
         let mut state = self.state();
         let generation = state.cr(key).and_then(|cr| cr.metadata.generation);
         let generation = generation.unwrap_or_default();
+        let within = |delay: Duration, at_most: Option<Duration>| {
+            Some(at_most.map_or(delay, |at_most| delay.min(at_most)))
+        };
         let delay = match next {
-            Action::Backoff => return Some(state.retries.failed(key, generation)),
-            Action::ShortBackoff => return Some(state.retries.waited(key, generation)),
-            Action::RequeueNow => Some(Duration::ZERO),
+            Action::Backoff { at_most } => {
+                return within(state.retries.failed(key, generation), at_most);
+            }
+            Action::ShortBackoff { at_most } => {
+                return within(state.retries.waited(key, generation), at_most);
+            }
+            Action::RequeueNow => {
+                return Some(state.retries.wrote(key, generation, Instant::now()));
+            }
             Action::RequeueAfter(delay) => Some(delay),
             Action::AwaitChange => None,
         };
@@ -152,6 +201,7 @@ impl Ctx {
     /// The main loop is alive.
     pub(super) fn heartbeat(&self) {
         self.health.heartbeat();
+        self.check_watches();
         let (crs, healthy) = self.state().count();
         let metrics = &self.health.metrics;
         metrics.crs.set(i64::try_from(crs).unwrap_or(i64::MAX));

@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use crate::api::IstioOperator;
+use crate::api::{IstioOperator, StoredCr};
 use crate::apply::{ApplyError, Sender};
 use crate::cluster::MANAGER;
 
@@ -25,10 +25,7 @@ pub fn is_present(cr: &IstioOperator) -> bool {
 }
 
 /// Holds a CR that is not held; gives it as it is then, or nothing if it is gone.
-pub async fn ensure(
-    sender: &Sender,
-    cr: &IstioOperator,
-) -> Result<Option<IstioOperator>, ApplyError> {
+pub async fn ensure(sender: &Sender, cr: &IstioOperator) -> Result<Option<StoredCr>, ApplyError> {
     send(sender, cr, patch_that_adds(cr.finalizers())).await
 }
 
@@ -71,7 +68,7 @@ async fn send(
     sender: &Sender,
     cr: &IstioOperator,
     mut operations: Value,
-) -> Result<Option<IstioOperator>, ApplyError> {
+) -> Result<Option<StoredCr>, ApplyError> {
     if let Some(operations) = operations.as_array_mut() {
         // Bound to the UID, so that a CR of the same name that came later is not touched.
         let same = json!({"op": "test", "path": "/metadata/uid", "value": cr.metadata.uid});
@@ -80,7 +77,7 @@ async fn send(
     let operations = serde_json::from_value(operations)
         .map_err(|error| ApplyError::Invalid(error.to_string()))?;
     let namespace = cr.metadata.namespace.as_deref().unwrap_or_default();
-    let api: Api<IstioOperator> = Api::namespaced(sender.client().clone(), namespace);
+    let api: Api<StoredCr> = Api::namespaced(sender.client().clone(), namespace);
     let params = PatchParams {
         field_manager: Some(MANAGER.to_owned()),
         ..PatchParams::default()

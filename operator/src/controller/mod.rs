@@ -5,9 +5,11 @@ mod ctx;
 mod finalizer;
 mod queue;
 mod reconcile;
+mod rendering;
 mod requeue;
 mod state;
 mod watch;
+mod watch_health;
 mod worker;
 
 #[cfg(test)]
@@ -21,7 +23,7 @@ use futures::FutureExt;
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::apply::Sender;
@@ -80,8 +82,8 @@ impl Error {
 /// Runs the operator until it is told to end.
 pub fn run(settings: Settings, charts: Charts) -> Result<(), Error> {
     telemetry::log(&settings.log, settings.log_format);
-    // One thread: a pass spends its time waiting for the API server, rendering takes milliseconds, and every further
-    // thread has a heap of its own that keeps what one rendering needed at its peak.
+    // One thread beside the one that renders: a pass spends its time waiting for the API server, and every further
+    // thread has a heap of its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -130,8 +132,8 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
     let leadership = candidate
         .as_ref()
         .map_or_else(Leadership::alone, Candidate::leadership);
-    let sender = Sender::new(client, Arc::new(move || leadership.is_held()));
-    let ctx = Arc::new(Ctx::new(&settings, charts, cluster, sender, health));
+    let sender = Sender::new(client, Arc::new(move || leadership.left()));
+    let ctx = Arc::new(Ctx::new(&settings, charts, cluster, sender, health)?);
     let drain = Arc::new(Semaphore::new(0));
     spawn_watches(&ctx, &settings, &mut tasks);
     let mut passes = tokio::spawn(run_workers(
@@ -145,17 +147,31 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
         _ = &mut passes => Err(Error::TaskEnded("passes".to_owned())),
         () = keep(&mut candidate) => Err(Error::LeaseLost),
     };
-    drain.add_permits(1);
     if ended.is_ok() {
         tracing::info!("ending");
-        if timeout(SHUTDOWN_TIMEOUT, passes).await.is_err() {
-            tracing::warn!("passes were cut off");
-        }
-        if let Some(candidate) = &mut candidate {
-            candidate.release().await;
-        }
+        drain.add_permits(1);
+        end_passes(passes, &mut candidate).await;
     }
     ended
+}
+
+/// Lets passes that are under way end while the lease is renewed, then gives the lease up.
+///
+/// Passes that take too long are cut off. The API server may still be working on their last writes, so the lease is not
+/// given up but expires.
+async fn end_passes(mut passes: JoinHandle<()>, candidate: &mut Option<Candidate>) {
+    let are_done = tokio::select! {
+        ended = timeout(SHUTDOWN_TIMEOUT, &mut passes) => ended.is_ok(),
+        () = keep(candidate) => false,
+    };
+    if are_done {
+        if let Some(candidate) = candidate {
+            candidate.release().await;
+        }
+    } else {
+        passes.abort();
+        tracing::warn!("passes were cut off");
+    }
 }
 
 /// A client whose API server has answered, and what the answer says of the cluster.
@@ -187,7 +203,7 @@ fn candidate(settings: &Settings, mut config: Config) -> Result<Option<Candidate
     config.default_retry = false;
     let client = Client::try_from(config).map_err(|error| Error::Unreachable(error.to_string()))?;
     // Two processes of one name (a pod whose container was restarted) are two candidates.
-    let identity = format!("{}_{}", settings.instance, requeue::random());
+    let identity = format!("{}_{:016x}", settings.instance, fastrand::u64(..));
     Ok(Some(Candidate::new(client, namespace, identity)))
 }
 

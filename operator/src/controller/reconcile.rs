@@ -1,31 +1,23 @@
 //! One pass over one CR.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
-
-use kube::ResourceExt;
+use std::time::{Duration, Instant};
 
 use super::ctx::Ctx;
-use super::requeue::{Action, resync};
+use super::rendering::{RenderedSpec, SpecRejection, catch_panic};
+use super::requeue::{Action, jitter, resync};
 use super::state::{annotations_of, key_of};
 use super::{cleanup, finalizer};
-use crate::api::condition::reason;
-use crate::api::{FieldError, IstioOperator, Path};
-use crate::apply::{ApplyError, Class, apply};
+use crate::api::{IstioOperator, StoredCr};
+use crate::apply::{ApplyError, Class, Verdict, apply};
 use crate::catalogue::Version;
-use crate::cluster::{CrKey, MAX_NAME, revision_label};
-use crate::merge::{Merged, merge};
+use crate::cluster::{CrKey, revision_label};
+use crate::merge::Merged;
 use crate::plan::{Plan, PlanInput, plan, plan_inputs_digest};
-use crate::render::{Rendered, render};
-use crate::status::{InstallProgress, PassResult};
+use crate::status::{InstallProgress, PassResult, overwrite_event};
 
-/// Why nothing of a spec can be followed.
-struct SpecRejection {
-    reason: &'static str,
-    errors: Vec<String>,
-}
+/// How often it is looked whether objects that another tool manages are managed still.
+const MANAGED_POLL_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What a pass is going to do.
 struct PlannedPass {
@@ -46,28 +38,40 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
         return cleanup::cleanup(ctx, key, cr).await; // Never looks at the spec.
     }
     if annotations_of(&cr).is_paused {
-        learn_inventory(ctx, key, &cr);
+        learn_inventory(ctx, key, &cr).await;
         ctx.publish(&cr, &PassResult::Paused).await?;
         return Ok(Action::AwaitChange);
     }
-    let Some(cr) = ensure_finalizer(ctx, cr).await? else {
-        return Ok(Action::AwaitChange);
-    };
     let in_sync = ctx.state().in_sync(key, &cr);
-    if let Some(progress) = in_sync {
+    if let Some(progress) = in_sync
+        && finalizer::is_present(&cr)
+    {
         return publish_progress(ctx, &cr, progress).await;
     }
-    let merged = match catch_panic(|| merge_spec(ctx, &cr)) {
-        Ok(merged) => merged.with_default_tag(),
+    // Ahead of every write: if one is refused, other CRs still learn what this one renders, and need not wait for it.
+    let rendered = render_spec(ctx, key, &cr).await;
+    let generation = cr.metadata.generation;
+    let cr = match ensure_finalizer(ctx, cr).await? {
+        None => return Ok(Action::AwaitChange),
+        // The answer may have a newer spec than the one that was rendered.
+        Some(cr) if cr.metadata.generation != generation => return Ok(Action::RequeueNow),
+        Some(cr) => cr,
+    };
+    let rendered = match rendered {
+        Ok(rendered) => rendered,
         Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
     };
-    mark_reconciling(ctx, &cr, &merged).await?;
-    let draft = match catch_panic(|| make_plan(ctx, &cr, &merged)) {
+    mark_reconciling(ctx, &cr, &rendered.merged).await?;
+    let draft = match catch_panic(|| Ok(make_plan(ctx, &cr, rendered))) {
         Ok(draft) => draft,
         Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
     };
     let inputs_digest = draft.inputs_digest;
     let progress = apply_plan(ctx, key, draft).await;
+    if let Some(event) = overwrite_event(&progress.applied) {
+        tracing::warn!(note = event.note, "objects were overwritten");
+        ctx.publisher.announce(&cr, event).await;
+    }
     // A spec that changed meanwhile is not what was carried out.
     let Some(cr) = ctx.newest_if_unchanged(&cr) else {
         return Ok(Action::RequeueNow);
@@ -78,11 +82,26 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
     publish_progress(ctx, &cr, progress).await
 }
 
+/// Tells the author of a CR that its generation was noticed, before there is room for its pass. A spec that cannot be
+/// followed is left to the pass.
+pub async fn announce(ctx: &Ctx, key: &CrKey) -> Result<(), ApplyError> {
+    let Some(cr) = ctx.state().cr(key) else {
+        return Ok(());
+    };
+    if finalizer::is_deleting(&cr) || annotations_of(&cr).is_paused || is_noticed(&cr) {
+        return Ok(());
+    }
+    match render_spec(ctx, key, &cr).await {
+        Ok(RenderedSpec { merged, .. }) => mark_reconciling(ctx, &cr, &merged).await,
+        Err(_) => Ok(()),
+    }
+}
+
 /// Makes sure that the CR cannot go before its objects; `None` if it is gone already, and nothing may be installed for it.
 async fn ensure_finalizer(
     ctx: &Ctx,
-    cr: Arc<IstioOperator>,
-) -> Result<Option<Arc<IstioOperator>>, ApplyError> {
+    cr: Arc<StoredCr>,
+) -> Result<Option<Arc<StoredCr>>, ApplyError> {
     if finalizer::is_present(&cr) {
         return Ok(Some(cr));
     }
@@ -93,51 +112,27 @@ async fn ensure_finalizer(
     }))
 }
 
-/// CR → merged. Pure.
-fn merge_spec(ctx: &Ctx, cr: &IstioOperator) -> Result<Merged, SpecRejection> {
-    let name = cr.name_any();
-    let merged = merge(cr, None, ctx.cluster, &ctx.charts);
-    let mut errors = merged.as_ref().err().cloned().unwrap_or_default();
-    if name.len() > MAX_NAME {
-        let problem = format!(
-            "is a label of every object and may have {MAX_NAME} characters, not {}",
-            name.len()
-        );
-        errors.push(FieldError {
-            path: Path::root("metadata").key("name"),
-            problem,
-        });
-    }
-    match merged {
-        Ok(merged) if errors.is_empty() => Ok(merged),
-        _ => Err(SpecRejection {
-            reason: reason::INVALID_SPEC,
-            errors: errors.iter().map(ToString::to_string).collect(),
-        }),
-    }
+/// CR → merged → rendered; the desired inventory learns of it.
+async fn render_spec(
+    ctx: &Ctx,
+    key: &CrKey,
+    cr: &Arc<StoredCr>,
+) -> Result<RenderedSpec, SpecRejection> {
+    let rendered = ctx.render_thread.render(Arc::clone(cr)).await;
+    ctx.update(|state| match &rendered {
+        Ok(RenderedSpec { merged, rendered }) => state.set_rendered(key, merged, rendered),
+        Err(_) => state.mark_unreadable(cr),
+    });
+    rendered
 }
 
 /// Finds out what a paused CR renders, so that other CRs leave its objects alone.
-fn learn_inventory(ctx: &Ctx, key: &CrKey, cr: &IstioOperator) {
-    let learned = catch_panic(|| {
-        let merged = merge_spec(ctx, cr)?.with_default_tag();
-        let rendered = render_objects(ctx, &merged)?;
-        Ok((merged, rendered))
+async fn learn_inventory(ctx: &Ctx, key: &CrKey, cr: &Arc<StoredCr>) {
+    let rendered = ctx.render_thread.render(Arc::clone(cr)).await;
+    ctx.update(|state| match &rendered {
+        Ok(RenderedSpec { merged, rendered }) => state.set_paused(key, merged, rendered),
+        Err(_) => state.mark_unreadable(cr),
     });
-    match learned {
-        Ok((merged, rendered)) => {
-            ctx.update(|state| state.set_paused(key, &merged, &rendered));
-        }
-        Err(_) => ctx.update(|state| state.mark_unreadable(cr)),
-    }
-}
-
-/// Merged → rendered. Pure.
-fn render_objects(ctx: &Ctx, merged: &Merged) -> Result<Rendered, SpecRejection> {
-    render(merged, &ctx.charts).map_err(|errors| SpecRejection {
-        reason: reason::RENDER_FAILED,
-        errors: errors.iter().map(ToString::to_string).collect(),
-    })
 }
 
 /// The first write for a new generation, before anything that takes time.
@@ -146,26 +141,27 @@ async fn mark_reconciling(
     cr: &IstioOperator,
     merged: &Merged,
 ) -> Result<(), ApplyError> {
-    let observed = cr
-        .status
-        .as_ref()
-        .and_then(|status| status.observed_generation);
-    if observed != cr.metadata.generation {
+    if !is_noticed(cr) {
         let version = merged.version;
         ctx.publish(cr, &PassResult::Started { version }).await?;
     }
     Ok(())
 }
 
-/// Merged → rendered → planned, from what is known at this moment. Pure.
-fn make_plan(ctx: &Ctx, cr: &IstioOperator, merged: &Merged) -> Result<PlannedPass, SpecRejection> {
-    let rendered = render_objects(ctx, merged)?;
+/// Whether the status is one of this generation.
+fn is_noticed(cr: &IstioOperator) -> bool {
+    let status = cr.status.as_ref();
+    status.and_then(|status| status.observed_generation) == cr.metadata.generation
+}
+
+/// Rendered → planned, from what is known at this moment.
+fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPass {
+    let RenderedSpec { merged, rendered } = rendered;
     let warnings = merged.warnings.iter().chain(&rendered.warnings);
     let warnings = warnings.map(ToString::to_string).collect();
     let version = merged.version;
     let revision = revision_label(&merged.revision).to_owned();
     let (key, annotations) = (&key_of(cr), &annotations_of(cr));
-    ctx.update(|state| state.set_rendered(key, merged, &rendered));
     let state = ctx.state();
     let input = PlanInput {
         cr: key,
@@ -176,14 +172,14 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, merged: &Merged) -> Result<PlannedPa
         now: Instant::now(),
     };
     let inputs_digest = plan_inputs_digest(key, annotations, &state.live, &state.desired);
-    let plan = plan(merged, rendered, input);
-    Ok(PlannedPass {
+    let plan = plan(&merged, rendered, input);
+    PlannedPass {
         plan,
         inputs_digest,
         version,
         revision,
         warnings,
-    })
+    }
 }
 
 /// Planned → applied. What the API server answered is known at once, ahead of the watches.
@@ -212,11 +208,18 @@ async fn reject_spec(
     cr: &IstioOperator,
     rejection: SpecRejection,
 ) -> Result<Action, ApplyError> {
-    let SpecRejection { reason, errors } = rejection;
-    ctx.update(|state| state.mark_unreadable(cr));
+    let SpecRejection {
+        reason,
+        errors,
+        is_transient,
+    } = rejection;
     ctx.publish(cr, &PassResult::Rejected { reason, errors })
         .await?;
-    Ok(Action::AwaitChange)
+    Ok(if is_transient {
+        Action::BACKOFF
+    } else {
+        Action::AwaitChange
+    })
 }
 
 /// Publishes how far the CR is and says when to look again.
@@ -233,37 +236,21 @@ async fn publish_progress(
         return Ok(next);
     }
     let next_change = ctx.publish(cr, &PassResult::Applied(progress)).await?;
-    Ok(match (next, next_change) {
-        (Action::RequeueAfter(delay), Some(soon)) => Action::RequeueAfter(delay.min(soon)),
-        _ => next,
-    })
+    Ok(next.within(next_change))
 }
 
 fn next(progress: &InstallProgress) -> Action {
+    let is_managed = progress
+        .applied
+        .objects()
+        .any(|(_, verdict)| matches!(verdict, Verdict::ManagedBy(_)));
     let classes = progress.applied.refusals().map(|(_, error)| error.class());
     match classes.max() {
-        Some(Class::Wait) => Action::ShortBackoff,
-        Some(Class::Retry | Class::Refusal | Class::Permanent) => Action::Backoff,
+        Some(Class::Wait) => Action::ShortBackoff { at_most: None },
+        Some(Class::Retry | Class::Refusal | Class::Permanent) => Action::BACKOFF,
         None if progress.applied.writes > 0 => Action::RequeueNow,
+        // No watch tells that a tool let go of an object without owner label.
+        None if is_managed => Action::RequeueAfter(jitter(MANAGED_POLL_INTERVAL)),
         None => Action::RequeueAfter(resync()),
     }
-}
-
-/// Runs a pure stage. A panic in it is an error of ours that concerns this CR alone.
-fn catch_panic<T>(stage: impl FnOnce() -> Result<T, SpecRejection>) -> Result<T, SpecRejection> {
-    catch_unwind(AssertUnwindSafe(stage)).unwrap_or_else(|panic| {
-        let text = panicked(panic.as_ref());
-        tracing::error!(panic = text, "a stage panicked");
-        Err(SpecRejection {
-            reason: reason::INTERNAL_ERROR,
-            errors: vec![format!("the operator failed on this spec: {text}")],
-        })
-    })
-}
-
-/// What a panic said.
-pub fn panicked(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("panic")
 }

@@ -3,6 +3,8 @@
 //! Everything in here is plain data behind one lock that is never owned across a call, so that each change is one step
 //! and says which CRs it concerns.
 
+mod listings;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +12,7 @@ use std::time::Instant;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use crate::api::{Annotations, DeletionPolicy, InstallState, IstioOperator};
+use crate::api::{Annotations, DeletionPolicy, InstallState, IstioOperator, StoredCr};
 use crate::apply::Applied;
 use crate::cluster::{
     CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagMode, TagRequest,
@@ -21,13 +23,16 @@ use crate::plan::{TagHolder, keys, plan_inputs_digest, tag_holder};
 use crate::render::{ObjectKey, Rendered};
 use crate::status::{self, Computed, History, InstallProgress, PassResult, StatusInput};
 
+pub use listings::Listing;
+
 use super::finalizer::is_deleting;
 use super::requeue::Retries;
+use super::watch_health::Watched;
 
 /// What the controller knows.
 #[derive(Debug)]
 pub struct State {
-    crs: HashMap<CrKey, Arc<IstioOperator>>,
+    crs: HashMap<CrKey, Arc<StoredCr>>,
     in_sync: HashMap<CrKey, InSyncPass>,
     /// How listing each kind went.
     listings: BTreeMap<&'static str, Listing>,
@@ -43,19 +48,6 @@ pub struct State {
     pub retries: Retries,
     /// What the statuses of CRs depend on beside the present.
     histories: HashMap<CrKey, History>,
-}
-
-/// How the first list of a watch went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listing {
-    /// No answer yet.
-    Pending,
-    /// It was listed; the watch goes on from there.
-    Listed,
-    /// The cluster does not serve the kind, so there are no objects of it.
-    Absent,
-    /// It cannot be listed, for instance because a right is missing.
-    Failed(String),
 }
 
 /// A pass that found nothing to do: while CR and cluster stay the same, there is nothing to render.
@@ -91,14 +83,13 @@ impl State {
     }
 
     /// The CR of this name.
-    pub fn cr(&self, key: &CrKey) -> Option<Arc<IstioOperator>> {
+    pub fn cr(&self, key: &CrKey) -> Option<Arc<StoredCr>> {
         self.crs.get(key).cloned()
     }
 
     /// Takes in a CR, unless a newer state of it is known. Concerns it if there is something to do for it; a change of
     /// its status is none.
-    pub fn put_cr(&mut self, mut cr: IstioOperator, is_list: bool) -> ToRequeue {
-        cr.metadata.managed_fields = None;
+    pub fn put_cr(&mut self, cr: StoredCr, is_list: bool) -> ToRequeue {
         let key = key_of(&cr);
         let known = self.crs.get(&key);
         let same = known.filter(|known| known.metadata.uid == cr.metadata.uid);
@@ -106,7 +97,8 @@ impl State {
             return ToRequeue::new();
         }
         let is_news = same.is_none_or(|same| cause(same) != cause(&cr));
-        self.crs.insert(key.clone(), Arc::new(cr.clone()));
+        let cr = Arc::new(cr);
+        self.crs.insert(key.clone(), Arc::clone(&cr));
         let mut requeue = ToRequeue::new();
         if is_deleting(&cr) {
             let end: EndOfCr = match cr.deletion_policy() {
@@ -125,7 +117,7 @@ impl State {
 
     /// Takes in a CR as the answer to a write has it. Where it is gone by now, or another one has its name, the watch was
     /// quicker than the answer, and nobody would tell of its end once more.
-    pub fn put_answered_cr(&mut self, cr: IstioOperator) -> ToRequeue {
+    pub fn put_answered_cr(&mut self, cr: StoredCr) -> ToRequeue {
         let known = self.crs.get(&key_of(&cr));
         if known.is_some_and(|known| known.metadata.uid == cr.metadata.uid) {
             self.put_cr(cr, false)
@@ -138,7 +130,7 @@ impl State {
     pub fn remove_cr(&mut self, key: &CrKey) -> ToRequeue {
         self.crs.remove(key);
         self.in_sync.remove(key);
-        self.retries.clear(key);
+        self.retries.forget(key);
         self.histories.remove(key);
         self.release_objects(key, DesiredInventory::remove_cr)
     }
@@ -254,10 +246,14 @@ impl State {
     }
 
     /// Takes in that the spec of a CR cannot be rendered.
-    pub fn mark_unreadable(&mut self, cr: &IstioOperator) -> ToRequeue {
+    pub fn mark_unreadable(&mut self, cr: &StoredCr) -> ToRequeue {
         let key = &key_of(cr);
         self.in_sync.remove(key);
-        let revision = named_revision(&cr.spec.0);
+        let is_unreadable = ["revision", "values"].map(|field| cr.is_unreadable(field));
+        let revision = match is_unreadable {
+            [false, false] => named_revision(&cr.spec.0),
+            _ => None,
+        };
         let mut requeue = ToRequeue::new();
         self.with_tag_and_inventory_changes(&mut requeue, |state| {
             state.desired.mark_unreadable(key, revision);
@@ -267,14 +263,25 @@ impl State {
     }
 
     /// Takes in a live object, unless a newer state of it is known.
-    pub fn put_object(&mut self, key: &ObjectKey, object: LiveObject, is_list: bool) -> ToRequeue {
-        if !is_list && self.live.is_overtaken(key, &object) {
+    pub fn put_object(
+        &mut self,
+        key: &ObjectKey,
+        mut object: LiveObject,
+        is_list: bool,
+    ) -> ToRequeue {
+        let is_old = if is_list {
+            self.live.is_newer_than_list(key, &object)
+        } else {
+            self.live.is_overtaken(key, &object)
+        };
+        if is_old {
             return ToRequeue::new();
         }
-        let is_same = self
-            .live
-            .get(key)
-            .is_some_and(|before| before.says_the_same_as(&object));
+        let before = self.live.get(key);
+        if let Some(before) = before {
+            object.compare_with(before);
+        }
+        let is_same = before.is_some_and(|before| before.says_the_same_as(&object));
         let put = |state: &mut Self| state.live.put(key.clone(), object);
         if is_same {
             put(self);
@@ -345,6 +352,29 @@ impl State {
         owners.chain(renderers).collect()
     }
 
+    /// Whether what is known of a CR and its objects comes from a watch.
+    pub fn depends_on(&self, cr: &CrKey, watched: &Watched) -> bool {
+        match watched {
+            Watched::Crs(namespace) => namespace
+                .as_ref()
+                .is_none_or(|namespace| *namespace == cr.namespace),
+            Watched::Objects { group, kind } => {
+                let owns = |(key, object): (&ObjectKey, &LiveObject)| {
+                    key.group == *group
+                        && key.kind == *kind
+                        && object.owner_labels.owner.as_ref() == Some(cr)
+                };
+                self.desired.renders_kind(cr, group, kind) || self.live.iter().any(owns)
+            }
+        }
+    }
+
+    /// The CRs that depend on a watch.
+    pub fn dependents_of(&self, watched: &Watched) -> ToRequeue {
+        let depends = |cr: &&CrKey| self.depends_on(cr, watched);
+        self.crs.keys().filter(depends).cloned().collect()
+    }
+
     /// What the last pass of a CR found, if it had nothing to do and nothing changed since.
     pub fn in_sync(&self, key: &CrKey, cr: &IstioOperator) -> Option<InstallProgress> {
         let in_sync = self.in_sync.get(key)?;
@@ -391,61 +421,9 @@ impl State {
         }
     }
 
-    /// Takes in how listing the objects of a kind went.
-    pub fn put_listing(&mut self, kind: &'static str, listing: Listing) {
-        self.listings.insert(kind, listing);
-    }
-
-    /// Takes in how listing the CRs of a namespace (`None` means all) went. What was listed once is followed from then on.
-    pub fn put_cr_listing(&mut self, namespace: Option<&str>, listing: Listing) {
-        let namespace = namespace.map(str::to_owned);
-        let before = self
-            .cr_listings
-            .entry(namespace)
-            .or_insert(Listing::Pending);
-        if *before != Listing::Listed {
-            *before = listing;
-        }
-    }
-
-    /// Whether all CRs were listed. Before that, what one of them needs might look as if nobody needed it.
-    pub fn has_crs(&self) -> bool {
-        let mut listings = self.cr_listings.values();
-        listings.all(|listing| *listing == Listing::Listed)
-    }
-
-    /// Whether listing the objects of every kind was answered.
-    pub fn has_objects(&self) -> bool {
-        let mut listings = self.listings.values();
-        listings.all(|listing| *listing != Listing::Pending)
-    }
-
-    /// What is not known although it should be, and why.
-    pub fn unlisted(&self) -> Vec<String> {
-        let of_namespace = |namespace: &Option<String>| match namespace {
-            Some(namespace) => format!("IstioOperators in {namespace}"),
-            None => "IstioOperators".to_owned(),
-        };
-        let crs = self.cr_listings.iter();
-        let crs = crs.map(|(namespace, listing)| (of_namespace(namespace), listing, true));
-        let kinds = self.listings.iter();
-        let kinds = kinds.map(|(kind, listing)| ((*kind).to_owned(), listing, false));
-        let unlisted = crs.chain(kinds).filter_map(|(what, listing, must_be)| {
-            let why = match listing {
-                Listing::Listed => return None,
-                Listing::Absent if !must_be => return None,
-                Listing::Absent => "the cluster does not serve this kind",
-                Listing::Pending => "not listed yet",
-                Listing::Failed(why) => why,
-            };
-            Some(format!("{what}: {why}"))
-        });
-        unlisted.collect()
-    }
-
     /// How many CRs there are, and how many of them are healthy.
     pub fn count(&self) -> (usize, usize) {
-        let is_healthy = |cr: &&Arc<IstioOperator>| {
+        let is_healthy = |cr: &&Arc<StoredCr>| {
             cr.status
                 .as_ref()
                 .is_some_and(|status| status.status == Some(InstallState::Healthy))

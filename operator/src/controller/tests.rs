@@ -35,8 +35,9 @@ fn controller(
         cluster,
         api.sender(),
         Health::default().into(),
-    );
-    ctx.update(|state| state.put_cr(cr.clone(), true));
+    )
+    .unwrap();
+    ctx.update(|state| state.put_cr(cr.clone().into(), true));
     (ctx, api)
 }
 

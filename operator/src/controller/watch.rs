@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt};
+use kube::Client;
 use kube::api::{Api, DynamicObject, ObjectMeta, PartialObjectMeta};
 use kube::core::Object;
 use kube::runtime::WatchStreamExt;
@@ -18,12 +19,13 @@ use serde::de::DeserializeOwned;
 use super::ctx::Ctx;
 use super::requeue::jitter;
 use super::state::{Listing, State, ToRequeue, key_of};
-use crate::api::IstioOperator;
+use super::watch_health::{WatchHealth, Watched};
+use crate::api::StoredCr;
 use crate::cluster::{Kind, LiveObject, Readiness, WatchedSpec, WatchedStatus};
 use crate::render::ObjectKey;
 
 /// How long one watch call lasts. A connection that died silently is noticed this late, and every renewal is a request.
-const CALL: u32 = 120;
+pub(super) const CALL: u32 = 120;
 /// How often it is tried whether the cluster serves a kind by now.
 const ABSENT: Duration = Duration::from_mins(10);
 /// Objects per page of a list; CRDs have up to a megabyte together.
@@ -31,8 +33,9 @@ const PAGE: u32 = 50;
 
 /// Watches CRs, in one namespace or in all.
 pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
-    let client = ctx.sender.client().clone();
-    let api: Api<IstioOperator> = match &namespace {
+    let health = ctx.watches.add(Watched::Crs(namespace.clone()));
+    let client = health.client(ctx.sender.client());
+    let api: Api<StoredCr> = match &namespace {
         Some(namespace) => Api::namespaced(client, namespace),
         None => Api::all(client),
     };
@@ -42,11 +45,13 @@ pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
         let event = match event {
             Ok(event) => event,
             Err(error) => {
+                health.note_error();
                 let listing = failed(&ctx, "IstioOperator", &error);
                 ctx.state().put_cr_listing(namespace.as_deref(), listing);
                 continue;
             }
         };
+        note(&health, &event);
         ctx.update(|state| match event {
             Event::Init => {
                 listed.clear();
@@ -68,20 +73,36 @@ pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
 
 /// Watches the objects of one kind that carry the label which those of interest have.
 pub async fn objects(ctx: Arc<Ctx>, kind: &'static Kind) {
+    let (group, name) = (kind.group, kind.kind);
+    let health = ctx.watches.add(Watched::Objects { group, kind: name });
+    let client = health.client(ctx.sender.client());
     loop {
         if kind.reports_readiness() {
-            let events = watched::<Object<WatchedSpec, WatchedStatus>>(&ctx, kind);
+            let events = watched::<Object<WatchedSpec, WatchedStatus>>(&client, kind);
             let reduce = |object: Object<WatchedSpec, WatchedStatus>| {
                 let status = object.status.unwrap_or_default();
                 let readiness = Readiness::read(kind.kind, &object.spec, &status);
                 reduced(kind, &object.metadata, readiness)
             };
-            follow(&ctx, kind, events.map_ok(|event| map(event, reduce))).await;
+            follow(
+                &ctx,
+                kind,
+                &health,
+                events.map_ok(|event| map(event, reduce)),
+            )
+            .await;
         } else {
-            let events = watched::<PartialObjectMeta<DynamicObject>>(&ctx, kind);
+            let events = watched::<PartialObjectMeta<DynamicObject>>(&client, kind);
             let reduce = |object: PartialObjectMeta| reduced(kind, &object.metadata, None);
-            follow(&ctx, kind, events.map_ok(|event| map(event, reduce))).await;
+            follow(
+                &ctx,
+                kind,
+                &health,
+                events.map_ok(|event| map(event, reduce)),
+            )
+            .await;
         }
+        health.reset();
         tokio::time::sleep(jitter(ABSENT)).await;
     }
 }
@@ -90,7 +111,10 @@ fn config() -> Config {
     Config::default().timeout(CALL).page_size(PAGE)
 }
 
-fn watched<K>(ctx: &Ctx, kind: &Kind) -> impl Stream<Item = watcher::Result<Event<K>>> + use<K>
+fn watched<K>(
+    client: &Client,
+    kind: &Kind,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + use<K>
 where
     K: kube::Resource<DynamicType = kube::core::ApiResource>
         + Clone
@@ -99,7 +123,7 @@ where
         + Send
         + 'static,
 {
-    let api: Api<K> = Api::all_with(ctx.sender.client().clone(), &kind.resource());
+    let api: Api<K> = Api::all_with(client.clone(), &kind.resource());
     watcher(api, config().labels(kind.label())).default_backoff()
 }
 
@@ -133,14 +157,19 @@ fn map<K>(event: Event<K>, reduce: impl Fn(K) -> Seen) -> Event<Seen> {
 async fn follow(
     ctx: &Ctx,
     kind: &'static Kind,
+    health: &WatchHealth,
     events: impl Stream<Item = watcher::Result<Event<Seen>>>,
 ) {
     let mut listed = HashSet::new();
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         match event {
-            Ok(event) => ctx.update(|state| take(state, kind, &mut listed, event)),
+            Ok(event) => {
+                note(health, &event);
+                ctx.update(|state| take(state, kind, &mut listed, event));
+            }
             Err(error) => {
+                health.note_error();
                 let listing = failed(ctx, kind.kind, &error);
                 let is_absent = listing == Listing::Absent;
                 // A watch that breaks later on leaves what it listed.
@@ -176,6 +205,7 @@ fn take(
         }
         Event::InitDone => {
             state.put_listing(kind.kind, Listing::Listed);
+            state.live.note_listed(kind.kind);
             let listed = std::mem::take(listed);
             state.retain_objects(kind.group, kind.kind, &listed)
         }
@@ -187,6 +217,13 @@ fn take(
             state.live.note_told(kind.kind, Some(object.version));
             state.delete_object(&key, &object)
         }
+    }
+}
+
+/// Notes that a watch told something. That a list begins says nothing: no request was sent yet.
+fn note<K>(health: &WatchHealth, event: &Event<K>) {
+    if !matches!(event, Event::Init) {
+        health.note_event();
     }
 }
 

@@ -19,7 +19,7 @@ use crate::api::{ComponentKind, FieldError, IstioOperator, Path, Warning};
 use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::charts::tree::merge_over;
-use check::{Checked, Findings};
+use check::{Checked, Findings, limits};
 use component::Installation;
 use tree::{plain_numbers, scalar_text, text_at};
 
@@ -116,6 +116,11 @@ pub fn merge(
 ) -> Result<Merged, Vec<FieldError>> {
     let mut findings = Findings::default();
     let user = user_spec(&cr.spec.0, &mut findings);
+    limits::check(&user, &mut findings);
+    if !findings.errors.is_empty() {
+        // Checking the rest would take what the limits are there to save.
+        return Err(findings.errors);
+    }
     let version = version::choose(&user, istio_version, charts.catalogue());
     let version = version.unwrap_or_else(|error| {
         findings.errors.push(error);

@@ -7,7 +7,9 @@
 //! ready; repairing an object to what it was before waits for nobody, because it cannot break an order that was kept
 //! when the object was rolled out.
 
+mod component_planner;
 mod default_tag;
+mod managed;
 mod order;
 mod orphans;
 mod webhook_ca;
@@ -24,12 +26,12 @@ pub use webhook_ca::copy as copy_ca;
 use crate::api::{Annotations, ComponentKind, condition};
 use crate::charts::yaml::Document;
 use crate::cluster::{
-    AppliedDigests, ApplyReason, CoOwnedFields, CrKey, DesiredInventory, Kind, LastApplied, Live,
-    LiveObject, Role, Scaling, belongs_to_default_tag, digest, label, omit_co_owned,
-    revision_label,
+    AppliedDigests, ApplyReason, CrKey, DesiredInventory, Interference, Kind, LastApplied, Live,
+    LiveObject, ManagingTool, Role, belongs_to_default_tag, digest, revision_label,
 };
 use crate::merge::Merged;
-use crate::render::{Object, ObjectKey, Rendered, RenderedComponent};
+use crate::render::{ObjectKey, Rendered, RenderedComponent};
+use component_planner::{ComponentPlanner, ObjectPlan};
 use default_tag::TagAssignment;
 
 /// What a pass does. Only [`plan`] makes one.
@@ -43,6 +45,8 @@ pub struct Plan {
     pub waves: Vec<Vec<ObjectToApply>>,
     /// Objects to delete. Empty unless everything else is done.
     pub prune: Vec<ObjectToDelete>,
+    /// Objects of which is to be found out first whether another tool manages them. If so, nothing is written.
+    pub unseen: Vec<ObjectKey>,
     /// What the status has to tell about the cluster.
     pub findings: Vec<Finding>,
     /// Whether everything is as it should be, so that there is nothing to do.
@@ -84,8 +88,10 @@ pub enum Decision {
     TagElsewhere,
     /// Something else has to happen first.
     Waiting(String),
-    /// Another writer keeps changing it.
-    Conflict(Document),
+    /// Somebody keeps interfering with it.
+    Conflict(Interference, Document),
+    /// Another tool manages it, and may go on doing so.
+    ManagedBy(ManagingTool),
     /// Its kind is none that charts may render.
     UnsupportedKind,
 }
@@ -117,6 +123,8 @@ pub struct ObjectToApply {
     pub digests: AppliedDigests,
     /// Why it is sent.
     pub reason: ApplyReason,
+    /// Whether no such object is known, so that one that exists has to be looked at before it is taken over.
+    pub is_new: bool,
 }
 
 /// Everything that a plan is made from beside what was rendered.
@@ -140,6 +148,7 @@ pub struct PlanInput<'a> {
 #[must_use]
 pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
     let autoscaled = autoscaled(&rendered);
+    let unseen = managed::unseen(&rendered, input);
     let all: HashSet<_> = keys(&rendered).cloned().collect();
     let injector = webhook_ca::injector(&rendered, input.live).cloned();
     let mut components: Vec<_> = rendered
@@ -187,7 +196,7 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
         keys: &all,
         revision: revision_label(&merged.revision),
         has_istiod: components.iter().any(PlannedComponent::is_istiod),
-        prune_revision: input.annotations.prune_revision.as_deref(),
+        annotations: input.annotations,
     };
     let Orphans { delete, in_use } =
         orphans::orphans(input.cr, input.live, input.desired, rendering);
@@ -196,13 +205,14 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
     findings.extend(unwatched_owners(&components, input.desired));
     let waves: Vec<_> = waves.into_values().collect();
     let namespaces = namespaces(merged, &waves, input.live);
-    let is_in_sync = is_done && delete.is_empty();
+    let is_in_sync = is_done && delete.is_empty() && unseen.is_empty();
     Plan {
         components,
         namespaces,
         waves,
         prune: if is_done { delete } else { Vec::new() },
         findings,
+        unseen,
         is_in_sync,
     }
 }
@@ -295,6 +305,9 @@ pub fn plan_inputs_digest(
                 owner_labels,
                 terminating,
                 our_fields,
+                applied_at,
+                unexplained,
+                managed_by,
                 co_owned,
                 ..
             } = object;
@@ -306,6 +319,7 @@ pub fn plan_inputs_digest(
                 owner_labels,
                 terminating,
                 our_fields,
+                (applied_at, unexplained, managed_by),
                 co_owned,
                 holder,
                 need,
@@ -320,116 +334,6 @@ pub fn plan_inputs_digest(
             tag_holder(live, desired),
             default_tag::tags(live),
         )))
-}
-
-/// What happens to one object.
-enum ObjectPlan {
-    Apply(ObjectToApply),
-    Skip(ObjectKey, Decision),
-}
-
-/// One component being planned.
-struct ComponentPlanner<'a> {
-    merged: &'a Merged,
-    input: PlanInput<'a>,
-    autoscaled: &'a BTreeSet<(Option<String>, String)>,
-    tag: TagAssignment<'a>,
-    /// The CR's own injector that has a CA already.
-    injector: Option<&'a ObjectKey>,
-    index: usize,
-    /// Which parent is not ready, and why.
-    unready_parent: Option<String>,
-    /// What the component's own workload lacks to be ready.
-    unready: Option<String>,
-    /// Whether this version and revision of the component was rolled out before.
-    was_rolled_out: bool,
-}
-
-impl ComponentPlanner<'_> {
-    fn decide(&self, component: ComponentKind, object: Object) -> ObjectPlan {
-        let Object { key, mut body, .. } = object;
-        let PlanInput {
-            cr,
-            annotations,
-            live,
-            last_applied,
-            desired,
-            now,
-        } = self.input;
-        let Some(kind) = Kind::of(&key) else {
-            return ObjectPlan::Skip(key, Decision::UnsupportedKind);
-        };
-        let there = live.get(&key);
-        let belongs_to_default_tag = belongs_to_default_tag(&body);
-        if belongs_to_default_tag && !self.tag.is_ours() {
-            return ObjectPlan::Skip(key, Decision::TagElsewhere);
-        }
-        let holder =
-            there.and_then(|there| desired.other_owner(cr, &key, there, annotations.may_adopt));
-        if let Some(holder) =
-            holder.filter(|holder| !belongs_to_default_tag || self.tag.may_share_with(holder))
-        {
-            let holder = holder.clone();
-            return ObjectPlan::Skip(key, Decision::OwnedByOther(holder));
-        }
-        let version = self.merged.version.to_string();
-        body.change("metadata", |metadata| {
-            label(metadata, cr, component, &version, &self.merged.revision);
-        });
-        let rendered = digest(&body);
-        let scaling = Scaling {
-            autoscaled: key.kind == "Deployment"
-                && self
-                    .autoscaled
-                    .contains(&(key.namespace.clone(), key.name.clone())),
-            live: there.and_then(LiveObject::replicas),
-        };
-        let nobody = CoOwnedFields::default();
-        let co_owned = there.map_or(&nobody, |there| &there.co_owned);
-        let left_to_others = omit_co_owned(&mut body, kind.kind, co_owned, scaling);
-        let digests = AppliedDigests {
-            rendered,
-            left_to_others: digest(&left_to_others),
-        };
-        let reason = last_applied.apply_reason(&key, digests, there, now);
-        let decision = match reason {
-            ApplyReason::InSync => Decision::Unchanged,
-            _ if there.is_some_and(|there| there.terminating) => {
-                Decision::Waiting("the object is being deleted".to_owned())
-            }
-            ApplyReason::Conflict => Decision::Conflict(body),
-            // After a restart every apply looks like a rollout. What is of this version already has followed its parents
-            // before, so it comes back at once. A workload that is there waits all the same: it may get another image.
-            ApplyReason::Rollout
-                if let Some(parent) = &self.unready_parent
-                    && (last_applied.has(&key)
-                        || !self.was_rolled_out
-                        || (kind.role == Role::Workload && there.is_some())) =>
-            {
-                Decision::Waiting(parent.clone())
-            }
-            _ if let Some(why) =
-                self.tag
-                    .wait_reason(&key, &body, there.is_some(), self.unready.as_ref()) =>
-            {
-                Decision::Waiting(why)
-            }
-            ApplyReason::Rollout | ApplyReason::Repair | ApplyReason::Revert => {
-                let component = self.index;
-                let ca_from = webhook_ca::source(&key, co_owned, self.injector);
-                return ObjectPlan::Apply(ObjectToApply {
-                    component,
-                    kind,
-                    key,
-                    body,
-                    ca_from,
-                    digests,
-                    reason,
-                });
-            }
-        };
-        ObjectPlan::Skip(key, decision)
-    }
 }
 
 impl PlannedComponent {

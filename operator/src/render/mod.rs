@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 pub use object::{Object, ObjectKey};
 pub use operator::operator;
 
-use crate::api::{ComponentKind, FieldError, Warning};
+use crate::api::{ComponentKind, FieldError, Path, Warning};
 use crate::charts::tree::at;
 use crate::charts::{ChartError, Charts};
 use crate::merge::{Component, Merged};
@@ -95,6 +95,9 @@ pub enum RenderError {
         /// About its size as JSON.
         bytes: usize,
     },
+    /// There was no time left.
+    #[error("{0}: rendering takes too long; it stopped here")]
+    OutOfTime(Path),
 }
 
 /// etcd refuses requests above 1.5 MiB by default, and the object is almost all of the request.
@@ -102,14 +105,29 @@ const LARGEST_OBJECT: usize = 1536 * 1024;
 
 /// Renders every component of a CR. On failure, gives the errors of all components.
 pub fn render(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderError>> {
-    let components = merged.components.iter();
-    collect(components.map(|component| render_component(merged, component, charts)))
+    render_in_time(merged, charts, &|| true)
+}
+
+/// Does what [`render`] does while `has_time` says so; otherwise, [`RenderError::OutOfTime`] is the only error.
+pub fn render_in_time(
+    merged: &Merged,
+    charts: &Charts,
+    has_time: &dyn Fn() -> bool,
+) -> Result<Rendered, Vec<RenderError>> {
+    let mut parts = Vec::with_capacity(merged.components.len());
+    for component in &merged.components {
+        match render_component(merged, component, charts, has_time) {
+            Err(error @ RenderError::OutOfTime(_)) => return Err(vec![error]),
+            part => parts.push(part),
+        }
+    }
+    collect(parts.into_iter())
 }
 
 /// Does what [`render`] does with a thread for each component, for a process that renders once and ends.
 pub fn render_in_parallel(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderError>> {
     let components = &merged.components;
-    let render = |component: &_| render_component(merged, component, charts);
+    let render = |component: &_| render_component(merged, component, charts, &|| true);
     collect(in_parallel(components, components.len(), render).into_iter())
 }
 
@@ -152,7 +170,9 @@ fn render_component(
     merged: &Merged,
     component: &Component,
     charts: &Charts,
+    has_time: &dyn Fn() -> bool,
 ) -> Result<Part, RenderError> {
+    check_time(has_time, &component.path)?;
     let minor = merged.version.minor;
     let values = values::chart_values(charts, component.kind, minor, &component.values)?;
     let names_default_tag = named_tags(&values.own).iter().any(|tag| tag == DEFAULT_TAG);
@@ -164,7 +184,7 @@ fn render_component(
     let mut warnings = Vec::new();
     settings::apply(merged, component, &mut objects, &mut warnings)?;
     let injects = merged.revision.is_empty() && objects.iter().any(injects_for_default_tag);
-    overlay::apply(component, &mut objects, &mut warnings)?;
+    overlay::apply(component, &mut objects, &mut warnings, has_time)?;
     if injects && !objects.iter().any(injects_for_default_tag) {
         let path = component.path.key("k8s").key("overlays");
         let problem = "delete the webhooks of the default tag; no pod would be injected, because the \
@@ -181,6 +201,15 @@ fn render_component(
         names_default_tag,
         warnings,
     })
+}
+
+/// Fails once there is no time left; `path` is where rendering stopped.
+fn check_time(has_time: &dyn Fn() -> bool, path: &Path) -> Result<(), RenderError> {
+    if has_time() {
+        Ok(())
+    } else {
+        Err(RenderError::OutOfTime(path.clone()))
+    }
 }
 
 /// The data that the templates of a component read.

@@ -9,25 +9,26 @@ mod path;
 mod pattern;
 mod tree;
 
-use super::{Object, RenderError};
+use super::{Object, RenderError, check_time};
 use crate::api::{FieldError, Warning};
 use crate::charts::yaml::{DEEPEST, Document, depth};
 use crate::merge::{Component, Overlay};
 use tree::{Node, Origin};
 
-/// Applies the overlays of a component to its objects, in order. It fails if an object loses its kind or name, or if a patch
-/// is deeper than objects may be.
+/// Applies the overlays of a component to its objects, in order. It fails if an object loses its kind or name, if a patch is
+/// deeper than objects may be, or once `has_time` says no.
 pub(super) fn apply(
     component: &Component,
     objects: &mut [Object],
     warnings: &mut Vec<Warning>,
+    has_time: &dyn Fn() -> bool,
 ) -> Result<(), RenderError> {
     for overlay in &component.overlays {
         let mut found = false;
         for object in objects.iter_mut() {
             if object.key.kind == overlay.kind && object.key.name == overlay.name {
                 found = true;
-                *object = patched_object(overlay, object, warnings)?;
+                *object = patched_object(overlay, object, warnings, has_time)?;
             }
         }
         if !found {
@@ -43,9 +44,11 @@ fn patched_object(
     overlay: &Overlay,
     object: &Object,
     warnings: &mut Vec<Warning>,
+    has_time: &dyn Fn() -> bool,
 ) -> Result<Object, RenderError> {
     let mut root = Node::of(&object.body.value(), Origin::Object);
     for patch in &overlay.patches {
+        check_time(has_time, &patch.path)?;
         let elements = path::elements(&patch.target);
         let levels = elements.len() + depth(&patch.value);
         if levels > DEEPEST {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::conditions::{find, holds};
 use crate::api::condition::{self, EventRule, reason};
-use crate::api::{IstioOperator, IstioOperatorStatus};
+use crate::api::{IstioOperator, IstioOperatorStatus, StoredCr};
 use crate::apply::{ApplyError, Sender};
 
 /// The field manager of the status; another one than for objects, so that each shows who wrote what.
@@ -48,7 +48,7 @@ impl Publisher {
         &self,
         cr: &IstioOperator,
         wanted: &IstioOperatorStatus,
-    ) -> Result<Option<IstioOperator>, ApplyError> {
+    ) -> Result<Option<StoredCr>, ApplyError> {
         let before = cr.status.clone().unwrap_or_default();
         let Some(mut change) = patch(&before, wanted) else {
             return Ok(None);
@@ -62,7 +62,7 @@ impl Publisher {
         change["metadata"] = json!({"uid": uid, "resourceVersion": resource_version});
         let namespace = cr.metadata.namespace.as_deref().unwrap_or_default();
         let name = cr.metadata.name.as_deref().unwrap_or_default();
-        let api: Api<IstioOperator> = Api::namespaced(self.sender.client().clone(), namespace);
+        let api: Api<StoredCr> = Api::namespaced(self.sender.client().clone(), namespace);
         let params = PatchParams {
             field_manager: Some(STATUS_MANAGER.to_owned()),
             ..PatchParams::default()
@@ -84,16 +84,16 @@ impl Publisher {
     }
 
     /// The CR as the API server has it now; `None` if it is gone or another one has its name.
-    pub async fn read(&self, cr: &IstioOperator) -> Result<Option<IstioOperator>, ApplyError> {
+    pub async fn read(&self, cr: &IstioOperator) -> Result<Option<StoredCr>, ApplyError> {
         let namespace = cr.metadata.namespace.as_deref().unwrap_or_default();
         let name = cr.metadata.name.as_deref().unwrap_or_default();
-        let api: Api<IstioOperator> = Api::namespaced(self.sender.client().clone(), namespace);
-        let newest = self.sender.limit(api.get_opt(name)).await?;
+        let api: Api<StoredCr> = Api::namespaced(self.sender.client().clone(), namespace);
+        let newest = self.sender.read(api.get_opt(name)).await?;
         Ok(newest.filter(|newest| newest.metadata.uid == cr.metadata.uid))
     }
 
     /// Sends an Event. One that cannot be sent is logged: the status says the same.
-    async fn announce(&self, cr: &IstioOperator, event: StatusEvent) {
+    pub async fn announce(&self, cr: &IstioOperator, event: StatusEvent) {
         let StatusEvent {
             is_warning,
             reason,
@@ -246,9 +246,7 @@ mod tests {
     }
 
     /// Publishes one status to an API server that answers so; gives the result and the calls.
-    async fn publish(
-        answers: Vec<Answer>,
-    ) -> (Result<Option<IstioOperator>, ApplyError>, Vec<Call>) {
+    async fn publish(answers: Vec<Answer>) -> (Result<Option<StoredCr>, ApplyError>, Vec<Call>) {
         let api = FakeApiServer::answering(answers);
         let publisher = Publisher::new(api.sender(), "istio-operator-0".to_owned());
         let cr = serde_json::from_value(object()).unwrap();

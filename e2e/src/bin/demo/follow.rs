@@ -2,11 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{control_plane::ControlPlane, error::Error, operator::Operator};
+use e2e::{
+    actions::cr::{self, Cr},
+    control_plane::ControlPlane,
+    error::Error,
+    operator::Operator,
+};
 use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v2::HorizontalPodAutoscaler};
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, GroupVersionKind, ListParams},
+    api::{DynamicObject, ListParams},
 };
 use serde_json::Value;
 use tokio::time::sleep;
@@ -116,12 +121,10 @@ fn is_available(deployment: &Deployment) -> bool {
 struct State(DynamicObject);
 
 async fn states(client: &Client, crs: &[(String, String)]) -> Result<Vec<State>, Error> {
-    let kind = GroupVersionKind::gvk("install.istio.io", "v1alpha1", "IstioOperator");
-    let resource = ApiResource::from_gvk(&kind);
     let mut states = Vec::new();
     for (namespace, name) in crs {
-        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-        states.push(State(api.get(name).await?));
+        let cr = Cr::of(client.clone(), namespace, name);
+        states.push(State(cr.get().await?));
     }
     Ok(states)
 }
@@ -139,11 +142,7 @@ impl State {
 
     /// The state of the present generation; nothing was said yet about a newer one.
     fn state(&self) -> &str {
-        if self.status()["observedGeneration"].as_i64() == self.0.metadata.generation {
-            self.status()["status"].as_str().unwrap_or_default()
-        } else {
-            ""
-        }
+        cr::state(&self.0)
     }
 
     fn message(&self) -> &str {

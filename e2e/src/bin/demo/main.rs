@@ -14,14 +14,13 @@ use std::{
 
 use clap::Parser;
 use e2e::{
-    binaries::Bundle,
     control_plane::{ControlPlane, Options},
     error::Error,
+    host::{go_programs::Bundle, ports, workspace},
     operator::{self, Operator},
-    ports, workspace,
     yaml::documents,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 const EXAMPLES: &str = "Examples:
   cargo demo                           stay, to look around with kubectl
@@ -167,9 +166,7 @@ impl Input {
     /// A CR's own namespace has to exist before it can be stored.
     fn create_namespaces(&self, plane: &ControlPlane) -> Result<(), Error> {
         for (namespace, _) in &self.crs {
-            let object =
-                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
-            plane.apply(&object.to_string())?;
+            plane.create_namespace(namespace)?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 mod balance;
 mod gateway;
+pub(super) mod limits;
 mod mesh;
 mod schema;
 mod support;

@@ -1,7 +1,7 @@
 //! Plans with the default tag.
 
 use super::*;
-use crate::cluster::TagMode;
+use crate::cluster::{CoOwnedFields, TagMode};
 
 /// Istiod of a revision, its injector, and the default tag.
 fn tagged(revision: &str) -> Rendered {
@@ -170,7 +170,7 @@ fn the_tag_moves_to_another_cr_once_its_istiod_is_ready() {
     let plan = world.plan(tagged(""));
     assert!(matches!(decision(&plan, &tag), Decision::Waiting(_)));
     assert!(
-        deletion_step(&second, &world.live, &world.desired)
+        deletion_step(&second, &world.annotations, &world.live, &world.desired)
             .remaining
             .iter()
             .all(|key| *key != tag)

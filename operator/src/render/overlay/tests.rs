@@ -3,6 +3,14 @@ use crate::api::{ComponentKind, Path};
 use crate::merge::OverlayPatch;
 use serde_json::{Value, json};
 
+fn apply(
+    component: &Component,
+    objects: &mut [Object],
+    warnings: &mut Vec<Warning>,
+) -> Result<(), RenderError> {
+    super::apply(component, objects, warnings, &|| true)
+}
+
 /// Kind, name and patches of an overlay.
 type Written<'a> = (&'a str, &'a str, &'a [(&'a str, Value)]);
 

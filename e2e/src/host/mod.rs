@@ -1,0 +1,10 @@
+//! What runs on this machine: programs, their processes, ports and directories.
+
+pub mod go_programs;
+pub mod ports;
+pub mod probe;
+pub mod process;
+pub mod progress;
+pub mod workspace;
+
+pub(crate) mod watchdog;

@@ -1,0 +1,277 @@
+//! The real istiod, run as a process beside the API server.
+//!
+//! It takes the place of the simulated pods of an istiod Deployment: the same arguments and
+//! environment, the Deployment's service account, and the configuration in the cluster. Calls of the
+//! API server to its webhooks reach it through the Service, as in a real cluster.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use k8s_openapi::{
+    ByteString,
+    api::{
+        admissionregistration::v1::{MutatingWebhookConfiguration, WebhookClientConfig},
+        apps::v1::Deployment,
+    },
+};
+use kube::{Api, Client, Config, api::ListParams};
+use pem::Pem;
+use serde_json::{Value, json};
+
+use crate::{
+    control_plane::{
+        ControlPlane, client,
+        container_config::ContainerConfig,
+        egress_proxy::{Route, Target},
+    },
+    error::Error,
+    host::{
+        go_programs::Bundle,
+        ports, probe,
+        process::{Process, Program},
+        workspace::create_dir,
+    },
+    wait::{SOON, wait_until},
+};
+
+/// A running istiod; ends when dropped.
+#[derive(Debug)]
+pub struct Istiod {
+    process: Process,
+    namespace: String,
+    service: String,
+    webhook_port: u16,
+    admin_kubeconfig: PathBuf,
+}
+
+/// The port of its pods that the webhooks' Service leads to.
+const WEBHOOK_PORT: u16 = 15017;
+
+impl Istiod {
+    /// Starts istiod in place of the Deployment `deployment` (`istiod`, or `istiod-<revision>`) and
+    /// waits until it calls itself ready. Builds it if it is missing.
+    pub async fn start(
+        plane: &ControlPlane,
+        namespace: &str,
+        deployment: &str,
+    ) -> Result<Self, Error> {
+        let path = Bundle::Istio.dir()?.join("pilot-discovery");
+        let client = plane.client().await?;
+        let deployments: Api<Deployment> = Api::namespaced(client, namespace);
+        let container =
+            ContainerConfig::of(&deployments.get(deployment).await?, "discovery", deployment)?;
+        let kubeconfig = plane
+            .kubeconfig_of(namespace, &container.service_account)
+            .await?;
+        let (http_port, webhook_port) = (ports::free()?, ports::free()?);
+        let mut args = container.args;
+        args.push(format!("--kubeconfig={}", kubeconfig.display()));
+        args.extend(addresses(http_port, webhook_port)?);
+        // Its own empty directory: it prefers files in its working directory to the cluster's.
+        let dir = plane.dir().join(deployment);
+        create_dir(&dir)?;
+        let log = plane.dir().join(format!("{deployment}.log"));
+        let name = deployment.into();
+        let program = Program {
+            name,
+            path,
+            args,
+            env: container.env,
+            dir,
+            log,
+        };
+        plane.route(Route {
+            to: Target::Pods {
+                namespace: namespace.into(),
+                labels: container.pod_labels,
+            },
+            port: WEBHOOK_PORT,
+            local_port: webhook_port,
+        });
+        let mut process = Process::start(program)?;
+        wait_until_ready(&mut process, http_port).await?;
+        Ok(Self {
+            process,
+            namespace: namespace.into(),
+            service: deployment.into(),
+            webhook_port,
+            admin_kubeconfig: plane.kubeconfig(),
+        })
+    }
+
+    /// Lets the API server of another cluster reach the webhooks at this address, which is none of its pods'.
+    pub fn serve_at(&self, address: IpAddr, plane: &ControlPlane) {
+        plane.route(Route {
+            to: Target::Address(address),
+            port: WEBHOOK_PORT,
+            local_port: self.webhook_port,
+        });
+    }
+
+    /// The process, to measure it, kill it, or read its log.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Sends a pod to the injection webhook, exactly as the API server would, and returns it with
+    /// the webhook's patch applied.
+    ///
+    /// The API server fills in defaults before it asks; a pod that should look like that comes from
+    /// a create with `dryRun: All`. A refusal is [`Error::Unexpected`] with istiod's message.
+    pub async fn inject(&self, namespace: &str, pod: &Value) -> Result<Value, Error> {
+        let webhook = self.injection_webhook().await?;
+        let review = json!({
+            "apiVersion": "admission.k8s.io/v1",
+            "kind": "AdmissionReview",
+            "request": {
+                "uid": "00000000-0000-4000-8000-000000000000",
+                "kind": {"group": "", "version": "v1", "kind": "Pod"},
+                "resource": {"group": "", "version": "v1", "resource": "pods"},
+                "namespace": namespace,
+                "operation": "CREATE",
+                "userInfo": {},
+                "object": pod,
+            },
+        });
+        let path = webhook
+            .service
+            .and_then(|service| service.path)
+            .unwrap_or_default();
+        let request = http::Request::post(path)
+            .header("Content-Type", "application/json")
+            .body(review.to_string().into_bytes())
+            .map_err(|error| Error::Unexpected(error.to_string()))?;
+        let client = self.webhook_client(&webhook.ca_bundle.unwrap_or_default())?;
+        patched(pod, &client.request(request).await?)
+    }
+
+    /// Where the API server calls this istiod, once istiod has put its CA bundle there.
+    async fn injection_webhook(&self) -> Result<WebhookClientConfig, Error> {
+        let configurations: Api<MutatingWebhookConfiguration> =
+            Api::all(client::from_kubeconfig(&self.admin_kubeconfig).await?);
+        wait_until(
+            "istiod's CA bundle in its injection webhook",
+            SOON,
+            || async {
+                let all = configurations.list(&ListParams::default()).await?;
+                let webhooks = all
+                    .items
+                    .into_iter()
+                    .flat_map(|item| item.webhooks.unwrap_or_default());
+                webhooks
+                    .map(|webhook| webhook.client_config)
+                    .find(|config| self.is_called_by(config))
+                    .ok_or_else(|| Error::Unexpected("no webhook has one".into()))
+            },
+        )
+        .await
+    }
+
+    fn is_called_by(&self, config: &WebhookClientConfig) -> bool {
+        let trusted = config
+            .ca_bundle
+            .as_ref()
+            .is_some_and(|bundle| !bundle.0.is_empty());
+        let service = config.service.as_ref();
+        trusted
+            && service.is_some_and(|service| {
+                service.name == self.service && service.namespace == self.namespace
+            })
+    }
+
+    /// A client that trusts what the API server would trust.
+    fn webhook_client(&self, ca_bundle: &ByteString) -> Result<Client, Error> {
+        let url = format!("https://127.0.0.1:{}", self.webhook_port);
+        let url = url
+            .parse::<http::Uri>()
+            .map_err(|error| Error::Unexpected(error.to_string()))?;
+        let mut config = Config::new(url);
+        config.tls_server_name = Some(format!("{}.{}.svc", self.service, self.namespace));
+        config.root_cert = Some(certificates(&ca_bundle.0)?);
+        Ok(Client::try_from(config)?)
+    }
+}
+
+/// Flags that keep all of istiod's listeners on loopback, in place of the Deployment's.
+fn addresses(http_port: u16, webhook_port: u16) -> Result<Vec<String>, Error> {
+    Ok(vec![
+        format!("--httpAddr=127.0.0.1:{http_port}"),
+        format!("--httpsAddr=127.0.0.1:{webhook_port}"),
+        format!("--grpcAddr=127.0.0.1:{}", ports::free()?),
+        format!("--secureGRPCAddr=127.0.0.1:{}", ports::free()?),
+        format!("--monitoringAddr=127.0.0.1:{}", ports::free()?),
+        "--ctrlz_address=127.0.0.1".into(),
+        format!("--ctrlz_port={}", ports::free()?),
+    ])
+}
+
+async fn wait_until_ready(process: &mut Process, port: u16) -> Result<(), Error> {
+    let ready = wait_until("istiod to be ready", SOON, || {
+        let alive = process.check();
+        async move {
+            match alive {
+                Err(died) => Ok(Err(died)),
+                Ok(()) => probe::get(port, "/ready").map(|_| Ok(())),
+            }
+        }
+    });
+    ready.await?
+}
+
+/// The pod after the patch in the answer to a review; the pod itself if there is none.
+fn patched(pod: &Value, answer: &Value) -> Result<Value, Error> {
+    let response = &answer["response"];
+    if response["allowed"] != true {
+        let message = response["status"]["message"]
+            .as_str()
+            .unwrap_or("no reason given");
+        return Err(Error::Unexpected(format!(
+            "istiod refused the pod: {message}"
+        )));
+    }
+    let mut pod = pod.clone();
+    if !response["patch"].is_null() {
+        let unexpected = |error: &dyn std::error::Error| Error::Unexpected(error.to_string());
+        let patch: ByteString = serde_json::from_value(response["patch"].clone())
+            .map_err(|error| unexpected(&error))?;
+        let patch: json_patch::Patch =
+            serde_json::from_slice(&patch.0).map_err(|error| unexpected(&error))?;
+        json_patch::patch(&mut pod, &patch).map_err(|error| unexpected(&error))?;
+    }
+    Ok(pod)
+}
+
+/// The certificates in a PEM text, as DER.
+fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+    let blocks = pem::parse_many(text)
+        .map_err(|error| Error::Unexpected(format!("CA bundle of a webhook: {error}")))?;
+    let is_certificate = |block: &Pem| block.tag() == "CERTIFICATE";
+    let certificates = blocks.into_iter().filter(is_certificate);
+    Ok(certificates.map(Pem::into_contents).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_patch_of_an_answer_is_applied() {
+        let pod = json!({"spec": {"containers": []}});
+        // [{"op":"add","path":"/spec/containers/-","value":{"name":"p"}}]
+        let patch = "W3sib3AiOiJhZGQiLCJwYXRoIjoiL3NwZWMvY29udGFpbmVycy8tIiwidmFsdWUiOnsibmFtZSI6\
+                     InAifX1d";
+        let answer = json!({"response": {"allowed": true, "patch": patch}});
+        let expected = json!({"spec": {"containers": [{"name": "p"}]}});
+        assert_eq!(patched(&pod, &answer).unwrap(), expected);
+        assert_eq!(
+            patched(&pod, &json!({"response": {"allowed": true}})).unwrap(),
+            pod
+        );
+    }
+
+    #[test]
+    fn a_refusal_says_why() {
+        let answer = json!({"response": {"allowed": false, "status": {"message": "bad label"}}});
+        let error = patched(&json!({}), &answer).unwrap_err().to_string();
+        assert_eq!(error, "istiod refused the pod: bad label");
+    }
+}

@@ -1,0 +1,4 @@
+//! Istio's own programs, as upstream publishes them.
+
+pub mod istioctl;
+pub mod istiod;

@@ -1,0 +1,8 @@
+//! What tests read from a cluster.
+
+pub mod audit;
+pub mod health;
+pub mod history;
+pub mod injection_webhooks;
+pub mod inventory;
+pub mod managed_fields;

@@ -1,0 +1,47 @@
+//! What commands of the operator print.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use super::binary;
+use crate::{error::Error, yaml};
+
+/// What `istio-operator manifests` prints.
+pub fn manifests() -> Result<String, Error> {
+    printed(&["manifests"], "")
+}
+
+/// The objects that `istio-operator render` prints for an IstioOperator.
+pub fn render(cr: &str) -> Result<Vec<Value>, Error> {
+    yaml::documents(
+        "istio-operator render",
+        &printed(&["render", "-f", "-"], cr)?,
+    )
+}
+
+/// What the operator prints for `arguments`, with `input` as its standard input.
+fn printed(arguments: &[&str], input: &str) -> Result<String, Error> {
+    let command = format!("istio-operator {}", arguments.join(" "));
+    let mut child = Command::new(binary()?)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(Error::io(&command))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin
+            .write_all(input.as_bytes())
+            .map_err(Error::io(&command))?;
+    }
+    let output = child.wait_with_output().map_err(Error::io(&command))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(Error::Command { command, message })
+}

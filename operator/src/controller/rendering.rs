@@ -1,0 +1,188 @@
+//! Merges and renders CRs on a thread of its own, so that the lease, probes and watches go on meanwhile.
+//!
+//! There is one such thread, because the heap of each further thread would keep what one rendering needed at its peak.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kube::ResourceExt;
+use tokio::sync::oneshot;
+
+use crate::api::condition::reason;
+use crate::api::{FieldError, Path, StoredCr};
+use crate::charts::Charts;
+use crate::cluster::MAX_NAME;
+use crate::merge::{Cluster, Merged, merge};
+use crate::render::{RenderError, Rendered, render_in_time};
+
+/// How long merging and rendering one CR may take; the largest CR that the caps allow takes a second.
+const TIME_LIMIT: Duration = Duration::from_secs(2);
+
+/// Why nothing of a spec can be followed.
+#[derive(Debug)]
+pub struct SpecRejection {
+    /// A reason of [`crate::api::condition::reason`].
+    pub reason: &'static str,
+    /// Everything that is wrong, one text each.
+    pub errors: Vec<String>,
+    /// Whether the same spec may be followed at another time.
+    pub is_transient: bool,
+}
+
+/// A CR that was merged and rendered.
+#[derive(Debug)]
+pub struct RenderedSpec {
+    /// The CR with every default filled in.
+    pub merged: Merged,
+    /// Its objects.
+    pub rendered: Rendered,
+}
+
+type RenderResult = Result<RenderedSpec, SpecRejection>;
+
+/// One CR to render, and where the result goes.
+struct Job {
+    cr: Arc<StoredCr>,
+    result: oneshot::Sender<RenderResult>,
+}
+
+/// The thread that renders; it ends when this is dropped.
+#[derive(Debug)]
+pub struct RenderThread {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl RenderThread {
+    /// Starts the thread. The error is that of the operating system.
+    pub fn start(charts: Arc<Charts>, cluster: Cluster) -> std::io::Result<Self> {
+        let (jobs, queue) = mpsc::channel::<Job>();
+        let work = move || {
+            for Job { cr, result } in queue {
+                // A pass that was cut off waits for nothing any more.
+                if !result.is_closed() {
+                    let deadline = Instant::now() + TIME_LIMIT;
+                    let has_time = || Instant::now() < deadline;
+                    // Nobody may wait any more by now.
+                    let _ = result.send(render_spec(&cr, cluster, &charts, &has_time));
+                }
+            }
+        };
+        thread::Builder::new().name("render".into()).spawn(work)?;
+        Ok(Self { jobs })
+    }
+
+    /// Merges and renders a CR, after those that were asked for before.
+    pub async fn render(&self, cr: Arc<StoredCr>) -> RenderResult {
+        let (result, rendered) = oneshot::channel();
+        // If the thread is gone, the result is dropped with the job.
+        let _ = self.jobs.send(Job { cr, result });
+        let ended = |_| Err(SpecRejection::internal("the thread that renders has ended"));
+        rendered.await.unwrap_or_else(ended)
+    }
+}
+
+impl SpecRejection {
+    fn new(reason: &'static str, errors: &[impl ToString]) -> Self {
+        Self {
+            reason,
+            errors: errors.iter().map(ToString::to_string).collect(),
+            is_transient: false,
+        }
+    }
+
+    fn internal(text: &str) -> Self {
+        let error = format!("the operator failed on this spec: {text}");
+        Self::new(reason::INTERNAL_ERROR, &[error])
+    }
+}
+
+/// CR → merged → rendered.
+fn render_spec(
+    cr: &StoredCr,
+    cluster: Cluster,
+    charts: &Charts,
+    has_time: &dyn Fn() -> bool,
+) -> RenderResult {
+    catch_panic(|| {
+        let merged = merge_spec(cr, cluster, charts)?;
+        let rendered =
+            render_in_time(&merged, charts, has_time).map_err(|errors| SpecRejection {
+                is_transient: matches!(errors[..], [RenderError::OutOfTime(_)]),
+                ..SpecRejection::new(reason::RENDER_FAILED, &errors)
+            })?;
+        Ok(RenderedSpec { merged, rendered })
+    })
+}
+
+/// CR → merged, with the default tag. A name that is too long for a label is one more error.
+fn merge_spec(cr: &StoredCr, cluster: Cluster, charts: &Charts) -> Result<Merged, SpecRejection> {
+    if !cr.field_errors().is_empty() {
+        return Err(SpecRejection::new(reason::INVALID_SPEC, cr.field_errors()));
+    }
+    let name = cr.name_any();
+    let merged = merge(cr, None, cluster, charts);
+    let mut errors = merged.as_ref().err().cloned().unwrap_or_default();
+    if name.len() > MAX_NAME {
+        let length = name.len();
+        let problem =
+            format!("is a label of every object and may have {MAX_NAME} characters, not {length}");
+        errors.push(FieldError::new(Path::root("metadata").key("name"), problem));
+    }
+    match merged {
+        Ok(merged) if errors.is_empty() => Ok(merged.with_default_tag()),
+        _ => Err(SpecRejection::new(reason::INVALID_SPEC, &errors)),
+    }
+}
+
+/// Runs a stage that does nothing but compute. A panic in it is a mistake of ours that concerns this CR alone.
+pub fn catch_panic<T>(
+    stage: impl FnOnce() -> Result<T, SpecRejection>,
+) -> Result<T, SpecRejection> {
+    catch_unwind(AssertUnwindSafe(stage)).unwrap_or_else(|panic| {
+        let text = panic_text(panic.as_ref());
+        tracing::error!(panic = text, "a stage panicked");
+        Err(SpecRejection::internal(text))
+    })
+}
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("panic")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::{IstioOperator, RawSpec};
+
+    #[test]
+    fn a_render_without_time_left_is_told_as_transient() {
+        let charts = Charts::embedded().unwrap();
+        let cr = IstioOperator::new("cr", RawSpec(json!({"profile": "minimal"}))).into();
+        let rejected = render_spec(&cr, Cluster::default(), &charts, &|| false).unwrap_err();
+        assert!(rejected.is_transient);
+        assert_eq!(rejected.reason, reason::RENDER_FAILED);
+        assert_eq!(rejected.errors.len(), 1, "{:?}", rejected.errors);
+        assert!(render_spec(&cr, Cluster::default(), &charts, &|| true).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_one_render_leaves_the_thread_to_the_next_ones() {
+        let charts = Arc::new(Charts::embedded().unwrap());
+        let thread = RenderThread::start(charts, Cluster::default()).unwrap();
+        let cr = |spec| Arc::new(IstioOperator::new("cr", RawSpec(spec)).into());
+        let caught = catch_panic::<()>(|| panic!("oops")).unwrap_err();
+        assert_eq!(caught.reason, reason::INTERNAL_ERROR);
+        let wrong = thread.render(cr(json!({"profile": "none"}))).await;
+        assert_eq!(wrong.unwrap_err().reason, reason::INVALID_SPEC);
+        let right = thread.render(cr(json!({"profile": "minimal"}))).await;
+        assert!(!right.unwrap().rendered.components.is_empty());
+    }
+}
