@@ -173,11 +173,14 @@ impl State {
             TagHolder::Revision(revision) => Some(revision.to_owned()),
             TagHolder::Unknown => None,
         };
-        let tagged = |state: &Self| -> HashSet<String> {
-            let tagged = state.live.iter().filter_map(|(_, object)| tagged(object));
-            tagged.map(str::to_owned).collect()
+        let tags = |state: &Self| {
+            let tags = state.live.iter().filter_map(|(key, object)| {
+                let is_tag = matches!(object.injector, Some(Injector::DefaultTag(_)));
+                is_tag.then(|| (key.clone(), object.injector.clone(), object.terminating))
+            });
+            tags.collect::<HashSet<_>>()
         };
-        let (before, tagged_before) = (holder(self), tagged(self));
+        let (before, tags_before) = (holder(self), tags(self));
         let outcome = change(self);
         let after = holder(self);
         let tag_requests = self.desired.tag_requests().filter(|(_, tag_request)| {
@@ -185,16 +188,9 @@ impl State {
             has_tag(&before) != has_tag(&after)
         });
         requeue.extend(tag_requests.map(|(cr, _)| cr.clone()));
-        // A tag that left a revision holds its istiod no more.
-        let tagged_after = tagged(self);
-        for revision in tagged_before.difference(&tagged_after) {
-            let injectors = self.live.iter().filter(|(_, object)| {
-                matches!(&object.injector, Some(Injector::Revision(own)) if own == revision)
-            });
-            let owners = injectors.filter_map(|(_, object)| object.owner_labels.owner.clone());
-            requeue.extend(owners.filter(|owner| self.crs.contains_key(owner)));
-        }
-        if some_unknown && self.desired.are_all_rendered() {
+        // Where a tag leads to decides which istiod may be deleted.
+        let is_moved = tags_before != tags(self);
+        if is_moved || some_unknown && self.desired.are_all_rendered() {
             requeue.extend(self.crs.keys().cloned());
         }
         outcome
@@ -460,14 +456,6 @@ fn named_revision(spec: &Value) -> Option<String> {
             let name = revision.as_str().filter(|_| is_readable)?;
             Some(revision_label(name).to_owned())
         }
-    }
-}
-
-/// The revision that an object gives the default tag to.
-fn tagged(object: &LiveObject) -> Option<&str> {
-    match &object.injector {
-        Some(Injector::DefaultTag(revision)) if !object.terminating => Some(revision),
-        _ => None,
     }
 }
 
