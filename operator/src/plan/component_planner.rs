@@ -44,7 +44,7 @@ impl ComponentPlanner<'_> {
             annotations,
             live,
             last_applied,
-            desired: _,
+            desired,
             now,
         } = self.input;
         let Some(kind) = Kind::of(&key) else {
@@ -55,7 +55,12 @@ impl ComponentPlanner<'_> {
         if belongs_to_default_tag && !self.tag.is_ours() {
             return ObjectPlan::Skip(key, Decision::TagElsewhere);
         }
-        let other = there.and_then(|there| self.other_owner(&key, there, belongs_to_default_tag));
+        let other = match there {
+            Some(there) => self.other_owner(&key, there, belongs_to_default_tag),
+            None => desired
+                .claimant(cr, &key)
+                .map(|claimant| Decision::OwnedByOther(claimant.clone())),
+        };
         if let Some(decision) = other {
             return ObjectPlan::Skip(key, decision);
         }

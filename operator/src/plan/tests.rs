@@ -419,6 +419,27 @@ fn an_object_of_another_living_cr_is_shared_and_taken_over_when_that_goes() {
 }
 
 #[test]
+fn a_new_object_is_sent_by_one_pass_at_a_time() {
+    let mut world = World::new();
+    let plan = world.plan(sample());
+    let sent: HashSet<_> = plan.waves.iter().flatten().map(|send| &send.key).collect();
+    assert_eq!(sent.len(), 2, "base");
+    let sent = sent.into_iter().cloned().collect();
+    world.desired.set_claims(&world.cr, sent);
+    let first = world.cr.clone();
+    world.cr = CrKey {
+        namespace: "mesh".into(),
+        name: "two".into(),
+    };
+    world.desired.add_cr(&world.cr);
+    let plan = world.plan(sample());
+    assert!(plan.waves.is_empty());
+    assert!(!plan.is_in_sync);
+    world.desired.end_claims(&first);
+    assert_eq!(world.plan(sample()).waves.iter().flatten().count(), 2);
+}
+
+#[test]
 fn a_kind_outside_the_table_is_not_sent() {
     let mut world = World::new();
     let mut rendered = sample();
