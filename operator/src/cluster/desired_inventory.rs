@@ -432,7 +432,7 @@ mod tests {
         assert_eq!(desired.claimant(&second, &key("reader")), Some(&first));
         assert_eq!(desired.claimant(&first, &key("reader")), None);
         assert_eq!(desired.claimant(&second, &key("other")), None);
-        assert_eq!(desired.end_claims(&first), [second.clone()]);
+        assert_eq!(desired.end_claims(&first), vec![second.clone()]);
         assert_eq!(desired.claimant(&second, &key("reader")), None);
         assert_eq!(desired.end_claims(&first), []);
         desired.set_claims(&first, HashSet::from([key("reader")]));
