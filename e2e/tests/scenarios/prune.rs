@@ -109,7 +109,9 @@ async fn objects_of_others_are_taken_over_or_left_in_place() {
 
     // Of another living CR that renders the same: left to it, and handed over when that is deleted.
     let before = uids(&inventory).await;
-    let second = apply(&plane, "second", &json!({"profile": "minimal"})).await;
+    let text = manifest("second", &json!({"profile": "minimal"})).to_string();
+    let second = Cr::apply(&plane, &text).await.unwrap();
+    second.wait_for("ERROR", SOON).await.unwrap();
     assert_eq!(owners(&inventory).await, ["minimal"]);
     first.delete(SOON).await.unwrap();
     let handed = wait_until("the second CR to own everything", SOON, || async {
