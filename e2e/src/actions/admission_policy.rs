@@ -122,8 +122,8 @@ impl<'a> AdmissionPolicy<'a> {
 impl Requests<'_> {
     /// Chooses the same requests and no others, because the policy also gets those that create ConfigMaps.
     fn in_cel(self) -> String {
-        let (resource, subresource) = self.resource.split_once('/').unwrap_or((self.resource, ""));
-        let mut parts = vec![format!("request.subResource == '{subresource}'")];
+        let resource = self.resource.split('/').next().unwrap_or_default();
+        let mut parts = Vec::new();
         if resource != "*" {
             parts.push(format!("request.resource.resource == '{resource}'"));
         }
