@@ -7,6 +7,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY operator operator
 COPY charts charts
 COPY e2e e2e
+COPY goldens goldens
 RUN cargo build --release --locked --package istio-operator
 
 FROM scratch

@@ -12,31 +12,27 @@
     reason = "a test that cannot go on may stop anywhere, and says how far it came"
 )]
 
-#[path = "../../operator/tests/goldens/compare.rs"]
-mod compare;
-#[expect(dead_code, reason = "goldens have a form of their own")]
 #[path = "../../operator/tests/goldens/normal.rs"]
 mod normal;
 mod random;
 
 use std::{
-    collections::BTreeSet,
     env,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
-use compare::differences;
 use e2e::istio::istioctl;
 use fastrand::Rng;
+use goldens::user_templates;
 use istio_operator::{
     api::IstioOperator,
     charts::Charts,
     merge::{Cluster, merge},
     render::{Rendered, render},
 };
-use normal::Normal;
+use normal::{of_objects, of_rendered};
 use random::{cr, overlays, schema::Sampler};
 use serde_json::{Value, json};
 
@@ -118,11 +114,10 @@ fn the_injector_rests_where_the_default_tag_is_named() {
             webhook[selector] = json!({"matchLabels": {"istio.io/deactivated": "never-match"}});
         }
     }
-    let found = differences(
-        &Normal::of_objects(expected.iter()),
-        &Normal::of_rendered(&comparison.ours(&cr, MINOR).unwrap()),
-        &BTreeSet::new(),
-    );
+    let templates = user_templates(&cr);
+    let expected = of_objects(expected.into_iter(), &templates);
+    let ours = comparison.ours(&cr, MINOR).unwrap();
+    let found = expected.differences(&of_rendered(&ours, &templates));
     assert!(found.is_empty(), "{}", lines(&found));
 }
 
@@ -175,13 +170,9 @@ impl Comparison {
                 return Verdict::Different(format!("accepted, but upstream says: {why}"));
             }
         };
-        let templates = cr.pointer("/spec/values/sidecarInjectorWebhook/templates");
-        let templates = templates.and_then(Value::as_object).into_iter().flatten();
-        let found = differences(
-            &Normal::of_objects(theirs.iter()),
-            &Normal::of_rendered(&ours),
-            &templates.map(|(name, _)| name.clone()).collect(),
-        );
+        let templates = user_templates(cr);
+        let theirs = of_objects(theirs.into_iter(), &templates);
+        let found = theirs.differences(&of_rendered(&ours, &templates));
         match found.as_slice() {
             [] => Verdict::Equal,
             found => Verdict::Different(lines(&found[..found.len().min(20)])),

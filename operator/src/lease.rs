@@ -16,6 +16,8 @@ use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::time::Instant;
 
+use crate::cluster::version;
+
 /// The name of the lease.
 const NAME: &str = "istio-operator";
 /// A lease that nobody renewed for this long may be taken.
@@ -200,17 +202,22 @@ impl<L: Leases> Candidate<L> {
 
     async fn renew(&mut self) {
         let now = Instant::now();
-        let Some((lease, _)) = self.seen.clone() else {
+        let Some((seen, _)) = self.seen.clone() else {
             return;
         };
-        if self.take(lease, now).await {
+        if self.take(seen.clone(), now).await {
             return;
         }
         // The version may be outdated by a write whose answer was lost; if the lease is still ours, go on from there.
         let Some(Some(lease)) = self.call(self.leases.read()).await else {
             return;
         };
-        if holder(&lease) == Some(&self.identity) {
+        if version(&lease.metadata) < version(&seen.metadata) {
+            // The store was restored from a backup. Watches that go on from a version which it has not reached yet tell of
+            // nothing, so everything has to be listed anew.
+            tracing::error!("resource versions went back: the cluster was restored from a backup");
+            self.leadership.set(None);
+        } else if holder(&lease) == Some(&self.identity) {
             self.seen = Some((lease, now));
         } else {
             tracing::error!(holder = holder(&lease), "another operator took the lease");
@@ -367,6 +374,20 @@ mod tests {
         first.release().await;
         let lease = server.read().await.unwrap().unwrap();
         assert_eq!(holder(&lease).map(String::as_str), Some("second"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_ends_when_the_cluster_was_restored_from_a_backup() {
+        let server = Server::default();
+        let mut leader = Candidate::over(server.clone(), "first".into());
+        assert!(leader.try_acquire().await);
+        let backup = server.0.lock().unwrap().clone();
+        leader.renew().await;
+        leader.renew().await;
+        assert!(leader.leadership().is_held());
+        *server.0.lock().unwrap() = backup;
+        leader.renew().await;
+        assert!(!leader.leadership().is_held());
     }
 
     #[test]

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use goldens::{HINT, STALE, Texts, differences, differing_rows, digests, report};
 use istio_operator::api::{IstioOperator, RawSpec};
 use istio_operator::catalogue::Version;
 use istio_operator::charts::Charts;
@@ -14,7 +15,6 @@ use istio_operator::merge::{Cluster, merge};
 use istio_operator::render::render;
 use serde_json::{Value, json};
 
-const GOLDENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/goldens");
 const CHARTS_DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts");
 
 /// Shared by the tests, because compiling the templates takes longer than anything else here.
@@ -92,53 +92,31 @@ fn without_descriptions(value: &mut Value) {
     }
 }
 
-/// Every place where two values differ.
-fn differences(expected: &Value, found: &Value, place: &str, out: &mut Vec<String>) {
-    match (expected, found) {
-        (Value::Object(a), Value::Object(b)) => {
-            for key in a.keys().chain(b.keys().filter(|k| !a.contains_key(*k))) {
-                let place = format!("{place}.{key}");
-                let absent = Value::from("(absent)");
-                let (a, b) = (a.get(key), b.get(key));
-                differences(a.unwrap_or(&absent), b.unwrap_or(&absent), &place, out);
-            }
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            for (index, (a, b)) in a.iter().zip(b).enumerate() {
-                differences(a, b, &format!("{place}[{index}]"), out);
-            }
-        }
-        _ if expected == found => {}
-        _ => out.push(format!("{place}: expected {expected}, found {found}")),
-    }
-}
-
 #[test]
 fn crds_of_every_minor_equal_upstream() {
-    if !Path::new(GOLDENS).is_dir() {
-        println!("skipped: {GOLDENS} is absent, so there is nothing to compare with");
-        return;
-    }
-    let mut wrong = Vec::new();
+    let (table, texts) = (goldens::crds(), Texts::find());
+    let (mut compared, mut wrong) = (0, Vec::new());
     for version in versions() {
         let minor = version.minor_text();
-        let text = fs::read_to_string(format!("{GOLDENS}/{minor}/crds.json")).unwrap();
-        let upstream: Crds = serde_json::from_str(&text).unwrap();
         let mut ours = crds(version, &json!({}));
         ours.values_mut().for_each(without_descriptions);
-        let mut equal = 0;
-        for (name, upstream) in &upstream {
-            let mut found = Vec::new();
-            let ours = ours.get(name).unwrap_or(&Value::Null);
-            differences(upstream, ours, &format!("{minor} {name}"), &mut found);
-            equal += usize::from(found.is_empty());
-            wrong.extend(found);
-        }
-        println!("{minor}: {equal}/{} CRDs equal", upstream.len());
-        let more = ours.keys().filter(|name| !upstream.contains_key(*name));
-        wrong.extend(more.map(|name| format!("{minor} {name}: upstream has no such CRD")));
+        let upstream = table.column(&minor);
+        assert!(!upstream.is_empty(), "{minor}");
+        compared += upstream.len();
+        let found = match texts.as_ref().map(|texts| texts.crds(&minor)) {
+            Some(texts) if digests(&texts) != *upstream => vec![STALE.to_owned()],
+            Some(texts) => differences(&json!(texts), &json!(ours)),
+            None => differing_rows(upstream, &digests(&ours)),
+        };
+        wrong.extend(found.into_iter().map(|place| format!("{minor} {place}")));
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let sets = versions().count();
+    report(&format!(
+        "CRDs compared with upstream's: {compared} in {sets} sets, {} differences",
+        wrong.len()
+    ));
+    let hint = if texts.is_none() { HINT } else { "" };
+    assert!(wrong.is_empty(), "{}\n{hint}", wrong.join("\n"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
     wait::{SOON, wait_until},
 };
 
-/// A ValidatingAdmissionPolicy with its binding.
+/// A `ValidatingAdmissionPolicy` with its binding.
 #[derive(Debug)]
 pub struct AdmissionPolicy<'a> {
     plane: &'a ControlPlane,
@@ -63,7 +63,7 @@ impl<'a> AdmissionPolicy<'a> {
         wait_until(&what, SOON, || async { self.probe().map(drop) }).await
     }
 
-    /// Tries to create a ConfigMap that the policy refuses too, because what it is for must not be tried.
+    /// Tries to create a `ConfigMap` that the policy refuses too, because what it is for must not be tried.
     fn probe(&self) -> Result<String, Error> {
         let object = json!({
             "apiVersion": "v1",
@@ -120,10 +120,15 @@ impl<'a> AdmissionPolicy<'a> {
 }
 
 impl Requests<'_> {
-    /// Chooses the same requests and no others, because the policy also gets those that create ConfigMaps.
+    /// Chooses the same requests and no others, because the policy also gets those that create `ConfigMap`s.
     fn in_cel(self) -> String {
-        let resource = self.resource.split('/').next().unwrap_or_default();
-        let mut parts = Vec::new();
+        let (resource, subresource) = self.resource.split_once('/').unwrap_or((self.resource, ""));
+        // The field is absent where there is no subresource.
+        let mut parts = vec![if subresource.is_empty() {
+            "!has(request.subResource)".to_owned()
+        } else {
+            format!("has(request.subResource) && request.subResource == '{subresource}'")
+        }];
         if resource != "*" {
             parts.push(format!("request.resource.resource == '{resource}'"));
         }

@@ -307,10 +307,13 @@ fn gateway_api() -> String {
     );
     let module: Value = serde_json::from_slice(&output.stdout).unwrap();
     let dir = format!("{}/config/crd/standard", module["Dir"].as_str().unwrap());
-    let files = super::files(dir.as_ref());
-    let crds = files
-        .iter()
-        .filter(|file| super::stem(file).starts_with("gateway"));
+    let files = fs::read_dir(dir).unwrap();
+    let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    files.sort();
+    let crds = files.iter().filter(|file| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("gateway")
+    });
     let texts: Vec<String> = crds.map(|file| fs::read_to_string(file).unwrap()).collect();
     texts.join("\n---\n")
 }

@@ -1,13 +1,12 @@
 //! `istioctl kube-inject` with what an install configures.
 
-pub mod compare;
 pub mod engine;
 pub mod gateways;
 pub mod pods;
 
 use std::{
     env, fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{self, Command, Output},
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -111,19 +110,6 @@ fn succeed(output: Output) -> Result<String, String> {
     } else {
         Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
-}
-
-/// The files of a directory, sorted by name.
-pub fn files(dir: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(dir).unwrap();
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    files
-}
-
-/// A file's name without its extension.
-pub fn stem(path: &Path) -> &str {
-    path.file_stem().unwrap().to_str().unwrap()
 }
 
 fn fresh_dir() -> PathBuf {

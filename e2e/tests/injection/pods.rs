@@ -193,7 +193,7 @@ pub fn pod(rng: &mut Rng, number: usize) -> Value {
     if rng.usize(..4) == 0 {
         let own =
             json!({"name": "istio-proxy", "image": "auto", "ports": [{"containerPort": 8443}]});
-        containers.insert(rng.usize(..(containers.len() + 1)), own);
+        containers.insert(rng.usize(..=containers.len()), own);
     }
     let mut annotations = some(rng, &ANNOTATIONS, rarity);
     // Upstream's grpc-agent is not valid YAML without a status port.

@@ -119,7 +119,9 @@ async fn what_the_api_server_refuses_is_tried_again_with_growing_delay() {
     assert_eq!(condition(&told, "Stalled")["reason"], "ApplyRefused");
     let message = told["status"]["message"].as_str().unwrap();
     assert!(
-        message.contains("istiod") && message.contains("Nonsense"),
+        message.contains("istiod")
+            && message.contains("terminationMessagePolicy")
+            && !message.contains("Nonsense"),
         "{message}"
     );
 

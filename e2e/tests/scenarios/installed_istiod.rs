@@ -1,16 +1,20 @@
 //! The real istiod works with what the operator applied, and the operator leaves it alone.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::time::Duration;
 
 use e2e::{
     control_plane::ControlPlane, error::Error, istio::istiod::Istiod, operator::Operator,
     wait::wait_until, yaml,
 };
+use goldens::{HINT, Texts, as_admitted, differences, digest};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::{GOLDENS, SOON, healthy, running, sample};
+use crate::{SOON, healthy, running, sample};
+
+/// The minor of the real istiod.
+const MINOR: &str = "1.31";
 
 /// For how long nothing may happen.
 const QUIET: Duration = Duration::from_mins(1);
@@ -63,32 +67,24 @@ async fn comes_to_rest(plane: &ControlPlane, operator: &Operator) {
 
 /// Each pod, sent to istiod's own port and created through the API server.
 async fn pods_are_injected_as_upstream_does(plane: &ControlPlane, istiod: &Istiod) {
-    if !Path::new(GOLDENS).exists() {
-        println!("skipped: there is no {GOLDENS}");
-        return;
-    }
-    let golden = Path::new(GOLDENS).join("1.31/injection/profile-default.json");
-    let golden: BTreeMap<String, Value> =
-        serde_json::from_str(&fs::read_to_string(golden).unwrap()).unwrap();
+    let (inputs, admitted) = (goldens::pods(), goldens::admitted());
+    let texts = Texts::find().map(|texts| texts.injected(MINOR, "profile-default"));
     let mut compared = 0;
-    for (name, expected) in golden
-        .iter()
-        .filter(|(_, expected)| expected["kind"] == "Pod")
-    {
-        let input = Path::new(GOLDENS)
-            .join("injection-inputs")
-            .join(format!("{name}.yaml"));
-        let mut input = yaml::documents(name, &fs::read_to_string(input).unwrap())
-            .unwrap()
-            .remove(0);
+    for (name, expected) in admitted.column(MINOR) {
+        let mut input = yaml::documents(name, &inputs[name]).unwrap().remove(0);
+        if input["kind"] != "Pod" {
+            continue;
+        }
         let injected = istiod
             .inject("apps", &with_empty_resources(&input))
             .await
             .unwrap();
-        let mut differing = Vec::new();
-        lacks("", expected, &injected, &mut differing);
-        lacks("", &injected, expected, &mut differing);
-        assert!(differing.is_empty(), "{name}:\n{}", differing.join("\n"));
+        let found = as_admitted(injected.clone());
+        let differing = texts
+            .as_ref()
+            .map(|texts| differences(&as_admitted(texts[name].clone()), &found));
+        let differing = differing.unwrap_or_default();
+        assert_eq!(digest(&found), *expected, "{name}: {HINT}: {differing:#?}");
 
         if let Some(account) = input["spec"]["serviceAccountName"].as_str() {
             plane
@@ -96,7 +92,7 @@ async fn pods_are_injected_as_upstream_does(plane: &ControlPlane, istiod: &Istio
                 .unwrap();
         }
         input["metadata"]["namespace"] = "apps".into();
-        let is_expected = |created: &Value| containers(created) == containers(expected);
+        let is_expected = |created: &Value| containers(created) == containers(&injected);
         let created = plane.admitted(&input, is_expected).await;
         created.unwrap_or_else(|error| panic!("{name}: {error}"));
         compared += 1;
@@ -170,30 +166,4 @@ async fn autoscaler_wrote_replicas(plane: &ControlPlane) {
     })
     .await
     .unwrap();
-}
-
-/// Notes where `found` does not have what `expected` has. Nothing, `false` and an empty list or map
-/// are alike.
-fn lacks(at: &str, expected: &Value, found: &Value, differing: &mut Vec<String>) {
-    let is_empty = match expected {
-        Value::Null | Value::Bool(false) => true,
-        Value::Object(fields) => fields.is_empty(),
-        Value::Array(elements) => elements.is_empty(),
-        _ => false,
-    };
-    match (expected, found) {
-        _ if is_empty => {}
-        (Value::Object(fields), Value::Object(_)) => {
-            for (name, expected) in fields {
-                lacks(&format!("{at}/{name}"), expected, &found[name], differing);
-            }
-        }
-        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
-            for (index, (expected, found)) in left.iter().zip(right).enumerate() {
-                lacks(&format!("{at}/{index}"), expected, found, differing);
-            }
-        }
-        _ if expected == found => {}
-        _ => differing.push(format!("{at}: {expected} is {found}")),
-    }
 }

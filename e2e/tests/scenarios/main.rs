@@ -16,14 +16,21 @@ mod crash;
 mod default_tag;
 mod deletion;
 mod drift;
+mod edited_revisions;
 mod installed_istiod;
+mod interference;
 mod leader;
 mod minors;
 mod other_clusters;
+mod other_tools;
 mod prune;
 mod remote;
 mod replicas;
+mod restarts;
+mod status;
+mod tag_in_use;
 mod truthful_status;
+mod two_owners;
 mod what_is_in_use;
 
 use std::fs;
@@ -54,6 +61,3 @@ async fn healthy(plane: &ControlPlane, text: &str) -> Cr {
 fn sample(name: &str) -> String {
     fs::read_to_string(root().join("samples").join(name)).unwrap()
 }
-
-/// Upstream's behavior in files; not part of the repository.
-const GOLDENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/goldens");

@@ -21,10 +21,10 @@ use tokio::time::sleep;
 use crate::{SOON, healthy, manifest, running};
 
 /// Whatever the operator would do wrong, it would have done by then.
-const TEMPTED: Duration = Duration::from_secs(5);
+pub(crate) const TEMPTED: Duration = Duration::from_secs(5);
 
 /// A pod of istiod that no node has room for, or one that fits.
-fn istiod_cpu(cpu: &str) -> Value {
+pub(crate) fn istiod_cpu(cpu: &str) -> Value {
     json!({"spec": {"components": {"pilot": {"k8s": {"resources": {"requests": {"cpu": cpu}}}}}}})
 }
 
@@ -228,7 +228,7 @@ async fn a_lost_gateway_service_comes_back_while_istiod_is_not_ready() {
 }
 
 /// The objects of a revision but CRDs, with their UIDs.
-async fn of_revision(inventory: &Inventory, revision: &str) -> Vec<(String, String)> {
+pub(crate) async fn of_revision(inventory: &Inventory, revision: &str) -> Vec<(String, String)> {
     let owned = inventory.owned().await.unwrap();
     owned
         .iter()
@@ -245,7 +245,7 @@ async fn of_revision(inventory: &Inventory, revision: &str) -> Vec<(String, Stri
 }
 
 /// What the operator deleted, in order, such as `services/istiod`.
-fn deletes(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> Vec<String> {
+pub(crate) fn deletes(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> Vec<String> {
     let writes = plane.audit().writes_by(operator.user(), since).unwrap();
     let deletes = writes.iter().filter(|write| write.verb == "delete");
     deletes
@@ -253,7 +253,7 @@ fn deletes(plane: &ControlPlane, operator: &Operator, since: Timestamp) -> Vec<S
         .collect()
 }
 
-fn tag_revision(plane: &ControlPlane) -> String {
+pub(crate) fn tag_revision(plane: &ControlPlane) -> String {
     let tag = [
         "get",
         "mutatingwebhookconfiguration",

@@ -69,7 +69,7 @@ pub const ALL: [Rule; 10] = [
     rule(CONFLICT, EventRule::EachMessage, Kept::UntilKnown),
     rule(WARNINGS, EventRule::EachMessage, Kept::UntilKnown),
     rule(OUTDATED, EventRule::EachMessage, Kept::WithoutVersion),
-    rule(OLD_REVISION, EventRule::EachMessage, Kept::UntilKnown),
+    rule(OLD_REVISION, EventRule::EachReason, Kept::UntilKnown),
     rule(WATCH_BROKEN, EventRule::EachMessage, Kept::Never),
     rule(OWNERSHIP_CONFLICT, EventRule::EachMessage, Kept::UntilKnown),
 ];
@@ -114,6 +114,14 @@ pub mod reason {
     pub const OUT_OF_SUPPORT: &str = "OutOfSupport";
     /// Pods may use what is not rendered any more.
     pub const MAY_BE_IN_USE: &str = "MayBeInUse";
+    /// Helm manages objects that this `IstioOperator` renders.
+    pub const MANAGED_BY_HELM: &str = "ManagedByHelm";
+    /// Argo CD manages objects that this `IstioOperator` renders.
+    pub const MANAGED_BY_ARGO_CD: &str = "ManagedByArgoCD";
+    /// Flux manages objects that this `IstioOperator` renders.
+    pub const MANAGED_BY_FLUX: &str = "ManagedByFlux";
+    /// Somebody changed an object under the name of our field manager, and it was changed back.
+    pub const OVERWRITTEN: &str = "Overwritten";
     /// Another `IstioOperator` owns objects that this one renders.
     pub const OWNED_BY_ANOTHER: &str = "OwnedByAnotherIstioOperator";
     /// Another writer owns or keeps changing a field.

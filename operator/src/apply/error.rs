@@ -5,6 +5,7 @@ use std::time::Duration;
 use kube::core::Status;
 
 use super::text::without_values;
+use crate::cluster::ManagingTool;
 
 /// How long a refusal may last that passes by itself where it is a matter of order: a role that was just bound, a quota
 /// that is being raised, a webhook or policy that comes up, a namespace that is on its way out.
@@ -80,6 +81,9 @@ pub enum ApplyError {
     /// No connection, or one that broke.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
+    /// It exists, and another tool manages it.
+    #[error("{0} manages it")]
+    ManagedBy(ManagingTool),
     /// The kind is none that charts may render.
     #[error("the operator does not manage objects of this kind")]
     UnknownKind,
@@ -121,9 +125,19 @@ impl ApplyError {
             | Self::Invalid(_)
             | Self::Malformed(_)
             | Self::TooLarge(_)
+            | Self::ManagedBy(_)
             | Self::UnknownKind => Class::Permanent,
             Self::Forbidden(_) | Self::Denied(_) | Self::WebhookUnavailable(_) => Class::Refusal,
         }
+    }
+
+    /// Whether the write may have been done all the same: its answer was lost, or came from something on the way.
+    #[must_use]
+    pub const fn is_ambiguous(&self) -> bool {
+        matches!(
+            self,
+            Self::TimedOut | Self::Unreachable(_) | Self::Unavailable { .. }
+        )
     }
 
     /// How long the error may last before a person has to act; zero for what never passes by itself.
@@ -165,6 +179,7 @@ impl ApplyError {
             Self::Unavailable { .. } => "Unavailable",
             Self::TimedOut => "TimedOut",
             Self::Unreachable(_) => "Unreachable",
+            Self::ManagedBy(_) => "ManagedByOtherTool",
             Self::UnknownKind => "UnknownKind",
             Self::NotLeader => "NotLeader",
         }

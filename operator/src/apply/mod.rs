@@ -6,6 +6,7 @@
 mod error;
 #[cfg(test)]
 pub(crate) mod fake_api_server;
+mod managed;
 mod send;
 mod text;
 
@@ -13,12 +14,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use futures::{StreamExt, stream};
+use k8s_openapi::jiff::Timestamp;
 
 pub use error::{ApplyError, Class};
 pub use send::Sender;
 
 use crate::api::ComponentKind;
-use crate::cluster::{AppliedDigests, ApplyReason, CrKey, LastApplied, Live, LiveObject};
+use crate::cluster::{
+    AppliedDigests, ApplyReason, CrKey, Interference, LastApplied, Live, LiveObject, ManagingTool,
+};
 use crate::plan::{
     Decision, DeletionStep, Finding, ObjectToApply, ObjectToDelete, Plan, PlannedComponent,
 };
@@ -41,8 +45,14 @@ pub struct Applied {
     pub writes: usize,
     /// Whether everything was as it should be, so that the pass had nothing to do.
     pub is_in_sync: bool,
+    /// Objects that somebody had applied under the name of our field manager, and when. Ours was applied again.
+    pub overwritten: Vec<(ObjectKey, Option<Timestamp>)>,
     answers: Vec<Answer>,
     deleted: Vec<Deleted>,
+    /// Which tools manage the objects that were read before anything was written.
+    tools: BTreeMap<ObjectKey, Result<Option<ManagingTool>, ApplyError>>,
+    /// Namespaces that this pass created.
+    created: BTreeSet<String>,
 }
 
 /// What became of one component.
@@ -69,13 +79,10 @@ pub enum Verdict {
     TagElsewhere,
     /// Something else has to happen first.
     Waiting(String),
-    /// Somebody keeps changing it, so it is left alone for a while.
-    Conflict {
-        /// The field manager that holds the field.
-        manager: String,
-        /// The field.
-        field: String,
-    },
+    /// Somebody keeps interfering with it, so it is left alone for a while: who does what, in words.
+    Conflict(String),
+    /// Another tool manages it, so nothing is written.
+    ManagedBy(ManagingTool),
     /// It was sent and not taken.
     Refused(ApplyError),
 }
@@ -103,28 +110,36 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
         namespaces,
         waves,
         prune,
+        unseen,
         findings,
         is_in_sync,
     } = plan;
-    let mut missing = BTreeMap::new();
-    for namespace in namespaces {
-        if let Err(error) = sender.ensure(&namespace).await {
-            missing.insert(namespace.name, error);
-        }
-    }
     let mut applied = Applied {
         findings,
         is_in_sync,
+        tools: managed::read_tools(sender, unseen).await,
         ..Applied::default()
     };
     for component in components {
         applied.components.push(decided(sender, component).await);
     }
+    if managed::must_hold_back(&applied) {
+        managed::hold_back(&mut applied, waves);
+        return applied;
+    }
+    let mut missing = BTreeMap::new();
+    for namespace in namespaces {
+        match sender.ensure(&namespace).await {
+            Ok(false) => {}
+            Ok(true) => drop(applied.created.insert(namespace.name)),
+            Err(error) => drop(missing.insert(namespace.name, error)),
+        }
+    }
     let mut blocked = BTreeMap::new();
     for wave in waves {
         let results = send_wave(sender, wave, &missing, &blocked).await;
         for (send, result) in results {
-            if let Err(Verdict::Refused(_)) = result {
+            if let Err(Verdict::Refused(_) | Verdict::ManagedBy(_)) = result {
                 blocked
                     .entry(send.component)
                     .or_insert_with(|| format!("{} was refused", send.key));
@@ -174,16 +189,38 @@ impl Applied {
         for Answer {
             key,
             digests,
-            reason,
+            mut reason,
             live: object,
         } in std::mem::take(&mut self.answers)
         {
+            // What went with its namespace was not taken from us.
+            let is_created = |namespace: &String| self.created.contains(namespace);
+            if reason == ApplyReason::Restore && key.namespace.as_ref().is_some_and(is_created) {
+                reason = ApplyReason::Repair;
+            }
             last_applied.record(key.clone(), digests, reason, &object, now);
             let before = live.get(&key).filter(|before| before.uid == object.uid);
             if before.is_none_or(|before| before.generation != object.generation) {
                 changed.push(key.clone());
             }
-            live.put_answer(key, object);
+            // Watches select by the owner label: what does not have it was not there for them.
+            if object.owner_labels.owner.is_some() {
+                live.put_answer(key, object);
+            }
+        }
+        for (key, verdict) in self.objects() {
+            match verdict {
+                Verdict::Refused(error) if error.is_ambiguous() => {
+                    last_applied.mark_unanswered(key);
+                }
+                Verdict::ManagedBy(tool) => live.put_managing_tool(key.clone(), Some(*tool)),
+                _ => {}
+            }
+        }
+        for (key, tool) in std::mem::take(&mut self.tools) {
+            if let Ok(tool) = tool {
+                live.put_managing_tool(key, tool);
+            }
         }
         forget(std::mem::take(&mut self.deleted), live, last_applied);
         changed
@@ -222,6 +259,9 @@ impl Applied {
         self.components[component]
             .objects
             .push((key.clone(), verdict));
+        if let (ApplyReason::Revert(Interference::Overwritten { at }), Ok(_)) = (reason, &result) {
+            self.overwritten.push((key.clone(), at));
+        }
         if let Ok(live) = result {
             self.answers.push(Answer {
                 key,
@@ -249,14 +289,17 @@ async fn decided(sender: &Sender, planned: PlannedComponent) -> AppliedComponent
             Decision::TagElsewhere => Verdict::TagElsewhere,
             Decision::Waiting(why) => Verdict::Waiting(why),
             Decision::UnsupportedKind => Verdict::Refused(ApplyError::UnknownKind),
-            Decision::Conflict(body) => match sender.conflicting_manager(&key, &body).await {
-                Err(error) => Verdict::Refused(error),
-                Ok(conflicting_manager) => {
-                    let unknown = || ("unknown".to_owned(), "a field that was removed".to_owned());
-                    let (manager, field) = conflicting_manager.unwrap_or_else(unknown);
-                    Verdict::Conflict { manager, field }
+            Decision::ManagedBy(tool) => Verdict::ManagedBy(tool),
+            Decision::Conflict(Interference::Edited, body) => {
+                match sender.conflicting_manager(&key, &body).await {
+                    Err(error) => Verdict::Refused(error),
+                    Ok(Some((manager, field))) => {
+                        Verdict::Conflict(format!("{manager} keeps changing {field}"))
+                    }
+                    Ok(None) => Verdict::Conflict(Interference::Edited.to_string()),
                 }
-            },
+            }
+            Decision::Conflict(interference, _) => Verdict::Conflict(interference.to_string()),
         };
         objects.push((key, verdict));
     }
@@ -285,7 +328,10 @@ async fn send_wave(
         } else if let Some(why) = blocked.get(&send.component) {
             Err(Verdict::Waiting(why.clone()))
         } else {
-            sender.apply(&send).await.map_err(Verdict::Refused)
+            sender.apply(&send).await.map_err(|error| match error {
+                ApplyError::ManagedBy(tool) => Verdict::ManagedBy(tool),
+                error => Verdict::Refused(error),
+            })
         };
         (send, result)
     });
@@ -295,7 +341,8 @@ async fn send_wave(
         .await
 }
 
-/// Deletes objects in the order given; gives those that could not be deleted.
+/// Deletes objects rank by rank, and stops after a rank of which something is still there; gives those that could not be
+/// deleted.
 async fn delete(
     sender: &Sender,
     deletions: &[ObjectToDelete],
@@ -303,24 +350,30 @@ async fn delete(
 ) -> Vec<(ObjectKey, ApplyError)> {
     let ranks: BTreeSet<_> = deletions
         .iter()
-        .map(|deletions| deletions.kind.role.deletion_rank())
+        .map(|object| object.kind.role.deletion_rank())
         .collect();
     let mut refused = Vec::new();
     for rank in ranks {
         let of_rank = deletions
             .iter()
-            .filter(|deletions| deletions.kind.role.deletion_rank() == rank);
+            .filter(|object| object.kind.role.deletion_rank() == rank);
         // Gathered first: the compiler cannot tell that a stream of borrowing calls may move between threads.
         let mut calls = Vec::new();
-        for deletions in of_rank {
-            calls.push(async { (deletions.clone(), sender.delete(deletions).await) });
+        for object in of_rank {
+            calls.push(async { (object.clone(), sender.delete(object).await) });
         }
         let mut results = stream::iter(calls).buffer_unordered(PARALLEL);
+        let mut are_gone = true;
         while let Some((ObjectToDelete { key, uid, .. }, result)) = results.next().await {
+            are_gone &= matches!(result, Ok(true));
             match result {
                 Ok(is_gone) => deleted.push(Deleted { key, uid, is_gone }),
                 Err(error) => refused.push((key, error)),
             }
+        }
+        // A webhook that is still there calls the istiod of a later rank.
+        if !are_gone {
+            break;
         }
     }
     refused

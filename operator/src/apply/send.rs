@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::ApplyError;
 use crate::charts::yaml::Document;
-use crate::cluster::{ApplyReason, Kind, LiveObject, MANAGER, conflicting_manager};
+use crate::cluster::{ApplyReason, Kind, LiveObject, MANAGER, ManagingTool, conflicting_manager};
 use crate::plan::{Namespace, ObjectToApply, ObjectToDelete, copy_ca};
 use crate::render::ObjectKey;
 
@@ -24,6 +24,10 @@ const CALL_LIMIT: Duration = Duration::from_secs(45);
 
 /// How long this process may still write, unless its lease is renewed.
 pub type TimeLeft = dyn Fn() -> Duration + Send + Sync;
+
+/// A resource version that no object has: the first object that a store takes has a higher one. An apply that carries it
+/// creates the object, and conflicts with one that exists.
+const ABSENT: &str = "1";
 
 /// Sends writes, while this process may.
 #[derive(Clone)]
@@ -81,6 +85,8 @@ impl Sender {
     }
 
     /// Applies one object. The answer carries metadata only: it is all that is needed to notice later changes.
+    ///
+    /// An object that was not known and exists all the same is not taken over from another tool.
     pub(super) async fn apply(&self, send: &ObjectToApply) -> Result<LiveObject, ApplyError> {
         let api = self.api(send.kind, &send.key);
         // For the strict check the API server parses the body once more, an eighth of its work on a large CRD. What is
@@ -95,24 +101,84 @@ impl Sender {
         if let Some(source) = &send.ca_from {
             self.copy_ca(source, &mut body).await?;
         }
-        let patch = Patch::Apply(body);
-        let call = api.patch_metadata(&send.key.name, &params, &patch);
-        let answer = self.write(call).await?;
-        Ok(LiveObject::read(send.kind.kind, &answer.metadata))
+        let name = &send.key.name;
+        let apply = async |body: &Value| {
+            let patch = Patch::Apply(body);
+            let answer = self
+                .write(api.patch_metadata(name, &params, &patch))
+                .await?;
+            Ok(LiveObject::read(send.kind.kind, &answer.metadata))
+        };
+        if send.is_new {
+            body["metadata"]["resourceVersion"] = ABSENT.into();
+            match apply(&body).await {
+                Err(ApplyError::Conflict(_)) => {}
+                answer => return answer,
+            }
+            if let Some(tool) = self.managing_tool(send.kind, &send.key).await? {
+                return Err(ApplyError::ManagedBy(tool));
+            }
+            if let Some(metadata) = body["metadata"].as_object_mut() {
+                metadata.remove("resourceVersion");
+            }
+        }
+        apply(&body).await
     }
 
-    /// Deletes the very object that was judged; gives whether it is gone already.
-    pub(super) async fn delete(&self, deletions: &ObjectToDelete) -> Result<bool, ApplyError> {
-        let api = self.api(deletions.kind, &deletions.key);
-        let uid = Some(deletions.uid.clone());
+    /// Reads which other tool manages an object, if it exists.
+    pub(super) async fn managing_tool(
+        &self,
+        kind: &Kind,
+        key: &ObjectKey,
+    ) -> Result<Option<ManagingTool>, ApplyError> {
+        let call = async {
+            match self.api(kind, key).get_metadata_opt(&key.name).await {
+                // A kind that is not served has no objects.
+                Err(error) if ApplyError::is_gone(&error) => Ok(None),
+                other => other,
+            }
+        };
+        let object = self.read(call).await?;
+        Ok(object.and_then(|object| ManagingTool::read(&object.metadata)))
+    }
+
+    /// Deletes the object that was judged, in the very state that was judged; gives whether it is gone already.
+    ///
+    /// An object that changed meanwhile, if only its status, is read again. It is deleted if it is the same object and
+    /// still belongs to the same CR.
+    pub(super) async fn delete(&self, object: &ObjectToDelete) -> Result<bool, ApplyError> {
+        if object.version > 0 {
+            match self.delete_version(object, object.version).await {
+                Err(ApplyError::Conflict(_)) => {}
+                answer => return answer,
+            }
+        }
+        let api = self.api(object.kind, &object.key);
+        let Some(found) = self.read(api.get_metadata_opt(&object.key.name)).await? else {
+            return Ok(true);
+        };
+        let found = LiveObject::read(object.kind.kind, &found.metadata);
+        if found.uid != object.uid || !found.is_owned_by(&object.owner) {
+            let why = "it does not belong to this IstioOperator any more";
+            return Err(ApplyError::Conflict(why.to_owned()));
+        }
+        self.delete_version(object, found.version).await
+    }
+
+    /// Deletes an object if it has this resource version; gives whether it is gone already.
+    async fn delete_version(
+        &self,
+        object: &ObjectToDelete,
+        version: u64,
+    ) -> Result<bool, ApplyError> {
+        let api = self.api(object.kind, &object.key);
         let preconditions = Preconditions {
-            uid,
-            resource_version: None,
+            uid: Some(object.uid.clone()),
+            resource_version: (version > 0).then(|| version.to_string()),
         };
         let params = DeleteParams::background().preconditions(preconditions);
-        let name = &deletions.key.name;
         let call = async {
-            match api.delete(name, &params).await {
+            match api.delete(&object.key.name, &params).await {
                 Err(error) if ApplyError::is_gone(&error) => Ok(true),
                 // An answer without the object, or with one that is not on its way out, means that it is gone.
                 answer => answer.map(|answer| {
@@ -124,15 +190,15 @@ impl Sender {
         self.write(call).await
     }
 
-    /// Creates a namespace unless it exists.
-    pub(super) async fn ensure(&self, namespace: &Namespace) -> Result<(), ApplyError> {
+    /// Creates a namespace unless it exists; gives whether it was created.
+    pub(super) async fn ensure(&self, namespace: &Namespace) -> Result<bool, ApplyError> {
         let api: Api<LiveNamespace> = Api::all(self.client.clone());
         if self
             .read(api.get_metadata_opt(&namespace.name))
             .await?
             .is_some()
         {
-            return Ok(());
+            return Ok(false);
         }
         let label = |network: &String| ("topology.istio.io/network".to_owned(), network.clone());
         let labels = namespace.network.iter().map(label).collect();
@@ -150,8 +216,8 @@ impl Sender {
         };
         let call = async {
             match api.create(&params, &body).await {
-                Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-                other => other.map(drop),
+                Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(false),
+                other => other.map(|_| true),
             }
         };
         self.write(call).await
@@ -214,7 +280,7 @@ mod tests {
 
     use super::super::fake_api_server::{Answer, FakeApiServer};
     use super::*;
-    use crate::cluster::AppliedDigests;
+    use crate::cluster::{AppliedDigests, CrKey};
 
     fn sending(reason: ApplyReason) -> ObjectToApply {
         let key = ObjectKey {
@@ -236,6 +302,7 @@ mod tests {
                 left_to_others: 0,
             },
             reason,
+            is_new: false,
         }
     }
 
@@ -244,7 +311,7 @@ mod tests {
         for (reason, validation) in [
             (ApplyReason::Rollout, "Strict"),
             (ApplyReason::Repair, "Ignore"),
-            (ApplyReason::Revert, "Ignore"),
+            (ApplyReason::Restore, "Ignore"),
         ] {
             let live = json!({"metadata": {"name": "b", "uid": "1", "resourceVersion": "7"}});
             let api = FakeApiServer::answering([Answer::Object(live)]);
@@ -269,6 +336,94 @@ mod tests {
         let late = sender.apply(&sending(ApplyReason::Rollout)).await;
         assert_eq!(late.unwrap_err().reason(), "NotLeader");
         assert_eq!(api.calls().len(), 1);
+    }
+
+    fn new_object() -> ObjectToApply {
+        ObjectToApply {
+            is_new: true,
+            ..sending(ApplyReason::Rollout)
+        }
+    }
+
+    const EXISTS: Answer = Answer::Failure(409, "the object has been modified");
+
+    #[tokio::test]
+    async fn an_object_that_was_not_known_is_created_only() {
+        let live = json!({"metadata": {"name": "b", "uid": "1"}});
+        let api = FakeApiServer::answering([Answer::Object(live)]);
+        api.sender().apply(&new_object()).await.unwrap();
+        let calls = api.calls();
+        assert_eq!(calls.len(), 1);
+        assert_eq!(calls[0].body["metadata"]["resourceVersion"], "1");
+    }
+
+    #[tokio::test]
+    async fn an_object_that_exists_is_taken_over_unless_another_tool_manages_it() {
+        let helm = json!({"annotations": {"meta.helm.sh/release-name": "x"}});
+        let api = FakeApiServer::answering([EXISTS, Answer::Object(json!({"metadata": helm}))]);
+        let refused = api.sender().apply(&new_object()).await;
+        assert_eq!(refused, Err(ApplyError::ManagedBy(ManagingTool::Helm)));
+        assert_eq!(api.calls().len(), 2);
+
+        let istioctl = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "Helm"}}});
+        let taken = json!({"metadata": {"name": "b", "uid": "1"}});
+        let api =
+            FakeApiServer::answering([EXISTS, Answer::Object(istioctl), Answer::Object(taken)]);
+        let live = api.sender().apply(&new_object()).await.unwrap();
+        assert_eq!(live.uid, "1");
+        let calls = api.calls();
+        assert_eq!(calls[2].body["metadata"].get("resourceVersion"), None);
+    }
+
+    fn deleting() -> ObjectToDelete {
+        let ObjectToApply { key, kind, .. } = sending(ApplyReason::Rollout);
+        ObjectToDelete {
+            key,
+            kind,
+            uid: "1".into(),
+            version: 7,
+            owner: CrKey {
+                namespace: "mesh".into(),
+                name: "one".into(),
+            },
+        }
+    }
+
+    fn owned_by(name: &str) -> Answer {
+        let labels = json!({
+            "install.operator.istio.io/owning-resource": name,
+            "install.operator.istio.io/owning-resource-namespace": "mesh",
+        });
+        let entry = json!({"manager": MANAGER, "operation": "Apply", "fieldsV1": {}});
+        Answer::Object(
+            json!({"metadata": {"uid": "1", "resourceVersion": "9", "labels": labels,
+            "managedFields": [entry]}}),
+        )
+    }
+
+    fn done() -> Answer {
+        Answer::Object(json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
+    }
+
+    #[tokio::test]
+    async fn a_delete_is_bound_to_the_state_that_was_judged() {
+        let api = FakeApiServer::answering([done()]);
+        assert_eq!(api.sender().delete(&deleting()).await, Ok(true));
+        let preconditions = &api.calls()[0].body["preconditions"];
+        assert_eq!(*preconditions, json!({"uid": "1", "resourceVersion": "7"}));
+    }
+
+    #[tokio::test]
+    async fn an_object_that_changed_is_judged_again_before_it_is_deleted() {
+        let api = FakeApiServer::answering([EXISTS, owned_by("one"), done()]);
+        assert_eq!(api.sender().delete(&deleting()).await, Ok(true));
+        let preconditions = &api.calls()[2].body["preconditions"];
+        assert_eq!(*preconditions, json!({"uid": "1", "resourceVersion": "9"}));
+
+        let api = FakeApiServer::answering([EXISTS, owned_by("other")]);
+        let kept = api.sender().delete(&deleting()).await;
+        assert_eq!(kept.unwrap_err().reason(), "Conflict");
+        assert_eq!(api.calls().len(), 2);
     }
 
     #[tokio::test]

@@ -33,13 +33,16 @@ pub fn without_values(text: &str) -> String {
 }
 
 fn first_mark(text: &str) -> Option<(usize, &'static str)> {
-    let found = MARKS
-        .iter()
-        .filter_map(|mark| Some((text.find(mark)?, *mark)));
+    let found = MARKS.iter().filter_map(|mark| {
+        let is_word = |(start, _): &(usize, &str)| !text[..*start].ends_with(char::is_alphanumeric);
+        let (start, _) = text.match_indices(mark).find(is_word)?;
+        Some((start, *mark))
+    });
     found.min_by_key(|(start, _)| *start)
 }
 
-/// The length in bytes of the value at the start of `text`: a quoted text, something in brackets, or one word.
+/// The length in bytes of the value at the start of `text`: a quoted text, something in brackets, or one word. A Go type
+/// in front of brackets belongs to the value: `[]string{"a"}`, `map[string]interface {}{"a": 1}`.
 fn value_length(text: &str) -> usize {
     let mut depth = 0_usize;
     let mut quote = None;
@@ -54,15 +57,25 @@ fn value_length(text: &str) -> usize {
                 '"' | '`' => quote = Some(c),
                 '{' | '[' | '(' => depth += 1,
                 '}' | ']' | ')' => depth = depth.saturating_sub(1),
+                ' ' if text[..index].ends_with("interface") => {}
                 ':' | ';' | ',' | ' ' if depth == 0 => return index,
                 _ => {}
             },
         }
         if quote.is_none() && depth == 0 && matches!(c, '"' | '`' | '}' | ']' | ')') {
-            return index + c.len_utf8();
+            let end = index + c.len_utf8();
+            if !is_followed_by_more_of_the_value(&text[end..]) {
+                return end;
+            }
         }
     }
     text.len()
+}
+
+/// Whether what was read so far is only the Go type of the value.
+fn is_followed_by_more_of_the_value(rest: &str) -> bool {
+    let is_type = |c: char| c.is_alphanumeric() || matches!(c, '*' | '&' | '[' | '{' | '(');
+    rest.starts_with(is_type)
 }
 
 #[cfg(test)]
@@ -87,6 +100,18 @@ mod tests {
             (
                 ".spec.replicas: expected integer, got &value.valueUnstructured{Value:map[string]interface {}{\"a\":1}}",
                 ".spec.replicas: expected integer, got …",
+            ),
+            (
+                r#"spec.tolerations: Invalid value: []core.Toleration{core.Toleration{Key:"secret"}}: no"#,
+                "spec.tolerations: Invalid value: …: no",
+            ),
+            (
+                r#"spec.selector: Invalid value: map[string]interface {}{"a":"secret"}: field is immutable"#,
+                "spec.selector: Invalid value: …: field is immutable",
+            ),
+            (
+                "admission webhook \"w\" denied the request: you forgot something",
+                "admission webhook \"w\" denied the request: you forgot something",
             ),
             ("Invalid value: `never closed", "Invalid value: …"),
             (

@@ -15,11 +15,6 @@ use super::tree::at;
 use super::{Files, gates};
 use crate::catalogue::parse_minor;
 
-/// What the call `fail` raises: the user's mistake, not the template's.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Failed(pub(super) String);
-
 /// A call as handlebars wants it: from the arguments and the root context to a value.
 struct Call<F>(F);
 
@@ -54,7 +49,6 @@ pub(super) fn register(registry: &mut Handlebars<'static>, chart: &str, files: &
     registry.register_helper("since", Box::new(Call(since)));
     registry.register_helper("until", Box::new(Call(until)));
     registry.register_helper("scope", Box::new(Call(scope)));
-    registry.register_helper("fail", Box::new(Call(fail)));
     let texts = opaque(chart, files);
     let file = move |helper: &Helper<'_>, context: &Context| file(&texts, helper, context);
     registry.register_helper("file", Box::new(Call(file)));
@@ -114,12 +108,6 @@ fn scope(helper: &Helper<'_>, context: &Context) -> Result<Value, RenderError> {
     let wanted = at(context.data(), place);
     let is_wanted = |wanted: &Value| wanted == "all" || wanted == scope;
     Ok((minor_of(context)? < 28 || wanted.is_none_or(is_wanted)).into())
-}
-
-/// `fail "message"`: refuses the user's settings.
-fn fail(helper: &Helper<'_>, _: &Context) -> Result<Value, RenderError> {
-    let message = only_string("fail", helper)?.to_owned();
-    Err(RenderErrorReason::NestedError(Box::new(Failed(message))).into())
 }
 
 /// The texts of a chart's files that are no templates, by their path in the chart.

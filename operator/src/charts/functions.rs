@@ -23,7 +23,7 @@ pub(super) struct Function {
 }
 
 /// Every function that needs nothing but its arguments.
-pub(super) static FUNCTIONS: [Function; 23] = [
+pub(super) static FUNCTIONS: [Function; 21] = [
     strict("json", json),
     strict("toYaml", to_yaml),
     lenient("default", default),
@@ -31,14 +31,12 @@ pub(super) static FUNCTIONS: [Function; 23] = [
     strict("merge", merge),
     strict("concat", concat),
     strict("contains", contains),
-    strict("hasPrefix", has_prefix),
     strict("trim", trim),
     strict("chomp", chomp),
     strict("trimPrefix", trim_prefix),
     strict("join", join),
     strict("split", split),
     strict("dict", dict),
-    strict("omit", omit),
     strict("pick", pick),
     strict("list", list),
     lenient("when", when),
@@ -148,12 +146,6 @@ fn contains(args: &[&Value]) -> Outcome {
     .into())
 }
 
-/// `hasPrefix s prefix`.
-fn has_prefix(args: &[&Value]) -> Outcome {
-    let [text, prefix] = exactly(args)?;
-    Ok(string(text)?.starts_with(string(prefix)?).into())
-}
-
 /// `trim s`: the string without white space at its ends.
 fn trim(args: &[&Value]) -> Outcome {
     let [text] = exactly(args)?;
@@ -198,13 +190,6 @@ fn dict(args: &[&Value]) -> Outcome {
         let [key, value] = exactly(pair)?;
         map.insert(string(key)?.to_owned(), value.clone());
     }
-    Ok(map.into())
-}
-
-/// `omit map "key" ..`: the map without these keys.
-fn omit(args: &[&Value]) -> Outcome {
-    let (mut map, keys) = map_and_keys(args)?;
-    map.retain(|key, _| !keys.contains(&key.as_str()));
     Ok(map.into())
 }
 
@@ -398,14 +383,12 @@ mod tests {
             ("concat", json!([0.0001, " ", 0]), json!("0.0001 0")),
             ("contains", json!(["abc", "b"]), json!(true)),
             ("contains", json!([["a", "b"], "c"]), json!(false)),
-            ("hasPrefix", json!(["abc", "ab"]), json!(true)),
             ("trim", json!([" a b\n"]), json!("a b")),
             ("chomp", json!([" a \n\n"]), json!(" a ")),
             ("trimPrefix", json!(["abc", "ab"]), json!("c")),
             ("join", json!([["a", 1], ","]), json!("a,1")),
             ("split", json!(["a,b", ","]), json!(["a", "b"])),
             ("dict", json!(["a", 1, "b", [2]]), json!({"a": 1, "b": [2]})),
-            ("omit", json!([{"a": 1, "b": 2}, "a"]), json!({"b": 2})),
             ("pick", json!([{"a": 1, "b": 2}, "a", "c"]), json!({"a": 1})),
             ("list", json!([1, "a"]), json!([1, "a"])),
             ("when", json!([[0], "a"]), json!("a")),
@@ -443,9 +426,9 @@ mod tests {
             ("dict", json!(["a"])),
             ("dict", json!([1, 2])),
             ("join", json!(["a", ","])),
-            ("hasPrefix", json!([1, "a"])),
+            ("contains", json!([1, "a"])),
             ("concat", json!([[1]])),
-            ("omit", json!([])),
+            ("pick", json!([])),
             ("texts", json!([{"a": {}}])),
             ("dash", json!(["a", []])),
             ("numbers", json!([4, "a"])),

@@ -11,7 +11,6 @@ mod functions;
 mod gated;
 mod gates;
 mod schema;
-mod syntax;
 mod template;
 pub mod tree;
 pub mod yaml;
@@ -31,7 +30,7 @@ pub use template::Output;
 use template::Templates;
 use yaml::Document;
 
-/// Why charts cannot be used, or refuse a CR.
+/// Why charts cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ChartError {
     /// The directory cannot be read, or a file of it is absent or not text.
@@ -54,14 +53,6 @@ pub enum ChartError {
         /// The column in it, counted from 1.
         column: usize,
         /// What is wrong.
-        message: String,
-    },
-    /// The chart refuses what the user set.
-    #[error("{message}")]
-    Refused {
-        /// The chart.
-        chart: String,
-        /// What the user has to change.
         message: String,
     },
 }

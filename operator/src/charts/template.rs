@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use handlebars::{Context, Handlebars, RenderError, RenderErrorReason};
+use handlebars::{Context, Handlebars, RenderError, Template};
 use serde_json::Value;
 
-use super::calls::{self, Failed};
-use super::{ChartError, Files, syntax};
+use super::calls;
+use super::{ChartError, Files};
 
 /// One chart's templates with everything they can call.
 pub(super) struct Templates {
@@ -26,7 +26,7 @@ pub struct Output {
 }
 
 impl Templates {
-    /// Compiles the templates of `chart`, its partials and the shared ones.
+    /// Compiles the templates of `chart` and the partials that they call.
     pub(super) fn compile(chart: &str, files: &Arc<Files>) -> Result<Self, ChartError> {
         let mut registry = Handlebars::new();
         registry.set_strict_mode(true);
@@ -34,25 +34,20 @@ impl Templates {
         // that decides it.
         registry.register_escape_fn(handlebars::no_escape);
         calls::register(&mut registry, chart, files);
-        let mut names = Vec::new();
-        let own_partials = format!("{chart}/partials/");
-        let own_templates = format!("{chart}/templates/");
-        for (file, text) in files.iter() {
-            let name = if let Some(partial) = file.strip_prefix("partials/") {
-                stem(partial).map(str::to_owned)
-            } else if let Some(partial) = file.strip_prefix(&own_partials) {
-                stem(partial).map(|stem| format!("{chart}/{stem}"))
-            } else if file.starts_with(&own_templates) && stem(file).is_some() {
-                names.push(file.clone());
-                Some(file.clone())
-            } else {
-                None
+        let own = format!("{chart}/templates/");
+        let is_own = |file: &&String| file.starts_with(&own) && stem(file).is_some();
+        let names: Vec<String> = files.keys().filter(is_own).cloned().collect();
+        let mut wanted = names.clone();
+        while let Some(name) = wanted.pop() {
+            let file = file_of(&name);
+            // A partial that is absent is reported where it is called.
+            let Some(text) = files.get(&file).filter(|_| !registry.has_template(&name)) else {
+                continue;
             };
-            if let Some(name) = name {
-                let compiled = syntax::compile(&name, text);
-                let template = compiled.map_err(|error| compile_error(chart, file, &error))?;
-                registry.register_template(&name, template);
-            }
+            let compiled = Template::compile_with_name(text, name.clone());
+            let template = compiled.map_err(|error| compile_error(chart, &file, &error))?;
+            registry.register_template(&name, template);
+            wanted.extend(called_partials(text).map(str::to_owned));
         }
         Ok(Self {
             chart: chart.to_owned(),
@@ -75,14 +70,6 @@ impl Templates {
     }
 
     fn execution_error(&self, name: &str, error: &RenderError) -> ChartError {
-        if let RenderErrorReason::NestedError(nested) = error.reason()
-            && let Some(Failed(message)) = nested.downcast_ref()
-        {
-            return ChartError::Refused {
-                chart: self.chart.clone(),
-                message: message.clone(),
-            };
-        }
         ChartError::Template {
             chart: self.chart.clone(),
             file: error
@@ -98,6 +85,23 @@ impl Templates {
 
 fn stem(file: &str) -> Option<&str> {
     file.strip_suffix(".hbs")
+}
+
+/// The file of a template or partial: partials of a chart are called `chart/name`, shared ones `name`.
+fn file_of(name: &str) -> String {
+    match name.split_once('/') {
+        _ if stem(name).is_some() => name.to_owned(),
+        Some((chart, name)) => format!("{chart}/partials/{name}.hbs"),
+        None => format!("partials/{name}.hbs"),
+    }
+}
+
+/// The names of the partials that a template calls. A name in a comment or a string is among them too, which compiles more
+/// than is needed and does no harm.
+fn called_partials(text: &str) -> impl Iterator<Item = &str> {
+    let tags = text.split("{{").skip(1);
+    let calls = tags.filter_map(|tag| tag.strip_prefix('>').or_else(|| tag.strip_prefix("#>")));
+    calls.filter_map(|call| call.split([' ', '\n', '}']).find(|word| !word.is_empty()))
 }
 
 fn compile_error(chart: &str, file: &str, error: &handlebars::TemplateError) -> ChartError {
@@ -192,15 +196,6 @@ mod tests {
                 .to_string()
                 .starts_with("chart c: c/templates/t.yaml.hbs:"),
             "{error}"
-        );
-    }
-
-    #[test]
-    fn fail_refuses_the_settings() {
-        let error =
-            render(&[("c/templates/t.yaml.hbs", "{{fail \"spec.values.x: no\"}}")]).unwrap_err();
-        assert!(
-            matches!(&error, ChartError::Refused { message, .. } if message == "spec.values.x: no")
         );
     }
 

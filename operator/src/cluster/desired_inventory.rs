@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use super::injector::TagRequest;
+use super::injector::{TagMode, TagRequest};
 use super::live::LiveObject;
 use super::owner_labels::CrKey;
 use crate::api::ComponentKind;
@@ -168,7 +168,11 @@ impl DesiredInventory {
         let mut need = Need::Unneeded;
         for (cr, rendered) in self.crs.iter().filter(|(cr, _)| *cr != me) {
             match rendered {
-                RenderedObjects::Known(objects) if objects.contains(key) => return Need::Rendered,
+                RenderedObjects::Known(objects)
+                    if objects.contains(key) && self.keeps(cr, live) =>
+                {
+                    return Need::Rendered;
+                }
                 RenderedObjects::Known(_) => {}
                 RenderedObjects::Pending => need = Need::Possible(cr),
                 RenderedObjects::Unreadable { revision } => {
@@ -179,6 +183,14 @@ impl DesiredInventory {
             }
         }
         need
+    }
+
+    /// Whether a CR will go on with a live object that it renders. A paused one does not take the default tag.
+    fn keeps(&self, cr: &CrKey, live: &LiveObject) -> bool {
+        let paused = self
+            .tag_request(cr)
+            .filter(|request| request.mode == TagMode::Keep);
+        paused.is_none_or(|request| may_render(Some(&request.revision), live))
     }
 
     /// Whether the spec of every CR but `me` was looked at, so that nothing is deleted that one of them needs.

@@ -13,7 +13,7 @@ use crate::charts::yaml::Document;
 /// One co-owned field.
 struct Rule {
     kinds: &'static [&'static str],
-    path: &'static [ComponentPlanner],
+    path: &'static [PathStep],
     /// The managers that the field is left to; empty means any other than ours. Where a person's edit would do harm
     /// (a webhook that fails open), only the program that is meant to write the field is named.
     left_to: &'static [&'static str],
@@ -21,14 +21,14 @@ struct Rule {
 
 /// One step on the way to a field.
 #[derive(Clone, Copy)]
-enum ComponentPlanner {
+enum PathStep {
     /// The field of this name.
     Field(&'static str),
     /// Every element of a list whose elements are told apart by `name`.
     Each,
 }
 
-use ComponentPlanner::{Each, Field};
+use PathStep::{Each, Field};
 
 /// The kinds whose webhooks have a CA.
 pub(crate) const WEBHOOKS: &[&str] = &[
@@ -61,7 +61,7 @@ const RULES: [Rule; 5] = [
         path: &[Field("webhooks"), Each, Field("namespaceSelector")],
         left_to: &["admissionsenforcer"],
     },
-    // Applies only under an autoscaler, see `withhold`.
+    // Applies only under an autoscaler, see [`omit_co_owned`].
     Rule {
         kinds: &["Deployment"],
         path: &[Field("spec"), Field("replicas")],
@@ -94,16 +94,16 @@ impl CoOwnedFields {
     /// Reads the managed fields of an object of `kind`.
     #[must_use]
     pub fn read(kind: &str, entries: &[ManagedFieldsEntry]) -> Self {
-        let mut holdings = Self::default();
+        let mut co_owned = Self::default();
         for rule in RULES.iter().filter(|rule| rule.kinds.contains(&kind)) {
             for entry in entries {
                 let manager = entry.manager.as_deref().unwrap_or_default();
                 let list = if is_ours(entry) {
-                    &mut holdings.ours
+                    &mut co_owned.ours
                 } else if manager != MANAGER
                     && (rule.left_to.is_empty() || rule.left_to.contains(&manager))
                 {
-                    &mut holdings.others
+                    &mut co_owned.others
                 } else {
                     continue;
                 };
@@ -116,11 +116,11 @@ impl CoOwnedFields {
                 }
             }
         }
-        for list in [&mut holdings.others, &mut holdings.ours] {
+        for list in [&mut co_owned.others, &mut co_owned.ours] {
             list.sort_unstable();
             list.dedup();
         }
-        holdings
+        co_owned
     }
 }
 
@@ -133,12 +133,7 @@ pub fn is_ours(entry: &ManagedFieldsEntry) -> bool {
 }
 
 /// Appends the paths below `fields` that `path` matches.
-fn find(
-    fields: &Map<String, Value>,
-    path: &[ComponentPlanner],
-    at: String,
-    found: &mut Vec<String>,
-) {
+fn find(fields: &Map<String, Value>, path: &[PathStep], at: String, found: &mut Vec<String>) {
     let Some((step, rest)) = path.split_first() else {
         found.push(at);
         return;
@@ -225,12 +220,7 @@ fn take_out(
 }
 
 /// Removes every field below `value` that `path` matches and `unwanted` names.
-fn take(
-    value: &mut Value,
-    path: &[ComponentPlanner],
-    at: &str,
-    unwanted: &mut impl FnMut(&str) -> bool,
-) {
+fn take(value: &mut Value, path: &[PathStep], at: &str, unwanted: &mut impl FnMut(&str) -> bool) {
     match path {
         [] => {}
         [Each, rest @ ..] => {

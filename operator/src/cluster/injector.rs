@@ -95,6 +95,8 @@ pub enum TagMode {
     IfUnassigned,
     /// Its `values.revisionTags` name it.
     Explicit,
+    /// It is paused: it keeps the tag if it has it, and does not take it.
+    Keep,
 }
 
 impl TagRequest {

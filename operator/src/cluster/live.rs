@@ -1,16 +1,20 @@
 //! What the cluster holds: one small record for every object that carries an owner label, and for every injector.
 //!
-//! Records are reduced from watch events at once. Bodies and managed fields are not kept: what is compared is a digest
-//! of the set of fields that our applies own. It stays as it was while controllers write status and autoscalers write
-//! replicas, and changes when somebody edits or removes a field of ours, which is exactly when a repair is due.
+//! Records are reduced from watch events at once. Bodies and managed fields are not kept. Compared are a digest of the
+//! set of fields that our applies own, and the time of our entry. Both stay as they were while controllers write status
+//! and autoscalers write replicas. The digest changes when somebody edits or removes a field of ours; the time changes
+//! when somebody else applies under our name. Either is exactly when a repair is due.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
 
+use super::evidence::Evidence;
 use super::field_ownership::{CoOwnedFields, is_ours};
 use super::injector::{Injector, was_repointed};
+use super::managing_tool::ManagingTool;
 use super::owner_labels::{CrKey, OwnerLabels};
 use super::readiness::{Readiness, Workload};
 use crate::render::ObjectKey;
@@ -21,6 +25,10 @@ pub struct Live {
     objects: HashMap<ObjectKey, LiveObject>,
     /// The version of the last event of each kind: the watch has told of everything up to it.
     told: HashMap<&'static str, u64>,
+    /// The objects that answers told of since a list of their kind began, by kind. The list may be older than they are.
+    answered: HashMap<&'static str, HashSet<ObjectKey>>,
+    /// Objects without owner label of which is known whether another tool manages them.
+    unlabeled: HashMap<ObjectKey, Option<ManagingTool>>,
 }
 
 /// What is kept of one live object.
@@ -38,6 +46,15 @@ pub struct LiveObject {
     pub generation: i64,
     /// Digest of the fields that our applies own; absent if we never applied it.
     pub our_fields: Option<u64>,
+    /// When an apply under our name changed it last, to the second.
+    pub applied_at: Option<Timestamp>,
+    /// The resource version of the last write that may have been an apply under our name in the second of
+    /// `applied_at`: nothing else explains it.
+    pub unexplained: u64,
+    /// The evidence that such writes are recognized by.
+    pub evidence: Evidence,
+    /// The other tool that manages it.
+    pub managed_by: Option<ManagingTool>,
     /// Who holds its co-owned fields.
     pub co_owned: CoOwnedFields,
     /// Whom it injects for, if that is what it does.
@@ -65,6 +82,12 @@ impl LiveObject {
             terminating: meta.deletion_timestamp.is_some(),
             generation: meta.generation.unwrap_or_default(),
             our_fields: ours.map(|entry| digest(&entry.fields_v1.as_ref().map(|fields| &fields.0))),
+            applied_at: ours
+                .and_then(|entry| entry.time.as_ref())
+                .map(|time| time.0),
+            unexplained: 0,
+            evidence: Evidence::read(meta),
+            managed_by: ManagingTool::read(meta),
             co_owned: CoOwnedFields::read(kind, entries),
             injector: Injector::read(kind, labels),
             readiness: None,
@@ -81,6 +104,10 @@ impl LiveObject {
             terminating,
             generation,
             our_fields,
+            applied_at,
+            unexplained,
+            evidence: _,
+            managed_by,
             co_owned,
             injector,
             readiness,
@@ -90,6 +117,9 @@ impl LiveObject {
             && *terminating == other.terminating
             && *generation == other.generation
             && *our_fields == other.our_fields
+            && *applied_at == other.applied_at
+            && *unexplained == other.unexplained
+            && *managed_by == other.managed_by
             && *co_owned == other.co_owned
             && *injector == other.injector
             && *readiness == other.readiness
@@ -181,11 +211,56 @@ impl Live {
     pub fn note_told(&mut self, kind: &'static str, version: Option<u64>) {
         let told = self.told.entry(kind).or_default();
         *told = version.map_or(0, |version| version.max(*told));
+        if version.is_none() {
+            self.answered.insert(kind, HashSet::new());
+        }
+    }
+
+    /// Notes that the list of `kind` which began with [`Live::note_told`] is complete.
+    pub fn note_listed(&mut self, kind: &'static str) {
+        self.answered.remove(kind);
     }
 
     /// Takes in an object as a list or an event has it; gives what was known before.
     pub fn put(&mut self, key: ObjectKey, object: LiveObject) -> Option<LiveObject> {
+        self.unlabeled.remove(&key);
         self.objects.insert(key, object)
+    }
+
+    /// Whether the answer to a write told of a newer state than the item `object` of a list, while the list was on its
+    /// way. Of anything else, lists are right: after a restore from a backup, versions start again lower.
+    #[must_use]
+    pub fn is_newer_than_list(&self, key: &ObjectKey, object: &LiveObject) -> bool {
+        let answered = self.answered.get(key.kind.as_str());
+        answered.is_some_and(|keys| keys.contains(key))
+            && self
+                .get(key)
+                .is_some_and(|known| known.uid == object.uid && known.version > object.version)
+    }
+
+    /// The other tool that manages an object, whether or not the object carries an owner label.
+    #[must_use]
+    pub fn managing_tool(&self, key: &ObjectKey) -> Option<ManagingTool> {
+        match self.get(key) {
+            Some(object) => object.managed_by,
+            None => self.unlabeled.get(key).copied().flatten(),
+        }
+    }
+
+    /// Whether it is known that no other tool manages an object.
+    #[must_use]
+    pub fn is_unmanaged(&self, key: &ObjectKey) -> bool {
+        match self.get(key) {
+            Some(object) => object.managed_by.is_none(),
+            None => self.unlabeled.get(key) == Some(&None),
+        }
+    }
+
+    /// Takes in which tool manages an object that no watch tells of.
+    pub fn put_managing_tool(&mut self, key: ObjectKey, tool: Option<ManagingTool>) {
+        if self.get(&key).is_none() {
+            self.unlabeled.insert(key, tool);
+        }
     }
 
     /// Whether a newer state is known than `object`, which then is an event that was overtaken by the answer to a write.
@@ -207,11 +282,15 @@ impl Live {
             Some(_) if self.is_overtaken(&key, &object) => return,
             Some(before) if before.uid == object.uid => {
                 object.readiness.clone_from(&before.readiness);
+                object.unexplained = before.unexplained;
             }
             None if told.is_some_and(|told| told >= object.version) => return,
             _ => object.readiness = Readiness::unknown(&key.kind),
         }
-        self.objects.insert(key, object);
+        if let Some(keys) = self.answered.get_mut(key.kind.as_str()) {
+            keys.insert(key.clone());
+        }
+        self.put(key, object);
     }
 
     /// Takes in that an object is gone; gives what was known of it.
@@ -253,113 +332,4 @@ pub fn digest(value: &impl Hash) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn object(kind: &str, body: &Value) -> LiveObject {
-        let meta: ObjectMeta = serde_json::from_value(body["metadata"].clone()).unwrap();
-        LiveObject::read(kind, &meta)
-    }
-
-    #[test]
-    fn only_our_own_fields_count_as_drift() {
-        let digest_of = |entries: Value| {
-            object(
-                "ConfigMap",
-                &json!({"metadata": {"managedFields": entries}}),
-            )
-            .our_fields
-        };
-        let ours = |fields: Value| json!({"manager": "istio-operator", "operation": "Apply", "fieldsV1": fields});
-        let status = json!({"manager": "istio-operator", "operation": "Apply",
-            "subresource": "status", "fieldsV1": {"f:status": {}}});
-        let other =
-            json!({"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:b": {}}});
-        let calm = digest_of(json!([ours(json!({"f:data": {"f:a": {}}}))]));
-        let churned = digest_of(json!([other, status, ours(json!({"f:data": {"f:a": {}}}))]));
-        let edited = digest_of(json!([other, ours(json!({"f:data": {}}))]));
-        assert!(calm.is_some());
-        assert_eq!(calm, churned);
-        assert_ne!(calm, edited);
-        assert_eq!(digest_of(json!([other])), None);
-    }
-
-    #[test]
-    fn an_answer_keeps_the_progress_of_the_same_object_only() {
-        let key = ObjectKey {
-            group: "apps".into(),
-            kind: "Deployment".into(),
-            namespace: Some("a".into()),
-            name: "b".into(),
-        };
-        let ready = Workload {
-            observed_generation: 1,
-            ..Workload::default()
-        };
-        let seen = |uid: &str, readiness| LiveObject {
-            uid: uid.into(),
-            readiness,
-            ..Default::default()
-        };
-        let mut live = Live::default();
-        live.put(key.clone(), seen("1", Some(Readiness::Workload(ready))));
-        live.put_answer(key.clone(), seen("1", None));
-        assert_eq!(live.unready_reason(&key), None);
-        live.put_answer(key.clone(), seen("2", None));
-        assert!(live.unready_reason(&key).is_some());
-    }
-
-    fn account() -> ObjectKey {
-        ObjectKey {
-            group: String::new(),
-            kind: "ServiceAccount".into(),
-            namespace: Some("a".into()),
-            name: "b".into(),
-        }
-    }
-
-    fn at(uid: &str, version: u64) -> LiveObject {
-        LiveObject {
-            uid: uid.into(),
-            version,
-            ..LiveObject::default()
-        }
-    }
-
-    #[test]
-    fn an_answer_about_what_is_gone_by_now_changes_nothing() {
-        let mut live = Live::default();
-        live.put_answer(account(), at("1", 7));
-        assert!(live.get(&account()).is_some(), "the watch is behind");
-        live.remove(&account());
-        live.note_told("ServiceAccount", Some(9));
-        live.put_answer(account(), at("1", 7));
-        assert_eq!(live.get(&account()), None);
-        live.put(account(), at("2", 8));
-        live.put_answer(account(), at("1", 7));
-        assert_eq!(live.get(&account()), Some(&at("2", 8)));
-        live.remove(&account());
-        live.put_answer(account(), at("3", 12));
-        assert!(live.get(&account()).is_some(), "it was made after that");
-        // Of what happened before a list, versions may be any.
-        live.remove(&account());
-        live.note_told("ServiceAccount", None);
-        live.put_answer(account(), at("1", 7));
-        assert!(live.get(&account()).is_some());
-    }
-
-    #[test]
-    fn a_delete_concerns_the_very_object_only() {
-        let mut live = Live::default();
-        live.put(account(), at("2", 8));
-        live.put_deleted(&account(), "1", true);
-        live.put_deleted(&account(), "1", false);
-        assert_eq!(live.get(&account()), Some(&at("2", 8)));
-        live.put_deleted(&account(), "2", false);
-        assert!(live.get(&account()).unwrap().terminating);
-        live.put_deleted(&account(), "2", true);
-        assert_eq!(live.get(&account()), None);
-    }
-}
+mod tests;

@@ -6,11 +6,13 @@
 //! `plan`.
 
 mod desired_inventory;
+mod evidence;
 mod field_ownership;
 mod injector;
 mod kinds;
 mod last_applied;
 mod live;
+mod managing_tool;
 mod owner_labels;
 mod readiness;
 
@@ -24,9 +26,10 @@ pub use injector::{Injector, TagMode, TagRequest};
 #[cfg(test)]
 pub(crate) use kinds::key;
 pub use kinds::{KINDS, Kind, Role};
-pub use last_applied::{AppliedDigests, ApplyReason, LastApplied};
+pub use last_applied::{AppliedDigests, ApplyReason, Interference, LastApplied};
 pub(crate) use live::digest;
 pub use live::{Live, LiveObject, version};
+pub use managing_tool::ManagingTool;
 pub(crate) use owner_labels::label;
 pub use owner_labels::{CrKey, MANAGER, MAX_NAME, OwnerLabels, revision_label};
 pub use readiness::{Readiness, WatchedSpec, WatchedStatus, Workload};

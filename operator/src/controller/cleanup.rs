@@ -40,7 +40,7 @@ pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<StoredCr>) -> Result<Action
     }
     let step = {
         let state = ctx.state();
-        deletion_step(key, &state.live, &state.desired)
+        deletion_step(key, &annotations_of(&cr), &state.live, &state.desired)
     };
     if step.blocked_by.is_some() {
         let deletion = DeletionProgress {
@@ -72,7 +72,7 @@ pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<StoredCr>) -> Result<Action
             blocked_by: None,
         };
         ctx.publish(&cr, &PassResult::Deleting(deletion)).await?;
-        return Ok(Action::Backoff);
+        return Ok(Action::BACKOFF);
     }
     Ok(if step.now.is_empty() {
         Action::RequeueAfter(POLL_INTERVAL)
@@ -101,7 +101,7 @@ fn deletion_blocker(state: &State, key: &CrKey, cr: &IstioOperator) -> Option<St
     if annotations_of(cr).is_paused {
         return Some(
             "the annotation install.istio.io/ignoreReconcile is true: remove it to have everything \
-             deleted, or set spec.deletionPolicy to Orphan to set_deleting it in place"
+             deleted, or set spec.deletionPolicy to Orphan to leave it in place"
                 .to_owned(),
         );
     }

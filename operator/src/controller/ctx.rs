@@ -178,10 +178,19 @@ impl Ctx {
         let mut state = self.state();
         let generation = state.cr(key).and_then(|cr| cr.metadata.generation);
         let generation = generation.unwrap_or_default();
+        let within = |delay: Duration, at_most: Option<Duration>| {
+            Some(at_most.map_or(delay, |at_most| delay.min(at_most)))
+        };
         let delay = match next {
-            Action::Backoff => return Some(state.retries.failed(key, generation)),
-            Action::ShortBackoff => return Some(state.retries.waited(key, generation)),
-            Action::RequeueNow => Some(Duration::ZERO),
+            Action::Backoff { at_most } => {
+                return within(state.retries.failed(key, generation), at_most);
+            }
+            Action::ShortBackoff { at_most } => {
+                return within(state.retries.waited(key, generation), at_most);
+            }
+            Action::RequeueNow => {
+                return Some(state.retries.wrote(key, generation, Instant::now()));
+            }
             Action::RequeueAfter(delay) => Some(delay),
             Action::AwaitChange => None,
         };

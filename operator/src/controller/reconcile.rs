@@ -1,20 +1,23 @@
 //! One pass over one CR.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ctx::Ctx;
 use super::rendering::{RenderedSpec, SpecRejection, catch_panic};
-use super::requeue::{Action, resync};
+use super::requeue::{Action, jitter, resync};
 use super::state::{annotations_of, key_of};
 use super::{cleanup, finalizer};
 use crate::api::{IstioOperator, StoredCr};
-use crate::apply::{ApplyError, Class, apply};
+use crate::apply::{ApplyError, Class, Verdict, apply};
 use crate::catalogue::Version;
 use crate::cluster::{CrKey, revision_label};
 use crate::merge::Merged;
-use crate::plan::{Plan, PlanInput, keys, plan, plan_inputs_digest};
-use crate::status::{InstallProgress, PassResult};
+use crate::plan::{Plan, PlanInput, plan, plan_inputs_digest};
+use crate::status::{InstallProgress, PassResult, overwrite_event};
+
+/// How often it is looked whether objects that another tool manages are managed still.
+const MANAGED_POLL_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What a pass is going to do.
 struct PlannedPass {
@@ -65,6 +68,10 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
     };
     let inputs_digest = draft.inputs_digest;
     let progress = apply_plan(ctx, key, draft).await;
+    if let Some(event) = overwrite_event(&progress.applied) {
+        tracing::warn!(note = event.note, "objects were overwritten");
+        ctx.publisher.announce(&cr, event).await;
+    }
     // A spec that changed meanwhile is not what was carried out.
     let Some(cr) = ctx.newest_if_unchanged(&cr) else {
         return Ok(Action::RequeueNow);
@@ -73,6 +80,21 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
         ctx.state().remember_in_sync(&cr, inputs_digest, &progress);
     }
     publish_progress(ctx, &cr, progress).await
+}
+
+/// Tells the author of a CR that its generation was noticed, before there is room for its pass. A spec that cannot be
+/// followed is left to the pass.
+pub async fn announce(ctx: &Ctx, key: &CrKey) -> Result<(), ApplyError> {
+    let Some(cr) = ctx.state().cr(key) else {
+        return Ok(());
+    };
+    if finalizer::is_deleting(&cr) || annotations_of(&cr).is_paused || is_noticed(&cr) {
+        return Ok(());
+    }
+    match render_spec(ctx, key, &cr).await {
+        Ok(RenderedSpec { merged, .. }) => mark_reconciling(ctx, &cr, &merged).await,
+        Err(_) => Ok(()),
+    }
 }
 
 /// Makes sure that the CR cannot go before its objects; `None` if it is gone already, and nothing may be installed for it.
@@ -104,12 +126,11 @@ async fn render_spec(
     rendered
 }
 
-/// Finds out what a paused CR renders, so that other CRs leave its objects alone. It is rendered without the default tag:
-/// a paused CR keeps the tag if it has it, and does not take it.
+/// Finds out what a paused CR renders, so that other CRs leave its objects alone.
 async fn learn_inventory(ctx: &Ctx, key: &CrKey, cr: &Arc<StoredCr>) {
     let rendered = ctx.render_thread.render(Arc::clone(cr)).await;
     ctx.update(|state| match &rendered {
-        Ok(RenderedSpec { rendered, .. }) => state.set_objects(key, keys(rendered)),
+        Ok(RenderedSpec { merged, rendered }) => state.set_paused(key, merged, rendered),
         Err(_) => state.mark_unreadable(cr),
     });
 }
@@ -120,15 +141,17 @@ async fn mark_reconciling(
     cr: &IstioOperator,
     merged: &Merged,
 ) -> Result<(), ApplyError> {
-    let observed = cr
-        .status
-        .as_ref()
-        .and_then(|status| status.observed_generation);
-    if observed != cr.metadata.generation {
+    if !is_noticed(cr) {
         let version = merged.version;
         ctx.publish(cr, &PassResult::Started { version }).await?;
     }
     Ok(())
+}
+
+/// Whether the status is one of this generation.
+fn is_noticed(cr: &IstioOperator) -> bool {
+    let status = cr.status.as_ref();
+    status.and_then(|status| status.observed_generation) == cr.metadata.generation
 }
 
 /// Rendered → planned, from what is known at this moment.
@@ -193,7 +216,7 @@ async fn reject_spec(
     ctx.publish(cr, &PassResult::Rejected { reason, errors })
         .await?;
     Ok(if is_transient {
-        Action::Backoff
+        Action::BACKOFF
     } else {
         Action::AwaitChange
     })
@@ -213,18 +236,21 @@ async fn publish_progress(
         return Ok(next);
     }
     let next_change = ctx.publish(cr, &PassResult::Applied(progress)).await?;
-    Ok(match (next, next_change) {
-        (Action::RequeueAfter(delay), Some(soon)) => Action::RequeueAfter(delay.min(soon)),
-        _ => next,
-    })
+    Ok(next.within(next_change))
 }
 
 fn next(progress: &InstallProgress) -> Action {
+    let is_managed = progress
+        .applied
+        .objects()
+        .any(|(_, verdict)| matches!(verdict, Verdict::ManagedBy(_)));
     let classes = progress.applied.refusals().map(|(_, error)| error.class());
     match classes.max() {
-        Some(Class::Wait) => Action::ShortBackoff,
-        Some(Class::Retry | Class::Refusal | Class::Permanent) => Action::Backoff,
+        Some(Class::Wait) => Action::ShortBackoff { at_most: None },
+        Some(Class::Retry | Class::Refusal | Class::Permanent) => Action::BACKOFF,
         None if progress.applied.writes > 0 => Action::RequeueNow,
+        // No watch tells that a tool let go of an object without owner label.
+        None if is_managed => Action::RequeueAfter(jitter(MANAGED_POLL_INTERVAL)),
         None => Action::RequeueAfter(resync()),
     }
 }

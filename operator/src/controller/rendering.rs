@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use tokio::sync::oneshot;
 
 use crate::api::condition::reason;
-use crate::api::{Annotations, FieldError, Path, StoredCr};
+use crate::api::{FieldError, Path, StoredCr};
 use crate::charts::Charts;
 use crate::cluster::MAX_NAME;
 use crate::merge::{Cluster, Merged, merge};
@@ -117,7 +117,7 @@ fn render_spec(
     })
 }
 
-/// CR → merged, with the default tag unless the CR is paused. A name that is too long for a label is one more error.
+/// CR → merged, with the default tag. A name that is too long for a label is one more error.
 fn merge_spec(cr: &StoredCr, cluster: Cluster, charts: &Charts) -> Result<Merged, SpecRejection> {
     if !cr.field_errors().is_empty() {
         return Err(SpecRejection::new(reason::INVALID_SPEC, cr.field_errors()));
@@ -132,14 +132,7 @@ fn merge_spec(cr: &StoredCr, cluster: Cluster, charts: &Charts) -> Result<Merged
         errors.push(FieldError::new(Path::root("metadata").key("name"), problem));
     }
     match merged {
-        Ok(merged) if errors.is_empty() => {
-            let is_paused = Annotations::read(cr.annotations()).is_paused;
-            Ok(if is_paused {
-                merged
-            } else {
-                merged.with_default_tag()
-            })
-        }
+        Ok(merged) if errors.is_empty() => Ok(merged.with_default_tag()),
         _ => Err(SpecRejection::new(reason::INVALID_SPEC, &errors)),
     }
 }

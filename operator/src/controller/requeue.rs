@@ -1,7 +1,7 @@
 //! When a CR is looked at again, and how long it waits after a pass that did not succeed.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::cluster::CrKey;
 
@@ -15,25 +15,62 @@ const MAX_SHORT_BACKOFF: Duration = Duration::from_secs(15);
 /// How often a CR is looked at although nothing happened.
 const RESYNC_INTERVAL: Duration = Duration::from_mins(10);
 
+/// Passes of one CR within [`IMMEDIATE_WINDOW`] that follow the one before at once. The longest deletion needs 24 (four
+/// steps for each of six components), an installation about ten. More than that means that passes write without
+/// getting anywhere, and then they follow with growing delay.
+const MAX_IMMEDIATE: u32 = 60;
+/// See [`MAX_IMMEDIATE`].
+const IMMEDIATE_WINDOW: Duration = Duration::from_mins(1);
+
 /// When a CR is looked at again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// At once: what was written makes the next step possible.
     RequeueNow,
     /// After the time that grows with each failure in a row.
-    Backoff,
+    Backoff {
+        /// At the latest after this time.
+        at_most: Option<Duration>,
+    },
     /// As [`Action::Backoff`], but soon: it will pass by itself.
-    ShortBackoff,
+    ShortBackoff {
+        /// At the latest after this time.
+        at_most: Option<Duration>,
+    },
     /// After this time, unless something happens before.
     RequeueAfter(Duration),
     /// When something happens.
     AwaitChange,
 }
 
+impl Action {
+    /// After the time that grows with each failure in a row, without another limit.
+    pub const BACKOFF: Self = Self::Backoff { at_most: None };
+
+    /// The same action, at the latest after `limit`: then the status changes although nothing happens.
+    pub fn within(self, limit: Option<Duration>) -> Self {
+        let Some(limit) = limit else {
+            return self;
+        };
+        match self {
+            Self::Backoff { .. } => Self::Backoff {
+                at_most: Some(limit),
+            },
+            Self::ShortBackoff { .. } => Self::ShortBackoff {
+                at_most: Some(limit),
+            },
+            Self::RequeueAfter(delay) => Self::RequeueAfter(delay.min(limit)),
+            Self::RequeueNow | Self::AwaitChange => self,
+        }
+    }
+}
+
 /// Failures in a row, by CR. Of a newer generation they are counted anew: it may be the fix.
 #[derive(Debug, Default)]
 pub struct Retries {
     failures: HashMap<CrKey, (i64, u32)>,
+    /// When the window of each CR began, and the passes in it that followed at once.
+    immediate: HashMap<CrKey, (Instant, u32)>,
 }
 
 impl Retries {
@@ -57,7 +94,28 @@ impl Retries {
         delay
     }
 
-    /// A pass of `cr` succeeded, or the CR is gone.
+    /// The delay after a pass of `cr` at `generation` that makes the next one possible: none, unless there were too many
+    /// of them.
+    pub fn wrote(&mut self, cr: &CrKey, generation: i64, now: Instant) -> Duration {
+        let (start, count) = self.immediate.entry(cr.clone()).or_insert((now, 0));
+        if now.duration_since(*start) >= IMMEDIATE_WINDOW {
+            (*start, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        if *count <= MAX_IMMEDIATE {
+            self.failures.remove(cr);
+            return Duration::ZERO;
+        }
+        self.waited(cr, generation)
+    }
+
+    /// A CR is gone.
+    pub fn forget(&mut self, cr: &CrKey) {
+        self.failures.remove(cr);
+        self.immediate.remove(cr);
+    }
+
+    /// A pass of `cr` had nothing to do.
     pub fn clear(&mut self, cr: &CrKey) {
         self.failures.remove(cr);
     }
@@ -76,6 +134,38 @@ pub fn jitter(delay: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passes_that_follow_at_once_are_bounded() {
+        let cr = CrKey {
+            namespace: "a".into(),
+            name: "b".into(),
+        };
+        let (mut retries, start) = (Retries::default(), Instant::now());
+        let mut delays = (0..MAX_IMMEDIATE).map(|_| retries.wrote(&cr, 1, start));
+        assert!(delays.all(|delay| delay.is_zero()));
+        let late = start + IMMEDIATE_WINDOW / 2;
+        assert!(retries.wrote(&cr, 1, late) >= Duration::from_millis(800));
+        assert!(retries.wrote(&cr, 1, late) >= Duration::from_millis(1600));
+        let next = start + IMMEDIATE_WINDOW;
+        assert!(retries.wrote(&cr, 1, next).is_zero());
+    }
+
+    #[test]
+    fn a_status_that_changes_by_itself_limits_every_delay() {
+        let (second, minute) = (Duration::from_secs(1), Duration::from_mins(1));
+        assert_eq!(
+            Action::BACKOFF.within(Some(second)),
+            Action::Backoff {
+                at_most: Some(second)
+            }
+        );
+        let after = Action::RequeueAfter;
+        assert_eq!(after(minute).within(Some(second)), after(second));
+        assert_eq!(after(second).within(Some(minute)), after(second));
+        assert_eq!(after(second).within(None), after(second));
+        assert_eq!(Action::RequeueNow.within(Some(second)), Action::RequeueNow);
+    }
 
     #[test]
     fn delays_grow_to_five_minutes_and_start_again_with_a_new_generation() {

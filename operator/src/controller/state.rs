@@ -3,6 +3,8 @@
 //! Everything in here is plain data behind one lock that is never owned across a call, so that each change is one step
 //! and says which CRs it concerns.
 
+mod listings;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,13 +15,15 @@ use serde_json::Value;
 use crate::api::{Annotations, DeletionPolicy, InstallState, IstioOperator, StoredCr};
 use crate::apply::Applied;
 use crate::cluster::{
-    CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagRequest, revision_label,
-    version,
+    CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagMode, TagRequest,
+    revision_label, version,
 };
 use crate::merge::Merged;
 use crate::plan::{TagHolder, keys, plan_inputs_digest, tag_holder};
 use crate::render::{ObjectKey, Rendered};
 use crate::status::{self, Computed, History, InstallProgress, PassResult, StatusInput};
+
+pub use listings::Listing;
 
 use super::finalizer::is_deleting;
 use super::requeue::Retries;
@@ -44,19 +48,6 @@ pub struct State {
     pub retries: Retries,
     /// What the statuses of CRs depend on beside the present.
     histories: HashMap<CrKey, History>,
-}
-
-/// How the first list of a watch went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listing {
-    /// No answer yet.
-    Pending,
-    /// It was listed; the watch goes on from there.
-    Listed,
-    /// The cluster does not serve the kind, so there are no objects of it.
-    Absent,
-    /// It cannot be listed, for instance because a right is missing.
-    Failed(String),
 }
 
 /// A pass that found nothing to do: while CR and cluster stay the same, there is nothing to render.
@@ -106,7 +97,8 @@ impl State {
             return ToRequeue::new();
         }
         let is_news = same.is_none_or(|same| cause(same) != cause(&cr));
-        self.crs.insert(key.clone(), Arc::new(cr.clone()));
+        let cr = Arc::new(cr);
+        self.crs.insert(key.clone(), Arc::clone(&cr));
         let mut requeue = ToRequeue::new();
         if is_deleting(&cr) {
             let end: EndOfCr = match cr.deletion_policy() {
@@ -138,7 +130,7 @@ impl State {
     pub fn remove_cr(&mut self, key: &CrKey) -> ToRequeue {
         self.crs.remove(key);
         self.in_sync.remove(key);
-        self.retries.clear(key);
+        self.retries.forget(key);
         self.histories.remove(key);
         self.release_objects(key, DesiredInventory::remove_cr)
     }
@@ -181,7 +173,14 @@ impl State {
             TagHolder::Revision(revision) => Some(revision.to_owned()),
             TagHolder::Unknown => None,
         };
-        let before = holder(self);
+        let tags = |state: &Self| {
+            let tags = state.live.iter().filter_map(|(key, object)| {
+                let is_tag = matches!(object.injector, Some(Injector::DefaultTag(_)));
+                is_tag.then(|| (key.clone(), object.injector.clone(), object.terminating))
+            });
+            tags.collect::<HashSet<_>>()
+        };
+        let (before, tags_before) = (holder(self), tags(self));
         let outcome = change(self);
         let after = holder(self);
         let tag_requests = self.desired.tag_requests().filter(|(_, tag_request)| {
@@ -189,7 +188,9 @@ impl State {
             has_tag(&before) != has_tag(&after)
         });
         requeue.extend(tag_requests.map(|(cr, _)| cr.clone()));
-        if some_unknown && self.desired.are_all_rendered() {
+        // Where a tag leads to decides which istiod may be deleted.
+        let is_moved = tags_before != tags(self);
+        if is_moved || some_unknown && self.desired.are_all_rendered() {
             requeue.extend(self.crs.keys().cloned());
         }
         outcome
@@ -198,6 +199,17 @@ impl State {
     /// Takes in what a CR renders, and how it asks for the default tag.
     pub fn set_rendered(&mut self, key: &CrKey, merged: &Merged, rendered: &Rendered) -> ToRequeue {
         let mut requeue = self.set_tag_request(key, TagRequest::of(merged, rendered));
+        requeue.extend(self.set_objects(key, keys(rendered)));
+        requeue
+    }
+
+    /// Takes in what a paused CR renders. It keeps the default tag if it has it, and does not ask for it.
+    pub fn set_paused(&mut self, key: &CrKey, merged: &Merged, rendered: &Rendered) -> ToRequeue {
+        let tag_request = TagRequest {
+            mode: TagMode::Keep,
+            ..TagRequest::of(merged, rendered)
+        };
+        let mut requeue = self.set_tag_request(key, tag_request);
         requeue.extend(self.set_objects(key, keys(rendered)));
         requeue
     }
@@ -233,12 +245,10 @@ impl State {
     pub fn mark_unreadable(&mut self, cr: &StoredCr) -> ToRequeue {
         let key = &key_of(cr);
         self.in_sync.remove(key);
-        let revision = match cr.spec.0.get("revision") {
-            _ if cr.is_unreadable("revision") => None,
-            None | Some(Value::Null) => Some(revision_label("").to_owned()),
-            Some(revision) => revision
-                .as_str()
-                .map(|name| revision_label(name).to_owned()),
+        let is_unreadable = ["revision", "values"].map(|field| cr.is_unreadable(field));
+        let revision = match is_unreadable {
+            [false, false] => named_revision(&cr.spec.0),
+            _ => None,
         };
         let mut requeue = ToRequeue::new();
         self.with_tag_and_inventory_changes(&mut requeue, |state| {
@@ -249,14 +259,25 @@ impl State {
     }
 
     /// Takes in a live object, unless a newer state of it is known.
-    pub fn put_object(&mut self, key: &ObjectKey, object: LiveObject, is_list: bool) -> ToRequeue {
-        if !is_list && self.live.is_overtaken(key, &object) {
+    pub fn put_object(
+        &mut self,
+        key: &ObjectKey,
+        mut object: LiveObject,
+        is_list: bool,
+    ) -> ToRequeue {
+        let is_old = if is_list {
+            self.live.is_newer_than_list(key, &object)
+        } else {
+            self.live.is_overtaken(key, &object)
+        };
+        if is_old {
             return ToRequeue::new();
         }
-        let is_same = self
-            .live
-            .get(key)
-            .is_some_and(|before| before.says_the_same_as(&object));
+        let before = self.live.get(key);
+        if let Some(before) = before {
+            object.compare_with(before);
+        }
+        let is_same = before.is_some_and(|before| before.says_the_same_as(&object));
         let put = |state: &mut Self| state.live.put(key.clone(), object);
         if is_same {
             put(self);
@@ -396,58 +417,6 @@ impl State {
         }
     }
 
-    /// Takes in how listing the objects of a kind went.
-    pub fn put_listing(&mut self, kind: &'static str, listing: Listing) {
-        self.listings.insert(kind, listing);
-    }
-
-    /// Takes in how listing the CRs of a namespace (`None` means all) went. What was listed once is followed from then on.
-    pub fn put_cr_listing(&mut self, namespace: Option<&str>, listing: Listing) {
-        let namespace = namespace.map(str::to_owned);
-        let before = self
-            .cr_listings
-            .entry(namespace)
-            .or_insert(Listing::Pending);
-        if *before != Listing::Listed {
-            *before = listing;
-        }
-    }
-
-    /// Whether all CRs were listed. Before that, what one of them needs might look as if nobody needed it.
-    pub fn has_crs(&self) -> bool {
-        let mut listings = self.cr_listings.values();
-        listings.all(|listing| *listing == Listing::Listed)
-    }
-
-    /// Whether listing the objects of every kind was answered.
-    pub fn has_objects(&self) -> bool {
-        let mut listings = self.listings.values();
-        listings.all(|listing| *listing != Listing::Pending)
-    }
-
-    /// What is not known although it should be, and why.
-    pub fn unlisted(&self) -> Vec<String> {
-        let of_namespace = |namespace: &Option<String>| match namespace {
-            Some(namespace) => format!("IstioOperators in {namespace}"),
-            None => "IstioOperators".to_owned(),
-        };
-        let crs = self.cr_listings.iter();
-        let crs = crs.map(|(namespace, listing)| (of_namespace(namespace), listing, true));
-        let kinds = self.listings.iter();
-        let kinds = kinds.map(|(kind, listing)| ((*kind).to_owned(), listing, false));
-        let unlisted = crs.chain(kinds).filter_map(|(what, listing, must_be)| {
-            let why = match listing {
-                Listing::Listed => return None,
-                Listing::Absent if !must_be => return None,
-                Listing::Absent => "the cluster does not serve this kind",
-                Listing::Pending => "not listed yet",
-                Listing::Failed(why) => why,
-            };
-            Some(format!("{what}: {why}"))
-        });
-        unlisted.collect()
-    }
-
     /// How many CRs there are, and how many of them are healthy.
     pub fn count(&self) -> (usize, usize) {
         let is_healthy = |cr: &&Arc<StoredCr>| {
@@ -471,6 +440,22 @@ pub fn key_of(cr: &IstioOperator) -> CrKey {
     CrKey {
         namespace: cr.namespace().unwrap_or_default(),
         name: cr.name_any(),
+    }
+}
+
+/// The revision that a spec names, as labels call it; absent if it names none that can be read. `values.revision` wins
+/// over `revision`, as it does in the merge.
+fn named_revision(spec: &Value) -> Option<String> {
+    let given = |pointer| spec.pointer(pointer).filter(|given| !given.is_null());
+    let is_readable = spec
+        .get("values")
+        .is_none_or(|values| values.is_object() || values.is_null());
+    match given("/values/revision").or_else(|| given("/revision")) {
+        None => is_readable.then(|| revision_label("").to_owned()),
+        Some(revision) => {
+            let name = revision.as_str().filter(|_| is_readable)?;
+            Some(revision_label(name).to_owned())
+        }
     }
 }
 

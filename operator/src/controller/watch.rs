@@ -205,6 +205,7 @@ fn take(
         }
         Event::InitDone => {
             state.put_listing(kind.kind, Listing::Listed);
+            state.live.note_listed(kind.kind);
             let listed = std::mem::take(listed);
             state.retain_objects(kind.group, kind.kind, &listed)
         }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::Instrument;
 
 use super::ctx::Ctx;
-use super::reconcile::reconcile;
+use super::reconcile::{announce, reconcile};
 use super::rendering::panic_text;
 use super::requeue::Action;
 use super::state::State;
@@ -22,6 +22,10 @@ use crate::telemetry::PassLabels;
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often is looked whether they have come.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// How many CRs are announced at once while no pass slot is free.
+const ANNOUNCEMENTS: usize = 4;
+/// How long one announcement may take: an API server that does not answer for one CR must not hold up the others.
+const ANNOUNCEMENT_LIMIT: Duration = Duration::from_secs(2);
 /// How often the main loop beats when nothing happens.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -31,7 +35,7 @@ pub(super) async fn run_workers(ctx: Arc<Ctx>, concurrency: u8, drain: Arc<Semap
         _ = drain.acquire() => return,
         () = wait_for_lists(&ctx) => {}
     }
-    let slots = Arc::new(Semaphore::new(usize::from(concurrency)));
+    let slots = Arc::new(Slots::new(concurrency));
     let mut passes = JoinSet::new();
     let mut heartbeat = tokio::time::interval(HEARTBEAT_INTERVAL);
     loop {
@@ -39,16 +43,16 @@ pub(super) async fn run_workers(ctx: Arc<Ctx>, concurrency: u8, drain: Arc<Semap
             _ = drain.acquire() => break,
             _ = heartbeat.tick() => ctx.heartbeat(),
             Some(_) = passes.join_next() => {}
-            (slot, key) = next(&ctx, &slots) => {
-                let ctx = Arc::clone(&ctx);
+            key = ctx.queue.next() => {
+                let (ctx, slots) = (Arc::clone(&ctx), Arc::clone(&slots));
                 passes.spawn(async move {
                     let span = tracing::info_span!("pass", cr = %key);
-                    pass(&ctx, &key).instrument(span).await;
-                    drop(slot);
+                    pass_in_slot(&ctx, &slots, &key).instrument(span).await;
                 });
             }
         }
     }
+    slots.close();
     while passes.join_next().await.is_some() {}
 }
 
@@ -71,29 +75,71 @@ async fn wait_until(ctx: &Ctx, is_so: fn(&State) -> bool) {
     }
 }
 
-/// The next CR that is due, once there is room for its pass.
-async fn next(ctx: &Ctx, slots: &Arc<Semaphore>) -> (Option<OwnedSemaphorePermit>, CrKey) {
-    // The semaphore is never closed.
-    let slot = Arc::clone(slots).acquire_owned().await.ok();
-    (slot, ctx.queue.next().await)
+/// How many passes and announcements are under way at once. A CR waits for its slot outside of the queue, which hands no
+/// CR out twice, so no more CRs wait than there are.
+struct Slots {
+    passes: Semaphore,
+    announcements: Semaphore,
+}
+
+impl Slots {
+    fn new(concurrency: u8) -> Self {
+        Self {
+            passes: Semaphore::new(usize::from(concurrency)),
+            announcements: Semaphore::new(ANNOUNCEMENTS),
+        }
+    }
+
+    /// CRs that wait for a slot get none any more.
+    fn close(&self) {
+        self.passes.close();
+        self.announcements.close();
+    }
+}
+
+/// Makes a pass as soon as there is a slot. If there is none, slow passes of other CRs hold them all; then the CR is
+/// announced first, so that its author sees at once that its generation was noticed.
+async fn pass_in_slot(ctx: &Ctx, slots: &Slots, key: &CrKey) {
+    if slots.passes.available_permits() == 0
+        && let Ok(_slot) = slots.announcements.acquire().await
+    {
+        let announced = AssertUnwindSafe(Box::pin(announce(ctx, key))).catch_unwind();
+        // The pass announces it if this did not.
+        match timeout(ANNOUNCEMENT_LIMIT, announced).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::debug!(%error, "the CR could not be announced"),
+            Ok(Err(panic)) => {
+                tracing::error!(
+                    panic = panic_text(panic.as_ref()),
+                    "an announcement panicked"
+                );
+            }
+            Err(_) => tracing::debug!("the CR was not announced in time"),
+        }
+    }
+    if let Ok(_slot) = slots.passes.acquire().await {
+        pass(ctx, key).await;
+    }
 }
 
 /// One pass, and when the next one is due. Whatever happens in it stays in it.
 async fn pass(ctx: &Ctx, key: &CrKey) {
     let start = Instant::now();
-    let ended = AssertUnwindSafe(reconcile(ctx, key)).catch_unwind().await;
+    let ended = AssertUnwindSafe(Box::pin(reconcile(ctx, key)))
+        .catch_unwind()
+        .await;
     let (result, next) = match ended {
-        Ok(Ok(Action::Backoff)) => ("refused", Action::Backoff),
-        Ok(Ok(Action::ShortBackoff)) => ("waiting", Action::ShortBackoff),
+        Ok(Ok(next @ Action::Backoff { .. })) => ("refused", next),
+        Ok(Ok(next @ Action::ShortBackoff { .. })) => ("waiting", next),
         Ok(Ok(next @ Action::RequeueNow)) => ("wrote", next),
         Ok(Ok(next)) => ("done", next),
         Ok(Err(error)) => {
             tracing::warn!(%error, "a pass failed");
-            ("failed", Action::Backoff)
+            ("failed", Action::BACKOFF)
         }
         Err(panic) => {
             tracing::error!(panic = panic_text(panic.as_ref()), "a pass panicked");
-            ("failed", Action::Backoff)
+            ("failed", Action::BACKOFF)
         }
     };
     let delay = ctx.delay(key, next);

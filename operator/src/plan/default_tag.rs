@@ -8,9 +8,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::api::ComponentKind;
 use crate::charts::yaml::Document;
 use crate::cluster::{
-    CrKey, DEFAULT, DesiredInventory, Injector, Live, LiveObject, Need, TagMode,
+    CrKey, DEFAULT, DesiredInventory, Injector, Live, LiveObject, Need, TagMode, TagRequest,
     belongs_to_default_tag, is_deactivated_injector, revision_label,
 };
 use crate::render::ObjectKey;
@@ -120,27 +121,46 @@ pub(super) fn deletion_blocker(
     live: &Live,
     desired: &DesiredInventory,
 ) -> Option<String> {
-    let (key, tag, revision) = live
+    let is_going = |key: &ObjectKey, object: &LiveObject| {
+        object.is_owned_by(cr) && desired.need(cr, key, object) == Need::Unneeded
+    };
+    tags(live).into_iter().find_map(|(key, revision)| {
+        let mut serving = live.iter().filter(|(key, object)| serves(key, object, revision));
+        if !serving.any(|(key, object)| is_going(key, object)) {
+            return None;
+        }
+        let tag = live.get(key)?;
+        let leads = format!("the default tag ({key}) leads to revision {revision}");
+        match (desired.need(cr, key, tag), tag_holder(live, desired)) {
+            (Need::Unneeded, _) if tag.is_owned_by(cr) => None,
+            (Need::Unneeded, _) => Some(format!(
+                "{leads} and does not belong to this IstioOperator: delete it, or move it with istioctl tag set"
+            )),
+            (_, TagHolder::Revision(next)) if next != revision => Some(format!(
+                "{leads}; it moves to revision {next} as soon as istiod of that revision is ready"
+            )),
+            _ => Some(format!("{leads}, and no other revision has it yet")),
+        }
+    })
+}
+
+/// The webhook configurations that carry the default tag, with the revisions that they lead to, sorted. One cluster has
+/// one of them for each namespace that Istio is installed in.
+pub(super) fn tags(live: &Live) -> BTreeSet<(&ObjectKey, &str)> {
+    let tags = live
         .iter()
-        .find_map(|(key, object)| Some((key, object, tagged((key, object))?)))?;
-    let is_served_by_cr = live.iter().any(|(_, object)| {
-        matches!(&object.injector, Some(Injector::Revision(own)) if own == revision)
-            && object.is_owned_by(cr)
-    });
-    if !is_served_by_cr {
-        return None;
-    }
-    let leads = format!("the default tag ({key}) leads to revision {revision}");
-    match (desired.need(cr, key, tag), tag_holder(live, desired)) {
-        (Need::Unneeded, _) if tag.is_owned_by(cr) => None,
-        (Need::Unneeded, _) => Some(format!(
-            "{leads} and does not belong to this IstioOperator: delete it, or move it with istioctl tag set"
-        )),
-        (_, TagHolder::Revision(next)) if next != revision => Some(format!(
-            "{leads}; it moves to revision {next} as soon as istiod of that revision is ready"
-        )),
-        _ => Some(format!("{leads}, and no other revision has it yet")),
-    }
+        .filter_map(|entry| Some((entry.0, tagged(entry)?)));
+    tags.collect()
+}
+
+/// Whether pods that are injected by `revision` need an object: its injector, istiod, or the Service in front of it.
+pub(super) fn serves(key: &ObjectKey, object: &LiveObject, revision: &str) -> bool {
+    let labels = &object.owner_labels;
+    let is_injector = matches!(&object.injector, Some(Injector::Revision(own)) if own == revision);
+    let is_istiod = matches!(key.kind.as_str(), "Deployment" | "Service")
+        && labels.component == Some(ComponentKind::Pilot)
+        && labels.revision.as_deref() == Some(revision);
+    is_injector || is_istiod
 }
 
 fn tagged<'a>((_, object): (&'a ObjectKey, &'a LiveObject)) -> Option<&'a str> {
@@ -150,11 +170,14 @@ fn tagged<'a>((_, object): (&'a ObjectKey, &'a LiveObject)) -> Option<&'a str> {
     }
 }
 
-/// Whether somebody runs a revision that no living CR is known to render: another tool, or a CR that cannot be read.
-/// What a CR is about to prune, or leaves behind on its way out, runs no more.
+/// Whether somebody runs a revision that no CR which takes part renders: another tool, a CR that cannot be read, or a
+/// paused one. An old revision of a CR, or one that a CR leaves behind on its way out, does not count.
 fn runs(live: &Live, desired: &DesiredInventory, revision: &str) -> bool {
-    let is_others =
-        |owner: &CrKey| !desired.is_deleting(owner) && desired.tag_request(owner).is_none();
+    let is_paused =
+        |request: &TagRequest| request.mode == TagMode::Keep && request.revision == revision;
+    let is_others = |owner: &CrKey| {
+        !desired.is_deleting(owner) && desired.tag_request(owner).is_none_or(is_paused)
+    };
     live.iter().any(|(_, object)| {
         matches!(&object.injector, Some(Injector::Revision(other)) if other == revision)
             && !object.terminating
@@ -165,7 +188,7 @@ fn runs(live: &Live, desired: &DesiredInventory, revision: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{OwnerLabels, TagRequest};
+    use crate::cluster::OwnerLabels;
 
     /// CRs with their revisions, and the configurations of injection webhooks in the cluster.
     struct World {
@@ -216,6 +239,7 @@ mod tests {
             };
             let object = LiveObject {
                 owner_labels,
+                our_fields: Some(1),
                 injector: Some(injector),
                 ..LiveObject::default()
             };
@@ -302,6 +326,45 @@ mod tests {
             Some("new"),
             "its CR has another revision now"
         );
+    }
+
+    #[test]
+    fn a_paused_cr_keeps_the_tag_and_does_not_take_it() {
+        let mut world = World::new(&[("a", "canary"), ("b", "default")]);
+        world.mode("b", "default", TagMode::Keep);
+        assert_eq!(world.tag_holder(), Some("canary"), "it is free");
+        world.run("b", "default");
+        world.tag("default");
+        assert_eq!(world.tag_holder(), Some("default"));
+        world.mode("b", "default", TagMode::IfUnassigned);
+        world.mode("a", "canary", TagMode::Keep);
+        world.desired.mark_deleting(&cr("b"));
+        assert_eq!(world.tag_holder(), None, "nobody is there to take it");
+    }
+
+    #[test]
+    fn every_tag_holds_the_istiod_that_it_leads_to() {
+        let mut world = World::new(&[("a", "default"), ("b", "canary")]);
+        world.run("a", "default");
+        world.run("b", "canary");
+        for (name, revision) in [("tag-one", "canary"), ("tag-two", "default")] {
+            let key = ObjectKey {
+                group: "admissionregistration.k8s.io".into(),
+                kind: "MutatingWebhookConfiguration".into(),
+                namespace: None,
+                name: name.into(),
+            };
+            let object = LiveObject {
+                injector: Some(Injector::DefaultTag(revision.into())),
+                ..LiveObject::default()
+            };
+            world.live.put(key, object);
+        }
+        for (name, tag) in [("a", "tag-two"), ("b", "tag-one")] {
+            world.desired.mark_deleting(&cr(name));
+            let blocker = deletion_blocker(&cr(name), &world.live, &world.desired);
+            assert!(blocker.unwrap().contains(tag));
+        }
     }
 
     #[test]

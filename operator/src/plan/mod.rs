@@ -7,7 +7,9 @@
 //! ready; repairing an object to what it was before waits for nobody, because it cannot break an order that was kept
 //! when the object was rolled out.
 
+mod component_planner;
 mod default_tag;
+mod managed;
 mod order;
 mod orphans;
 mod webhook_ca;
@@ -18,18 +20,18 @@ use std::time::Instant;
 pub use default_tag::{TagHolder, tag_holder};
 pub use order::in_apply_order;
 pub use orphans::{DeletionStep, ObjectToDelete, deletion_step};
-use orphans::{Orphans, Rendering};
+use orphans::{InUse, Orphans, Rendering};
 pub use webhook_ca::copy as copy_ca;
 
 use crate::api::{Annotations, ComponentKind, condition};
 use crate::charts::yaml::Document;
 use crate::cluster::{
-    AppliedDigests, ApplyReason, CoOwnedFields, CrKey, DesiredInventory, Kind, LastApplied, Live,
-    LiveObject, Role, Scaling, belongs_to_default_tag, digest, label, omit_co_owned,
-    revision_label,
+    AppliedDigests, ApplyReason, CrKey, DesiredInventory, Interference, Kind, LastApplied, Live,
+    LiveObject, ManagingTool, Role, belongs_to_default_tag, digest, revision_label,
 };
 use crate::merge::Merged;
-use crate::render::{Object, ObjectKey, Rendered, RenderedComponent};
+use crate::render::{ObjectKey, Rendered, RenderedComponent};
+use component_planner::{ComponentPlanner, ObjectPlan};
 use default_tag::TagAssignment;
 
 /// What a pass does. Only [`plan`] makes one.
@@ -43,6 +45,8 @@ pub struct Plan {
     pub waves: Vec<Vec<ObjectToApply>>,
     /// Objects to delete. Empty unless everything else is done.
     pub prune: Vec<ObjectToDelete>,
+    /// Objects of which is to be found out first whether another tool manages them. If so, nothing is written.
+    pub unseen: Vec<ObjectKey>,
     /// What the status has to tell about the cluster.
     pub findings: Vec<Finding>,
     /// Whether everything is as it should be, so that there is nothing to do.
@@ -84,8 +88,10 @@ pub enum Decision {
     TagElsewhere,
     /// Something else has to happen first.
     Waiting(String),
-    /// Another writer keeps changing it.
-    Conflict(Document),
+    /// Somebody keeps interfering with it.
+    Conflict(Interference, Document),
+    /// Another tool manages it, and may go on doing so.
+    ManagedBy(ManagingTool),
     /// Its kind is none that charts may render.
     UnsupportedKind,
 }
@@ -117,6 +123,8 @@ pub struct ObjectToApply {
     pub digests: AppliedDigests,
     /// Why it is sent.
     pub reason: ApplyReason,
+    /// Whether no such object is known, so that one that exists has to be looked at before it is taken over.
+    pub is_new: bool,
 }
 
 /// Everything that a plan is made from beside what was rendered.
@@ -140,6 +148,7 @@ pub struct PlanInput<'a> {
 #[must_use]
 pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
     let autoscaled = autoscaled(&rendered);
+    let unseen = managed::unseen(&rendered, input);
     let all: HashSet<_> = keys(&rendered).cloned().collect();
     let injector = webhook_ca::injector(&rendered, input.live).cloned();
     let mut components: Vec<_> = rendered
@@ -186,53 +195,84 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
     let rendering = Rendering {
         keys: &all,
         revision: revision_label(&merged.revision),
-        prune_revision: input.annotations.prune_revision.as_deref(),
+        has_istiod: components.iter().any(PlannedComponent::is_istiod),
+        annotations: input.annotations,
     };
-    let Orphans {
-        delete,
-        old_revisions,
-    } = orphans::orphans(input.cr, input.live, input.desired, rendering);
+    let Orphans { delete, in_use } =
+        orphans::orphans(input.cr, input.live, input.desired, rendering);
     let is_done = gaps.is_empty() && input.desired.are_others_rendered(input.cr);
+    let mut findings: Vec<_> = in_use.iter().map(old_revision).collect();
+    findings.extend(unwatched_owners(&components, input.desired));
     let waves: Vec<_> = waves.into_values().collect();
     let namespaces = namespaces(merged, &waves, input.live);
-    let is_in_sync = is_done && delete.is_empty();
+    let is_in_sync = is_done && delete.is_empty() && unseen.is_empty();
     Plan {
         components,
         namespaces,
         waves,
         prune: if is_done { delete } else { Vec::new() },
-        findings: old_revisions.iter().map(old_revision).collect(),
+        findings,
+        unseen,
         is_in_sync,
     }
 }
 
-/// Tells that objects of another revision than the rendered one stay, and how they go.
-fn old_revision((revision, objects): (&String, &Vec<ObjectKey>)) -> Finding {
-    let names: Vec<_> = objects.iter().map(ToString::to_string).collect();
+/// Tells that objects stay although they are not rendered, why, and how they go.
+fn old_revision((revision, in_use): (&String, &InUse)) -> Finding {
+    let names: Vec<_> = in_use.objects.iter().map(ToString::to_string).collect();
+    let names = names.join(", ");
+    let text = match &in_use.tag {
+        Some(tag) => format!(
+            "objects of revision {revision} are not rendered any more and stay until the default tag ({tag}) leads to \
+             another revision: {names}"
+        ),
+        None => format!(
+            "objects of revision {revision} are not rendered any more and stay, because pods may use them; the \
+             annotation install.istio.io/prune-revision: {revision} deletes {names}"
+        ),
+    };
     Finding {
         condition: condition::OLD_REVISION,
         reason: condition::reason::MAY_BE_IN_USE,
-        text: format!(
-            "revision {revision} is not rendered any more and stays, because pods may use it; the annotation \
-             install.istio.io/prune-revision: {revision} deletes {}",
-            names.join(", ")
-        ),
+        text,
     }
 }
 
-/// Whether the workload of a component runs in the version and revision that are rendered, so that the component was
+/// Tells of owners in namespaces that are not watched, which nobody can see go, and how their objects are taken over.
+/// Base is shared, whoever owns it.
+fn unwatched_owners(components: &[PlannedComponent], desired: &DesiredInventory) -> Vec<Finding> {
+    let own = components
+        .iter()
+        .filter(|component| component.kind != ComponentKind::Base);
+    let owners: BTreeSet<_> = own
+        .flat_map(|component| &component.decided)
+        .filter_map(|(_, decision)| match decision {
+            Decision::OwnedByOther(owner) if !desired.is_watched(owner) => Some(owner),
+            _ => None,
+        })
+        .collect();
+    let tell = |owner: &CrKey| Finding {
+        condition: condition::OWNERSHIP_CONFLICT,
+        reason: condition::reason::OWNED_BY_ANOTHER,
+        text: format!(
+            "the namespace of IstioOperator {owner} is not watched; if nobody serves it any more, the annotation \
+             install.istio.io/adopt: \"true\" takes its objects over"
+        ),
+    };
+    owners.into_iter().map(tell).collect()
+}
+
+/// Whether anything of a component is there in the version and revision that are rendered, so that the component was
 /// rolled out after its parents at some time before.
 fn was_rolled_out(component: &RenderedComponent, merged: &Merged, input: PlanInput<'_>) -> bool {
     let (version, revision) = (merged.version.to_string(), revision_label(&merged.revision));
     component.objects.iter().any(|object| {
-        let workload = input.live.get(&object.key).filter(|live| {
-            let is_workload = Kind::of(&object.key).is_some_and(|kind| kind.role == Role::Workload);
-            is_workload && live.is_owned_by(input.cr)
-        });
-        workload.is_some_and(|live| {
-            live.owner_labels.version.as_deref() == Some(version.as_str())
-                && live.owner_labels.revision.as_deref() == Some(revision)
-        })
+        let live = input.live.get(&object.key);
+        live.filter(|live| live.is_owned_by(input.cr))
+            .is_some_and(|live| {
+                live.owner_labels.version.as_deref() == Some(version.as_str())
+                    && live.owner_labels.revision.as_deref() == Some(revision)
+            })
     })
 }
 
@@ -265,6 +305,9 @@ pub fn plan_inputs_digest(
                 owner_labels,
                 terminating,
                 our_fields,
+                applied_at,
+                unexplained,
+                managed_by,
                 co_owned,
                 ..
             } = object;
@@ -276,6 +319,7 @@ pub fn plan_inputs_digest(
                 owner_labels,
                 terminating,
                 our_fields,
+                (applied_at, unexplained, managed_by),
                 co_owned,
                 holder,
                 need,
@@ -285,115 +329,11 @@ pub fn plan_inputs_digest(
             u64::from(desired.are_others_rendered(cr)),
             u64::wrapping_add,
         )
-        .wrapping_add(digest(&(annotations, tag_holder(live, desired))))
-}
-
-/// What happens to one object.
-enum ObjectPlan {
-    Apply(ObjectToApply),
-    Skip(ObjectKey, Decision),
-}
-
-/// One component being planned.
-struct ComponentPlanner<'a> {
-    merged: &'a Merged,
-    input: PlanInput<'a>,
-    autoscaled: &'a BTreeSet<(Option<String>, String)>,
-    tag: TagAssignment<'a>,
-    /// The CR's own injector that has a CA already.
-    injector: Option<&'a ObjectKey>,
-    index: usize,
-    /// Which parent is not ready, and why.
-    unready_parent: Option<String>,
-    /// What the component's own workload lacks to be ready.
-    unready: Option<String>,
-    /// Whether this version and revision of the component was rolled out before this process started.
-    was_rolled_out: bool,
-}
-
-impl ComponentPlanner<'_> {
-    fn decide(&self, component: ComponentKind, object: Object) -> ObjectPlan {
-        let Object { key, mut body, .. } = object;
-        let PlanInput {
-            cr,
+        .wrapping_add(digest(&(
             annotations,
-            live,
-            last_applied,
-            desired,
-            now,
-        } = self.input;
-        let Some(kind) = Kind::of(&key) else {
-            return ObjectPlan::Skip(key, Decision::UnsupportedKind);
-        };
-        let there = live.get(&key);
-        let belongs_to_default_tag = belongs_to_default_tag(&body);
-        if belongs_to_default_tag && !self.tag.is_ours() {
-            return ObjectPlan::Skip(key, Decision::TagElsewhere);
-        }
-        let holder =
-            there.and_then(|there| desired.other_owner(cr, &key, there, annotations.may_adopt));
-        if let Some(holder) =
-            holder.filter(|holder| !belongs_to_default_tag || self.tag.may_share_with(holder))
-        {
-            let holder = holder.clone();
-            return ObjectPlan::Skip(key, Decision::OwnedByOther(holder));
-        }
-        let version = self.merged.version.to_string();
-        body.change("metadata", |metadata| {
-            label(metadata, cr, component, &version, &self.merged.revision);
-        });
-        let rendered = digest(&body);
-        let scaling = Scaling {
-            autoscaled: key.kind == "Deployment"
-                && self
-                    .autoscaled
-                    .contains(&(key.namespace.clone(), key.name.clone())),
-            live: there.and_then(LiveObject::replicas),
-        };
-        let nobody = CoOwnedFields::default();
-        let co_owned = there.map_or(&nobody, |there| &there.co_owned);
-        let left_to_others = omit_co_owned(&mut body, kind.kind, co_owned, scaling);
-        let digests = AppliedDigests {
-            rendered,
-            left_to_others: digest(&left_to_others),
-        };
-        let reason = last_applied.apply_reason(&key, digests, there, now);
-        let decision = match reason {
-            ApplyReason::InSync => Decision::Unchanged,
-            _ if there.is_some_and(|there| there.terminating) => {
-                Decision::Waiting("the object is being deleted".to_owned())
-            }
-            ApplyReason::Conflict => Decision::Conflict(body),
-            // After a restart every apply looks like a rollout. A component that runs in this version already has
-            // followed its parents before, so its lost objects come back at once.
-            ApplyReason::Rollout
-                if let Some(parent) = &self.unready_parent
-                    && (last_applied.has(&key) || !self.was_rolled_out) =>
-            {
-                Decision::Waiting(parent.clone())
-            }
-            _ if let Some(why) =
-                self.tag
-                    .wait_reason(&key, &body, there.is_some(), self.unready.as_ref()) =>
-            {
-                Decision::Waiting(why)
-            }
-            ApplyReason::Rollout | ApplyReason::Repair | ApplyReason::Revert => {
-                let component = self.index;
-                let ca_from = webhook_ca::source(&key, co_owned, self.injector);
-                return ObjectPlan::Apply(ObjectToApply {
-                    component,
-                    kind,
-                    key,
-                    body,
-                    ca_from,
-                    digests,
-                    reason,
-                });
-            }
-        };
-        ObjectPlan::Skip(key, decision)
-    }
+            tag_holder(live, desired),
+            default_tag::tags(live),
+        )))
 }
 
 impl PlannedComponent {
@@ -410,6 +350,12 @@ impl PlannedComponent {
             keys,
             decided: Vec::new(),
         }
+    }
+
+    /// Whether it installs istiod.
+    fn is_istiod(&self) -> bool {
+        let is_workload = |key: &ObjectKey| key.kind == "Deployment";
+        self.kind == ComponentKind::Pilot && self.keys.iter().any(is_workload)
     }
 
     /// What this component lacks, so that those that stand on it have to wait.

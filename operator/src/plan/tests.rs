@@ -8,6 +8,7 @@ use super::*;
 use crate::catalogue::Version;
 use crate::cluster::{Injector, OwnerLabels, Readiness, TagRequest, Workload, key};
 use crate::merge::Cluster;
+use crate::render::Object;
 
 /// A cluster that answers every apply at once, as a double of the API server for what plans depend on.
 struct World {
@@ -293,6 +294,52 @@ fn a_repair_does_not_wait_for_parents() {
 }
 
 #[test]
+fn after_a_restart_what_is_lost_comes_back_and_what_runs_keeps_the_order() {
+    let mut world = World::new();
+    let (gateway, service) = (
+        key("Deployment", "istio-ingressgateway"),
+        key("Service", "istio-ingressgateway"),
+    );
+    let with_service = || {
+        let mut rendered = sample();
+        let objects = &mut rendered.components[1].objects;
+        objects.push(object("Service", "istio-ingressgateway", &json!({})));
+        rendered
+    };
+    for _ in 0..3 {
+        let plan = world.plan(with_service());
+        world.apply(plan);
+        world.remember_in_sync();
+    }
+    world.last_applied = LastApplied::default();
+    world.edit(&key("Deployment", "istiod"), |istiod| istiod.generation = 9);
+    let mut sent = |lost: &ObjectKey| {
+        let object = world.live.remove(lost).unwrap();
+        let plan = world.plan(with_service());
+        world.live.put(lost.clone(), object);
+        let sent: Vec<_> = plan
+            .waves
+            .into_iter()
+            .flatten()
+            .map(|send| send.key)
+            .collect();
+        sent.contains(&gateway).then_some(sent.contains(lost))
+    };
+    assert_eq!(sent(&service), None, "the Deployment may get another image");
+    assert_eq!(sent(&gateway), Some(true));
+    world.edit(&gateway, |gateway| {
+        gateway.owner_labels.version = Some("1.30.0".into());
+    });
+    world.live.remove(&service);
+    let plan = world.plan(with_service());
+    let sent = plan.waves.iter().flatten();
+    assert!(
+        sent.into_iter().all(|send| send.key != service),
+        "an upgrade"
+    );
+}
+
+#[test]
 fn leftovers_go_once_everything_else_is_done() {
     let mut world = World::new();
     world.install();
@@ -404,4 +451,70 @@ fn the_namespace_of_istio_carries_the_network() {
     });
     assert_eq!(network(&merged, "istio-system").as_deref(), Some("west"));
     assert_eq!(network(&merged, "elsewhere"), None);
+}
+
+#[test]
+fn what_another_tool_manages_is_not_sent_unless_the_user_says_so() {
+    let mut world = World::new();
+    world.install();
+    let istiod = key("Deployment", "istiod");
+    world.edit(&istiod, |istiod| {
+        istiod.managed_by = Some(ManagingTool::Helm);
+        istiod.our_fields = Some(2);
+    });
+    let decision = |plan: &Plan| {
+        let mut decided = plan.components[2].decided.iter();
+        decided
+            .find(|(key, _)| *key == istiod)
+            .map(|found| found.1.clone())
+    };
+    let plan = world.plan(sample());
+    assert_eq!(
+        decision(&plan),
+        Some(Decision::ManagedBy(ManagingTool::Helm))
+    );
+    assert!(!plan.is_in_sync);
+    world.annotations.may_adopt = true;
+    let plan = world.plan(sample());
+    assert_eq!(world.apply(plan), ["Deployment istio-system/istiod"]);
+}
+
+#[test]
+fn one_decisive_object_of_each_unknown_component_is_read_first() {
+    let mut world = World::new();
+    let names =
+        |plan: &Plan| -> Vec<String> { plan.unseen.iter().map(ToString::to_string).collect() };
+    let plan = world.plan(sample());
+    assert_eq!(
+        names(&plan),
+        [
+            "ServiceAccount istio-system/reader",
+            "Deployment istio-system/istio-ingressgateway",
+            "Deployment istio-system/istiod",
+        ]
+    );
+    assert!(plan.waves.iter().flatten().all(|object| object.is_new));
+    world
+        .live
+        .put_managing_tool(key("Deployment", "istiod"), None);
+    let policy = key("ServiceAccount", "reader");
+    world
+        .live
+        .put_managing_tool(policy, Some(ManagingTool::Flux));
+    let plan = world.plan(sample());
+    assert_eq!(
+        names(&plan),
+        [
+            "ServiceAccount istio-system/reader",
+            "Deployment istio-system/istio-ingressgateway",
+        ],
+        "what was managed is read again"
+    );
+    world.annotations.may_adopt = true;
+    let plan = world.plan(sample());
+    assert!(plan.unseen.is_empty());
+    assert!(plan.waves.iter().flatten().all(|object| !object.is_new));
+    world.annotations.may_adopt = false;
+    world.install();
+    assert!(world.plan(sample()).unseen.is_empty());
 }

@@ -83,17 +83,14 @@ mod tests {
         Some((condition.status.clone(), condition.reason.clone()))
     }
 
-    fn broken() -> Option<(String, String)> {
-        Some(("Unknown".into(), reason::WATCH_BROKEN.into()))
-    }
-
     #[test]
     fn health_that_nobody_observes_is_unknown() {
         let ready = (condition::READY, Truth::True, reason::INSTALLED);
         let healthy = status(InstallState::Healthy, &[ready]);
         assert_eq!(told(&healthy, &[], true), healthy);
         let unknown = told(&healthy, &["Deployment".into()], true);
-        assert_eq!(reason_of(&unknown, condition::READY), broken());
+        let broken = ("Unknown".to_owned(), reason::WATCH_BROKEN.to_owned());
+        assert_eq!(reason_of(&unknown, condition::READY), Some(broken));
         assert_eq!(unknown.status, Some(InstallState::Reconciling));
         assert!(unknown.message.as_ref().unwrap().ends_with(": Deployment"));
         assert!(holds(&unknown.conditions, condition::WATCH_BROKEN).is_some());

@@ -9,7 +9,7 @@ use crate::api::{
     ComponentKind, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
 };
 use crate::apply::{Applied, AppliedComponent, ApplyError, Verdict};
-use crate::cluster::Live;
+use crate::cluster::{Live, ManagingTool};
 use crate::render::ObjectKey;
 
 /// How far an installation is.
@@ -40,6 +40,8 @@ pub struct Problem {
 /// How bad a lack is, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// Another tool manages it, so nothing of the whole CR was sent.
+    ManagedBy(ManagingTool),
     /// It belongs to another CR, so nothing of it was sent.
     OwnedByAnother,
     /// Another writer insists on its own value.
@@ -174,6 +176,7 @@ impl Severity {
     /// The kind of problem, as a word by which waits are told apart.
     const fn as_str(self) -> &'static str {
         match self {
+            Self::ManagedBy(_) => "ManagedByOtherTool",
             Self::OwnedByAnother => "OwnedByAnother",
             Self::Conflict => "Conflict",
             Self::Refused => "Refused",
@@ -189,9 +192,10 @@ impl Problem {
     /// The state of a component whose worst problem this is. What takes too long needs a person.
     fn state(&self) -> InstallState {
         match self.severity {
-            Severity::OwnedByAnother | Severity::Conflict | Severity::Refused => {
-                InstallState::Error
-            }
+            Severity::ManagedBy(_)
+            | Severity::OwnedByAnother
+            | Severity::Conflict
+            | Severity::Refused => InstallState::Error,
             _ if self.is_overdue => InstallState::Error,
             Severity::Retrying | Severity::Degraded | Severity::RollingOut | Severity::Waiting => {
                 InstallState::Reconciling
@@ -226,9 +230,14 @@ impl Judge<'_> {
                 let text = format!("{key}: belongs to IstioOperator {owner}");
                 Some(Problem::new(Severity::OwnedByAnother, text))
             }
-            Verdict::Conflict { manager, field } => {
-                let text = format!("{key}: {manager} keeps changing {field}");
-                Some(Problem::new(Severity::Conflict, text))
+            Verdict::ManagedBy(tool) => {
+                let text = format!(
+                    "{key}: {tool} manages it, and the annotation install.istio.io/adopt is not \"true\""
+                );
+                Some(Problem::new(Severity::ManagedBy(*tool), text))
+            }
+            Verdict::Conflict(text) => {
+                Some(Problem::new(Severity::Conflict, format!("{key}: {text}")))
             }
             Verdict::Refused(error) => Some(self.refusal(key, error, format!("{key}: {error}"))),
             Verdict::Waiting(why) => {
@@ -246,11 +255,21 @@ impl Judge<'_> {
         if patience.is_zero() {
             return Problem::new(Severity::Refused, text);
         }
-        let mut problem = self.timed(key, Severity::Retrying, patience, text);
-        if problem.is_overdue && error.is_refusal() {
-            problem.severity = Severity::Refused;
+        if !error.is_refusal() {
+            return self.timed(key, Severity::Retrying, patience, text);
         }
-        problem
+        // A refusal has a clock of its own: the outage before it was waited for by another one.
+        let is_overdue = self.is_overdue(key, Severity::Refused, patience);
+        let severity = if is_overdue {
+            Severity::Refused
+        } else {
+            Severity::Retrying
+        };
+        Problem {
+            severity,
+            text,
+            is_overdue,
+        }
     }
 
     /// What an applied object lacks to be ready.
@@ -279,18 +298,22 @@ impl Judge<'_> {
         patience: Duration,
         text: String,
     ) -> Problem {
-        let wait = Wait {
-            key: key.clone(),
-            problem: severity.as_str(),
-            generation: self.live.get(key).map_or(0, |object| object.generation),
-        };
-        let is_overdue = self
-            .history
-            .is_overdue(wait, patience, self.now, self.before);
+        let is_overdue = self.is_overdue(key, severity, patience);
         Problem {
             severity,
             text,
             is_overdue,
         }
+    }
+
+    /// Whether this kind of problem with an object lasts longer than `patience`.
+    fn is_overdue(&mut self, key: &ObjectKey, severity: Severity, patience: Duration) -> bool {
+        let wait = Wait {
+            key: key.clone(),
+            problem: severity.as_str(),
+            generation: self.live.get(key).map_or(0, |object| object.generation),
+        };
+        self.history
+            .is_overdue(wait, patience, self.now, self.before)
     }
 }

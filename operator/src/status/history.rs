@@ -99,6 +99,14 @@ impl History {
         self.next_change.take()
     }
 
+    /// Ends all waits: nothing is waited for while the CR is paused.
+    pub(super) fn end_waits(&mut self) {
+        self.since.clear();
+        for availability in self.available.values_mut() {
+            availability.below_since = None;
+        }
+    }
+
     /// Records that this operator changed a workload, which has to become available as a whole again.
     pub fn start_rollout(&mut self, key: &ObjectKey) {
         self.available.remove(key);

@@ -3,14 +3,21 @@
 //! Computing it is pure: the time is handed in. [`publish`] sends it, and only if something changed.
 //!
 //! The contract: `observedGeneration` moves together with everything else, so what is shown belongs to one generation.
-//! `Reconciling` and `Stalled` are never both there, because kstatus takes whichever comes first. `HEALTHY` is said only
-//! while every workload runs its newest generation and all of it is available. What may pass by itself is never
-//! `ERROR`, because Argo CD fails a sync at once on that word, until the deadline has passed.
+//! `Reconciling` and `Stalled` are never both there, because kstatus takes whichever comes first.
+//!
+//! `HEALTHY` is said only after every workload ran its newest generation with all its pods available, once for this
+//! generation of the spec and after each rollout by this operator. From then on a dip is no news: scaling, a replaced pod
+//! and a joining node keep `HEALTHY`. `Ready` turns `False` (`ScalingOrRollingOut`) when less is available than was for
+//! longer than [`DIP_PATIENCE`], or at once when nothing is.
+//!
+//! What may pass by itself is not `ERROR` at once, because Argo CD fails a sync on that word: refusals get a minute, an
+//! outage and a rollout [`PROGRESS_DEADLINE`], each counted from when it began. A wrong spec is `ERROR` at once.
 
 mod broken_watches;
 mod conditions;
 mod health;
 mod history;
+mod overwrites;
 mod publish;
 
 use std::time::{Duration, Instant};
@@ -23,6 +30,7 @@ use crate::api::{InstallState, IstioOperatorStatus, Warning};
 use crate::apply::{Applied, ApplyError};
 use crate::catalogue::Version;
 use crate::cluster::Live;
+use crate::plan::Finding;
 use crate::render::ObjectKey;
 use conditions::{Conditions, Truth};
 use health::{Health, Judge, Problem, Severity};
@@ -30,6 +38,7 @@ use history::Before;
 
 pub use broken_watches::add_broken_watches;
 pub use history::{DIP_PATIENCE, History};
+pub use overwrites::overwrite_event;
 pub use publish::{Publisher, StatusEvent, patch, status_events};
 
 /// How long an installation may take to become ready, from its last change on, before it counts as stalled.
@@ -148,6 +157,7 @@ pub fn of(
             status.message = Some(message);
         }
         PassResult::Paused => {
+            history.end_waits();
             conditions.keep(&[Kept::WhilePaused, Kept::UntilKnown]);
             let message = "the annotation install.istio.io/ignoreReconcile is true";
             conditions.set(condition::SUSPENDED, Truth::True, reason::PAUSED, message);
@@ -288,21 +298,26 @@ fn set_progress(
             }
         }
     }
-    for finding in &applied.findings {
-        let text = std::iter::once(finding.text.clone());
-        set_if_any(conditions, finding.condition, finding.reason, text);
-    }
+    let is_told = |finding: &Finding| {
+        finding.reason != reason::OWNED_BY_ANOTHER
+            && finding.condition == condition::OWNERSHIP_CONFLICT
+    };
+    let is_managed = applied.findings.iter().any(is_told);
     let owned_by_others = problems
         .iter()
-        .filter(|problem| problem.severity == Severity::OwnedByAnother)
-        .map(|problem| problem.text.clone());
-    let reason = reason::OWNED_BY_ANOTHER;
-    set_if_any(
-        conditions,
-        condition::OWNERSHIP_CONFLICT,
-        reason,
-        owned_by_others,
-    );
+        .filter(|problem| !is_managed && problem.severity == Severity::OwnedByAnother)
+        .map(|problem| Finding {
+            condition: condition::OWNERSHIP_CONFLICT,
+            reason: reason::OWNED_BY_ANOTHER,
+            text: problem.text.clone(),
+        });
+    let findings: Vec<_> = applied
+        .findings
+        .iter()
+        .cloned()
+        .chain(owned_by_others)
+        .collect();
+    set_findings(conditions, &findings);
     let contested = problems
         .iter()
         .filter(|problem| problem.severity == Severity::Conflict)
@@ -312,6 +327,17 @@ fn set_progress(
     let (reason, warnings) = (reason::NO_EFFECT, warnings.iter().cloned());
     set_if_any(conditions, condition::WARNINGS, reason, warnings);
     status.message = Some(message);
+}
+
+/// Sets each condition that something was found for, once: the API server refuses two of one type.
+fn set_findings(conditions: &mut Conditions<'_>, findings: &[Finding]) {
+    for rule in &condition::ALL {
+        let of_type = || findings.iter().filter(|found| found.condition == rule.name);
+        if let Some(first) = of_type().next() {
+            let texts = of_type().map(|finding| finding.text.clone());
+            set_if_any(conditions, rule.name, first.reason, texts);
+        }
+    }
 }
 
 /// Sets a condition that is there only while there is something to say.
@@ -344,6 +370,7 @@ fn unpruned(applied: &Applied, judge: &mut Judge<'_>) -> Vec<Problem> {
 /// Why an installation is stalled by its worst problem, if it is.
 const fn stalled_reason(worst: &Problem) -> Option<&'static str> {
     match worst.severity {
+        Severity::ManagedBy(tool) => Some(tool.reason()),
         Severity::OwnedByAnother => Some(reason::OWNED_BY_ANOTHER),
         Severity::Conflict => Some(reason::OTHER_WRITER),
         Severity::Refused => Some(reason::APPLY_REFUSED),

@@ -93,7 +93,7 @@ impl Publisher {
     }
 
     /// Sends an Event. One that cannot be sent is logged: the status says the same.
-    async fn announce(&self, cr: &IstioOperator, event: StatusEvent) {
+    pub async fn announce(&self, cr: &IstioOperator, event: StatusEvent) {
         let StatusEvent {
             is_warning,
             reason,
@@ -168,7 +168,9 @@ pub fn status_events(
                     continue;
                 }
                 match now.reason.as_str() {
-                    reason::RETRYING | reason::SCALING_OR_ROLLING_OUT => true,
+                    reason::RETRYING | reason::SCALING_OR_ROLLING_OUT | reason::MAY_BE_IN_USE => {
+                        true
+                    }
                     reason::INSTALLED | reason::NOTHING_ENABLED | reason::DELETING => false,
                     _ => continue,
                 }

@@ -119,6 +119,33 @@ fn a_refusal_that_may_pass_stalls_after_a_minute() {
 }
 
 #[test]
+fn a_refusal_after_an_outage_has_its_own_minute() {
+    let mut story = Story::new();
+    story.mark_reconciling();
+    let outage = istiod(Verdict::Refused(ApplyError::TimedOut));
+    story.progress(outage.clone());
+    story.minute = 5;
+    assert_eq!(story.progress(outage), PROGRESSING);
+    let refused = istiod(Verdict::Refused(ApplyError::Forbidden("x".into())));
+    assert_eq!(story.progress(refused.clone()), PROGRESSING);
+    assert_eq!(story.next_change, Some(Duration::from_mins(1)));
+    story.minute = 6;
+    assert_eq!(story.progress(refused), FAILED);
+}
+
+#[test]
+fn nothing_is_waited_for_while_the_cr_is_paused() {
+    let mut story = Story::new();
+    story.mark_reconciling();
+    story.istiod(1);
+    story.progress(istiod(Verdict::Unchanged));
+    story.step(&PassResult::Paused);
+    story.minute = 60;
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), PROGRESSING);
+    assert_eq!(story.next_change, Some(PROGRESS_DEADLINE));
+}
+
+#[test]
 fn a_process_that_starts_says_what_the_last_one_said() {
     let mut story = Story::new();
     story.mark_reconciling();
@@ -197,10 +224,7 @@ fn trouble_that_may_pass_is_progress_and_the_rest_is_not() {
         (Verdict::Refused(ApplyError::Invalid("x".into())), FAILED),
         (Verdict::Refused(ApplyError::Immutable("x".into())), FAILED),
         (
-            Verdict::Conflict {
-                manager: "argocd".into(),
-                field: "spec.type".into(),
-            },
+            Verdict::Conflict("argocd keeps changing spec.type".into()),
             FAILED,
         ),
     ];
@@ -259,10 +283,7 @@ fn a_gateway_shows_the_addresses_of_its_service() {
 fn a_fight_names_the_other_writer() {
     let mut story = Story::new();
     story.mark_reconciling();
-    let contested = Verdict::Conflict {
-        manager: "argocd".into(),
-        field: "spec.type".into(),
-    };
+    let contested = Verdict::Conflict("argocd keeps changing spec.type".into());
     let before = story.status.clone();
     story.progress(istiod(contested));
     assert_eq!(status_events(&before, &story.status).len(), 1);

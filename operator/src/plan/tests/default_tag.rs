@@ -1,6 +1,7 @@
 //! Plans with the default tag.
 
 use super::*;
+use crate::cluster::{CoOwnedFields, TagMode};
 
 /// Istiod of a revision, its injector, and the default tag.
 fn tagged(revision: &str) -> Rendered {
@@ -169,7 +170,7 @@ fn the_tag_moves_to_another_cr_once_its_istiod_is_ready() {
     let plan = world.plan(tagged(""));
     assert!(matches!(decision(&plan, &tag), Decision::Waiting(_)));
     assert!(
-        deletion_step(&second, &world.live, &world.desired)
+        deletion_step(&second, &world.annotations, &world.live, &world.desired)
             .remaining
             .iter()
             .all(|key| *key != tag)
@@ -182,4 +183,46 @@ fn the_tag_moves_to_another_cr_once_its_istiod_is_ready() {
         world.live.get(&tag).unwrap().owner_labels.owner,
         Some(first)
     );
+}
+
+#[test]
+fn istiod_is_not_pruned_while_the_default_tag_leads_to_it() {
+    let mut world = World::new();
+    let plan = world.plan(tagged(""));
+    world.apply(plan);
+    world.remember_in_sync();
+    let (tag, tag_service) = (
+        key("MutatingWebhookConfiguration", "istio-revision-tag-default"),
+        key("Service", "istiod-revision-tag-default"),
+    );
+    let canary = CrKey {
+        namespace: "mesh".into(),
+        name: "canary".into(),
+    };
+    world.desired.add_cr(&canary);
+    world
+        .desired
+        .set_objects(&canary, [tag.clone(), tag_service].iter());
+    let request = TagRequest {
+        revision: "canary".into(),
+        mode: TagMode::IfUnassigned,
+    };
+    world.desired.set_tag_request(&canary, request);
+    let nothing = || Rendered {
+        components: Vec::new(),
+        names_default_tag: false,
+        warnings: Vec::new(),
+    };
+    let plan = world.plan(nothing());
+    assert!(plan.prune.is_empty(), "{:?}", plan.prune);
+    assert_eq!(plan.findings.len(), 1);
+    assert!(plan.findings[0].text.contains("until the default tag"));
+
+    world.edit(&tag, |tag| {
+        tag.injector = Some(Injector::DefaultTag("canary".into()));
+        tag.owner_labels.owner = Some(canary);
+    });
+    let plan = world.plan(nothing());
+    assert!(plan.findings.is_empty());
+    assert_eq!(plan.prune.len(), 2, "the injector and istiod");
 }

@@ -1,0 +1,141 @@
+//! The decision about every object of one component: send it or not, and why.
+
+use std::collections::BTreeSet;
+
+use super::default_tag::TagAssignment;
+use super::{Decision, ObjectToApply, PlanInput, webhook_ca};
+use crate::api::ComponentKind;
+use crate::cluster::{
+    AppliedDigests, ApplyReason, CoOwnedFields, Kind, LiveObject, Role, Scaling,
+    belongs_to_default_tag, digest, label, omit_co_owned,
+};
+use crate::merge::Merged;
+use crate::render::{Object, ObjectKey};
+
+/// What happens to one object.
+pub(super) enum ObjectPlan {
+    Apply(ObjectToApply),
+    Skip(ObjectKey, Decision),
+}
+
+/// One component being planned.
+pub(super) struct ComponentPlanner<'a> {
+    pub(super) merged: &'a Merged,
+    pub(super) input: PlanInput<'a>,
+    pub(super) autoscaled: &'a BTreeSet<(Option<String>, String)>,
+    pub(super) tag: TagAssignment<'a>,
+    /// The CR's own injector that has a CA already.
+    pub(super) injector: Option<&'a ObjectKey>,
+    pub(super) index: usize,
+    /// Which parent is not ready, and why.
+    pub(super) unready_parent: Option<String>,
+    /// What the component's own workload lacks to be ready.
+    pub(super) unready: Option<String>,
+    /// Whether this version and revision of the component was rolled out before.
+    pub(super) was_rolled_out: bool,
+}
+
+impl ComponentPlanner<'_> {
+    /// Decides whether an object of the component is sent, and why not.
+    pub(super) fn decide(&self, component: ComponentKind, object: Object) -> ObjectPlan {
+        let Object { key, mut body, .. } = object;
+        let PlanInput {
+            cr,
+            annotations,
+            live,
+            last_applied,
+            desired: _,
+            now,
+        } = self.input;
+        let Some(kind) = Kind::of(&key) else {
+            return ObjectPlan::Skip(key, Decision::UnsupportedKind);
+        };
+        let there = live.get(&key);
+        let belongs_to_default_tag = belongs_to_default_tag(&body);
+        if belongs_to_default_tag && !self.tag.is_ours() {
+            return ObjectPlan::Skip(key, Decision::TagElsewhere);
+        }
+        let other = there.and_then(|there| self.other_owner(&key, there, belongs_to_default_tag));
+        if let Some(decision) = other {
+            return ObjectPlan::Skip(key, decision);
+        }
+        let version = self.merged.version.to_string();
+        body.change("metadata", |metadata| {
+            label(metadata, cr, component, &version, &self.merged.revision);
+        });
+        let rendered = digest(&body);
+        let scaling = Scaling {
+            autoscaled: key.kind == "Deployment"
+                && self
+                    .autoscaled
+                    .contains(&(key.namespace.clone(), key.name.clone())),
+            live: there.and_then(LiveObject::replicas),
+        };
+        let nobody = CoOwnedFields::default();
+        let co_owned = there.map_or(&nobody, |there| &there.co_owned);
+        let left_to_others = omit_co_owned(&mut body, kind.kind, co_owned, scaling);
+        let digests = AppliedDigests {
+            rendered,
+            left_to_others: digest(&left_to_others),
+        };
+        let reason = last_applied.apply_reason(&key, digests, there, now);
+        let decision = match reason {
+            ApplyReason::InSync => Decision::Unchanged,
+            _ if there.is_some_and(|there| there.terminating) => {
+                Decision::Waiting("the object is being deleted".to_owned())
+            }
+            ApplyReason::Conflict(interference) => Decision::Conflict(interference, body),
+            // After a restart every apply looks like a rollout. What is of this version already has followed its parents
+            // before, so it comes back at once. A workload that is there waits all the same: it may get another image.
+            ApplyReason::Rollout
+                if let Some(parent) = &self.unready_parent
+                    && (last_applied.has(&key)
+                        || !self.was_rolled_out
+                        || (kind.role == Role::Workload && there.is_some())) =>
+            {
+                Decision::Waiting(parent.clone())
+            }
+            _ if let Some(why) =
+                self.tag
+                    .wait_reason(&key, &body, there.is_some(), self.unready.as_ref()) =>
+            {
+                Decision::Waiting(why)
+            }
+            ApplyReason::Rollout
+            | ApplyReason::Repair
+            | ApplyReason::Restore
+            | ApplyReason::Revert(_) => {
+                return ObjectPlan::Apply(ObjectToApply {
+                    component: self.index,
+                    kind,
+                    ca_from: webhook_ca::source(&key, co_owned, self.injector),
+                    key,
+                    body,
+                    digests,
+                    reason,
+                    is_new: there.is_none()
+                        && reason == ApplyReason::Rollout
+                        && !annotations.may_adopt,
+                });
+            }
+        };
+        ObjectPlan::Skip(key, decision)
+    }
+
+    /// The decision about an object that belongs to another CR, or that another tool manages.
+    fn other_owner(
+        &self,
+        key: &ObjectKey,
+        there: &LiveObject,
+        belongs_to_default_tag: bool,
+    ) -> Option<Decision> {
+        let (cr, may_adopt) = (self.input.cr, self.input.annotations.may_adopt);
+        let owner = self.input.desired.other_owner(cr, key, there, may_adopt);
+        let owner = owner.filter(|owner| !belongs_to_default_tag || self.tag.may_share_with(owner));
+        match (owner, there.managed_by) {
+            (Some(owner), _) => Some(Decision::OwnedByOther(owner.clone())),
+            (None, Some(tool)) if !may_adopt => Some(Decision::ManagedBy(tool)),
+            (None, _) => None,
+        }
+    }
+}
