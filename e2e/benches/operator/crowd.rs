@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use e2e::{actions::cr::Cr, control_plane::ControlPlane, operator::Operator, yaml};
+use e2e::{
+    actions::cr::{Cr, manifest},
+    control_plane::ControlPlane,
+    operator::Operator,
+    yaml,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, api::PostParams};
@@ -56,17 +61,13 @@ fn cr(number: usize) -> Value {
         "namespace": format!("team-{number}"),
         "enabled": true,
     });
-    json!({
-        "apiVersion": "install.istio.io/v1alpha1",
-        "kind": "IstioOperator",
-        "metadata": {"name": format!("mesh-{number}"), "namespace": "istio-system"},
-        "spec": {
-            "profile": "default",
-            "revision": format!("r{number}"),
-            "meshConfig": {"accessLogFile": "/dev/stdout"},
-            "components": {"ingressGateways": [gateway]},
-        },
-    })
+    let spec = json!({
+        "profile": "default",
+        "revision": format!("r{number}"),
+        "meshConfig": {"accessLogFile": "/dev/stdout"},
+        "components": {"ingressGateways": [gateway]},
+    });
+    manifest(&format!("mesh-{number}"), &spec)
 }
 
 /// Creates the pods, each on its node already, so that no scheduler has to look at them.
