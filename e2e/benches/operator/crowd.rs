@@ -16,10 +16,10 @@ use tokio::time::sleep;
 
 use crate::table::{Row, memory, row};
 
-/// CRs, the one of the measurements before included.
+/// CRs, with the one of the earlier measurements.
 const CRS: usize = 50;
 
-/// Pods that are no business of the operator.
+/// Pods that do not concern the operator.
 const PODS: usize = 5_000;
 
 /// Nodes with room for all of them, at 1,000 pods each.
@@ -44,7 +44,7 @@ pub async fn crowding(plane: &ControlPlane, operator: &mut Operator) -> Row {
         let cr = Cr::of(client.clone(), "istio-system", name);
         cr.wait_for("HEALTHY", LIMIT).await.unwrap();
     }
-    // What becoming healthy sets off comes to rest.
+    // The last writes of becoming healthy are done by then.
     sleep(Duration::from_secs(5)).await;
     row(
         "resident memory, 50 CRs and 5,000 pods",

@@ -12,7 +12,7 @@ pub struct Row {
     pub upstream: String,
 }
 
-/// A line about which upstream says what `upstream` says.
+/// One line; `upstream` is the same figure of upstream, or `-`.
 pub fn row(what: &'static str, measured: String, budget: &'static str, upstream: &str) -> Row {
     Row {
         what,
