@@ -12,7 +12,12 @@ use istio_operator::render::render;
 use serde_json::{Value, json};
 
 static CHARTS: LazyLock<Charts> = LazyLock::new(|| Charts::embedded().unwrap());
-const MINORS: std::ops::RangeInclusive<u16> = 24..=31;
+
+/// Every known minor, oldest first.
+fn minors() -> impl Iterator<Item = u16> {
+    let releases = CHARTS.catalogue().releases().iter();
+    releases.map(|release| release.version.minor)
+}
 
 /// The objects of istiod in a profile with these values, whose types nobody checks; or what is refused.
 fn rendered(minor: u16, profile: &str, values: &Value) -> Result<Vec<Value>, String> {
@@ -47,7 +52,7 @@ fn named<'a>(objects: &'a [Value], kind: &str, name: &str) -> Option<&'a Value> 
 
 #[test]
 fn a_resource_scope_parts_the_objects_since_1_28() {
-    for minor in MINORS {
+    for minor in minors() {
         let of = |scope: &str| {
             let values = json!({
                 "global": {"resourceScope": scope, "networkPolicy": {"enabled": true}},
@@ -108,7 +113,7 @@ fn beside_a_remote_control_plane_an_istiod_may_inject_since_1_27() {
         "global": {"remotePilotAddress": "192.0.2.1"},
         "istiodRemote": {"enabledLocalInjectorIstiod": true},
     });
-    for minor in MINORS {
+    for minor in minors() {
         let objects = rendered(minor, "remote", &values).unwrap();
         let is_local = minor >= 27;
         assert_eq!(named(&objects, "Deployment", "istiod").is_some(), is_local);
@@ -177,7 +182,7 @@ fn settings_that_istio_no_longer_runs_with_are_refused_by_path() {
 
 #[test]
 fn every_compatibility_version_and_platform_renders_in_every_minor_that_knows_it() {
-    for minor in MINORS {
+    for minor in minors() {
         for version in &CHARTS.catalogue().release(minor).unwrap().compatibility {
             let profile = CHARTS.chart_profile(&format!("compatibility-{version}"), minor);
             assert!(profile.unwrap().is_some(), "{version} in 1.{minor}");

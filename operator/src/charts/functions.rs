@@ -419,6 +419,20 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_of_the_charts_lists_every_function() {
+        let readme = include_str!("../../../charts/README.md");
+        let (_, section) = readme.split_once("## Functions").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+        let listed: Vec<_> = rows
+            .filter_map(|row| row.split([' ', '`']).next())
+            .collect();
+        let special = ["since", "until", "scope", "file"];
+        let names: Vec<_> = FUNCTIONS.iter().map(|function| function.name).collect();
+        assert_eq!(listed, [&special[..], &names].concat());
+    }
+
+    #[test]
     fn wrong_arguments_are_errors() {
         let cases = [
             ("json", json!([1, 2])),
