@@ -1,4 +1,4 @@
-//! What an operator does that was restarted in the middle: it keeps the order, and repairs what was there.
+//! An operator that is restarted during a rollout keeps the order and repairs what was there.
 
 use e2e::wait::wait_until;
 use serde_json::json;
@@ -44,7 +44,7 @@ async fn a_restarted_operator_rolls_gateways_out_after_istiod() {
     assert!(image(&plane, "istio-ingressgateway").contains(":second"));
 }
 
-/// A gateway's Deployment that was lost comes back like its Service, whoever is not ready.
+/// A gateway's Deployment that was lost comes back like its Service, even if another component is not ready.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_gateway_comes_back_while_istiod_is_not_ready() {
     let (plane, mut operator) = running().await;
