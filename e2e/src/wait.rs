@@ -9,11 +9,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::Error;
 
-/// What happens at all happens sooner, on the slowest machine and beside whatever else it does. It only ends waiting for
-/// what never happens, so nothing is gained by a smaller one.
+/// The deadline of everything that tests wait for. It is longer than anything takes on a slow and busy machine, because it
+/// only has to end waits for what never happens.
 pub const SOON: Duration = Duration::from_mins(5);
 
-/// Short enough not to distort a measured second, long enough not to load the API server.
+/// Between two probes: short enough for times in seconds, long enough not to load the API server.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Asks `probe` again and again until it answers `Ok`, for at most `deadline`.

@@ -174,10 +174,10 @@ async fn nothing_outlives_a_killed_owner() {
     println!("all gone {} ms after SIGKILL", died.elapsed().as_millis());
 }
 
-/// Marks the line in which the owner says what it started.
+/// Begins the line in which the owner prints what it started.
 const STARTED: &str = "started: ";
 
-/// Ends also when its parent does, whose end of the pipe is closed then.
+/// Ends when its parent does, which closes the pipe.
 async fn own_until_killed() {
     let mut plane = ControlPlane::start().await.unwrap();
     let components = [

@@ -80,7 +80,7 @@ fn a_file_without_an_istio_operator_is_refused() {
 
 #[test]
 fn the_first_sample_becomes_healthy() {
-    // The limit only ends a hang.
+    // The time limit is only for a hang.
     let output = demo().args(["--exit", "--timeout=600"]).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     let complaints = String::from_utf8(output.stderr).unwrap();

@@ -47,7 +47,7 @@ fn upstream_does_what_the_table_of_differences_says() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The other half of what `operator/tests/cli.rs` says of files.
+/// `operator/tests/cli.rs` shows how our command reads files; this shows upstream's.
 #[test]
 fn upstream_reads_files_as_the_readme_says() {
     let generate = |text: &str| istioctl::generate(&text).unwrap();
@@ -64,7 +64,7 @@ fn upstream_reads_files_as_the_readme_says() {
     assert!(refusal.contains("unknown field \"status\""), "{refusal}");
 }
 
-/// In what objects are not as expected, which names them by kind and name and their fields by JSON pointer.
+/// The fields that are not as expected. `expected` names objects by kind and name, and their fields by JSON pointer.
 fn unlike(expected: &Value, objects: &[Value]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (name, fields) in expected.as_object().unwrap() {
@@ -82,7 +82,7 @@ fn unlike(expected: &Value, objects: &[Value]) -> Vec<String> {
     wrong
 }
 
-/// Kind and name, which upstream may render as no text at all.
+/// Kind and name. Upstream may render a name that is no text.
 fn title(object: &Value) -> String {
     let name = &object["metadata"]["name"];
     let name = name

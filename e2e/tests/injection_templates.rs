@@ -26,7 +26,7 @@ use injection::{
 use istio_operator::charts::{Charts, yaml};
 use serde_json::{Value, json};
 
-/// Fixed, so that a failure is one that everybody sees; another seed is a fine experiment.
+/// Fixed, so that every run tries the same pods.
 const SEED: u64 = 131;
 const PODS_PER_INSTALL: usize = 60;
 
@@ -154,7 +154,7 @@ fn what_breaks_upstreams_templates_does_not_break_ours() {
     }
 }
 
-/// What the engine's changes say of refusals.
+/// Refusals that the engine's changes explain.
 #[test]
 fn the_engine_refuses_what_older_ones_took() {
     let charts = Charts::embedded().unwrap();
@@ -195,7 +195,7 @@ async fn gateways_become_what_upstream_makes_of_them() {
     });
     let theirs: Vec<Mesh> = theirs.collect();
     let expected = created(&theirs).await;
-    // Only what istiod reads is in question here; the rest of the install stays upstream's.
+    // Only the objects that istiod reads are ours; the rest of the install is upstream's.
     let is_read = |object: &Value| object["kind"] == "ConfigMap";
     let with_ours = theirs.into_iter().map(|mut mesh| {
         mesh.objects.retain(|object| !is_read(object));

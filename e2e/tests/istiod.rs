@@ -1,5 +1,4 @@
-//! The real istiod on the local control plane, installed by Istio's own tool, so that what these
-//! tests find out about istiod says nothing yet about our charts.
+//! The real istiod on the local control plane. istioctl installs it, so these tests do not depend on our charts.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,10 +1,8 @@
-//! CRs that nobody wrote down render as by upstream.
+//! Random CRs render as by upstream.
 //!
-//! Fields are drawn from the schema that CRs are checked with, so what the schema gains is tried
-//! without anybody thinking of it. The real istioctl is asked about every one. That costs 0.35 s of
-//! CPU with what we render of it in every minor, a minute and a half for all on two cores, so
-//! `RANDOM_CRS` sets how many are tried. The seed is printed, and `RANDOM_CRS_SEED` sets another
-//! one.
+//! Fields come from the schema that CRs are checked with, so new fields are tried at once. The real istioctl renders every
+//! CR, and we render it in every minor. One CR takes 0.35 s of CPU and all take a minute and a half on two cores;
+//! `RANDOM_CRS` sets how many are tried. The seed is printed, and `RANDOM_CRS_SEED` sets another one.
 
 #![allow(
     clippy::unwrap_used,
@@ -38,16 +36,16 @@ use serde_json::{Value, json};
 
 /// The minor of the istioctl that the local control plane pins.
 const MINOR: u16 = 31;
-/// Fixed, so that a failure is one that everybody sees; another seed is a fine experiment.
+/// Fixed, so that every run tries the same CRs.
 const SEED: usize = 131;
 const COUNT: usize = 500;
 
-/// How a CR came out.
+/// How our rendering of a CR compares with upstream's.
 enum Verdict {
     Equal,
-    /// Refused by both, so nothing to compare.
+    /// Both refuse it.
     Refused,
-    /// Not what upstream says, and in what.
+    /// They differ, and in what.
     Different(String),
 }
 
@@ -62,7 +60,7 @@ fn crs_that_nobody_wrote_down_render_as_by_upstream() {
     let (next, equal) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let worker = || {
         let mut wrong = Vec::new();
-        // The same CRs on every machine, whichever worker is how fast.
+        // Workers take numbers, so the CRs do not depend on their speed.
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             if index >= count {
@@ -92,8 +90,8 @@ fn crs_that_nobody_wrote_down_render_as_by_upstream() {
     assert!(2 * equal > count, "most CRs are refused");
 }
 
-/// Upstream's charts leave two configurations active there, and only installing with istioctl mends that. Ours lets one
-/// of them rest, and that is all.
+/// Upstream's charts leave two webhook configurations active there, and only `istioctl install` deactivates one of them.
+/// Ours render it deactivated; everything else is equal.
 #[test]
 fn the_injector_rests_where_the_default_tag_is_named() {
     let comparison = Comparison::new();
@@ -163,7 +161,7 @@ impl Comparison {
         let (theirs, ours) = match (upstream(cr), self.ours(cr, MINOR)) {
             (Ok(theirs), Ok(ours)) => (theirs, ours),
             (Err(_), Err(_)) => return Verdict::Refused,
-            // Some overlays are more than it can take, and say nothing about us.
+            // Some overlays crash istioctl, which is no difference of ours.
             (Err(why), _) if why.starts_with("panic:") => return Verdict::Refused,
             (Ok(_), Err(why)) => return Verdict::Different(format!("refused: {why}")),
             (Err(why), Ok(_)) => {
@@ -179,7 +177,7 @@ impl Comparison {
         }
     }
 
-    /// Nothing to compare with here, but no CR may take the operator down.
+    /// There is no istioctl of other minors, but no CR may make the operator panic.
     fn other_minors(&self, cr: &Value) {
         for release in self.charts.catalogue().releases() {
             let minor = release.version.minor;

@@ -137,7 +137,7 @@ impl<L: Leases> Candidate<L> {
         self.leadership.clone()
     }
 
-    /// Waits until this candidate leads; calls `beat` at every look.
+    /// Waits until this candidate leads; calls `beat` each time it has read the lease.
     pub async fn acquire(&mut self, heartbeat: impl Fn()) {
         while !self.try_acquire().await {
             heartbeat();

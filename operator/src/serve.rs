@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::telemetry::Metrics;
 
-/// How long the main loop may be silent. It beats every few seconds even when there is nothing to do.
+/// How long the main loop may go without a heartbeat. It sends one every few seconds even when there is nothing to do.
 const SILENCE: Duration = Duration::from_mins(1);
 
 /// What the probes report.

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use e2e::{actions::cr::Cr, control_plane::ControlPlane, operator::Operator, yaml};
+use e2e::{
+    actions::cr::{Cr, manifest},
+    control_plane::ControlPlane,
+    operator::Operator,
+    yaml,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, api::PostParams};
@@ -11,10 +16,10 @@ use tokio::time::sleep;
 
 use crate::table::{Row, memory, row};
 
-/// CRs, the one of the measurements before included.
+/// CRs, with the one of the earlier measurements.
 const CRS: usize = 50;
 
-/// Pods that are no business of the operator.
+/// Pods that do not concern the operator.
 const PODS: usize = 5_000;
 
 /// Nodes with room for all of them, at 1,000 pods each.
@@ -39,7 +44,7 @@ pub async fn crowding(plane: &ControlPlane, operator: &mut Operator) -> Row {
         let cr = Cr::of(client.clone(), "istio-system", name);
         cr.wait_for("HEALTHY", LIMIT).await.unwrap();
     }
-    // What becoming healthy sets off comes to rest.
+    // The last writes of becoming healthy are done by then.
     sleep(Duration::from_secs(5)).await;
     row(
         "resident memory, 50 CRs and 5,000 pods",
@@ -56,17 +61,13 @@ fn cr(number: usize) -> Value {
         "namespace": format!("team-{number}"),
         "enabled": true,
     });
-    json!({
-        "apiVersion": "install.istio.io/v1alpha1",
-        "kind": "IstioOperator",
-        "metadata": {"name": format!("mesh-{number}"), "namespace": "istio-system"},
-        "spec": {
-            "profile": "default",
-            "revision": format!("r{number}"),
-            "meshConfig": {"accessLogFile": "/dev/stdout"},
-            "components": {"ingressGateways": [gateway]},
-        },
-    })
+    let spec = json!({
+        "profile": "default",
+        "revision": format!("r{number}"),
+        "meshConfig": {"accessLogFile": "/dev/stdout"},
+        "components": {"ingressGateways": [gateway]},
+    });
+    manifest(&format!("mesh-{number}"), &spec)
 }
 
 /// Creates the pods, each on its node already, so that no scheduler has to look at them.

@@ -12,7 +12,7 @@ pub struct Row {
     pub upstream: String,
 }
 
-/// A line about which upstream says what `upstream` says.
+/// One line; `upstream` is the same figure of upstream, or `-`.
 pub fn row(what: &'static str, measured: String, budget: &'static str, upstream: &str) -> Row {
     Row {
         what,
@@ -61,5 +61,23 @@ pub fn print(rows: &[Row]) {
             "{:what$}  {:measured$}  budget {:budget$}  upstream {}",
             row.what, row.measured, row.budget, row.upstream
         );
+    }
+}
+
+/// Prints a table with one line for each size.
+pub fn print_growth<const N: usize>(head: [&str; N], rows: &[[String; N]]) {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].len());
+        cells.chain([head[column].len()]).max().unwrap_or(0)
+    };
+    let line = |cells: [&str; N]| {
+        let padded = cells.iter().enumerate();
+        let padded = padded.map(|(column, cell)| format!("{cell:width$}", width = width(column)));
+        println!("{}", padded.collect::<Vec<_>>().join("  ").trim_end());
+    };
+    println!();
+    line(head);
+    for row in rows {
+        line(row.each_ref().map(String::as_str));
     }
 }

@@ -1,4 +1,4 @@
-//! Damage to single objects, and how long it lasts.
+//! Changes and deletes single objects, and measures how long the operator takes to repair them.
 //!
 //! What to damage is read from the object's own managed fields, so that every kind is treated alike
 //! and only fields that the operator set are touched.
@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// Something bad that happens to an object.
+/// What is done to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
     /// It is deleted.
@@ -34,16 +34,16 @@ pub enum Damage {
     Disown,
 }
 
-/// An object that is whole again.
+/// A repair that was seen.
 #[derive(Clone, Debug)]
 pub struct Repair {
     /// The object, and the field that was damaged.
     pub what: String,
-    /// From the answer to whoever did the damage to the watch event that showed the object as before.
+    /// From the answer to the damaging request to the watch event that showed the object as before.
     pub took: Duration,
 }
 
-/// Whoever does the damage calls itself this.
+/// The field manager of the damage.
 const VANDAL: &str = "vandal";
 
 /// Fields that others may own by design, so that a change to them is no damage.
@@ -93,7 +93,7 @@ pub async fn damage(
     }
 }
 
-/// What is going to be done.
+/// The damage to one object: the field, and the patch that changes it; a deletion has none.
 struct Plan {
     field: String,
     patch: Option<Patch<Value>>,
@@ -170,7 +170,7 @@ fn as_vandal() -> PatchParams {
     }
 }
 
-/// After so long without an event the API server may have forgotten what it has to do.
+/// After this time without an event, the API server may have forgotten to finish a deletion; see [`remind`].
 const FORGOTTEN: Duration = Duration::from_secs(10);
 
 /// Follows the events of one object; gives when it was as before again.

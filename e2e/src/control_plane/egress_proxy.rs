@@ -3,8 +3,8 @@
 //! A webhook names a Service, and simulated pods have addresses where nobody listens. The API server
 //! can send such calls through an HTTP CONNECT proxy (its egress selector); this is that proxy. It
 //! looks up the pod that the API server chose and connects to the process that stands in for it, so
-//! that Service, endpoints, port, CA bundle and certificate are all used as in a real cluster. What runs for another
-//! cluster has addresses too, which no pod has.
+//! that Service, endpoints, port, CA bundle and certificate are all used as in a real cluster. A process that serves
+//! another cluster is reached at an address that no pod has.
 
 use std::{
     collections::BTreeMap,
@@ -35,7 +35,7 @@ pub(crate) struct Route {
     pub(crate) local_port: u16,
 }
 
-/// Whom the API server connects to.
+/// Where the API server connects to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// Pods of a namespace with these labels.
@@ -43,7 +43,7 @@ pub(crate) enum Target {
         namespace: String,
         labels: BTreeMap<String, String>,
     },
-    /// Somebody outside the cluster.
+    /// A server outside the cluster.
     Address(IpAddr),
 }
 
@@ -124,7 +124,7 @@ fn serve(mut from: UnixStream, routes: &Mutex<Vec<Route>>, kubeconfig: &Path) {
         },
         Err(reason) => format!("HTTP/1.1 502 {}\r\n\r\n", reason.replace(['\r', '\n'], " ")),
     };
-    // The API server may have given up; then nobody needs the answer.
+    // The API server may have given up; then the answer is not needed.
     let _ = from.write_all(answer.as_bytes());
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod credentials;
 pub(crate) mod egress_proxy;
 
 mod kubectl;
+mod nodes;
 
 use std::{
     collections::BTreeMap,
@@ -23,12 +24,9 @@ use std::{
 
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
-    core::v1::{Node, ServiceAccount},
+    core::v1::ServiceAccount,
 };
-use kube::{
-    Api, Client,
-    api::{ListParams, PostParams},
-};
+use kube::{Api, Client, api::PostParams};
 use serde_json::{Value, json};
 
 use crate::{
@@ -91,7 +89,7 @@ impl ControlPlane {
 
     /// Starts a control plane and waits until pods can be created and scheduled on it.
     pub async fn start_with(options: Options) -> Result<Self, Error> {
-        // Said at once, not after a build.
+        // A taken port is reported before a build of minutes, not after it.
         options.port.map(ports::exactly).transpose()?;
         let bin = Bundle::Kubernetes.dir()?;
         let mut retries = 0;
@@ -121,7 +119,7 @@ impl ControlPlane {
         plane.launch(Component::ControllerManager)?;
         plane.launch(Component::Scheduler)?;
         plane.launch(Component::Kwok)?;
-        plane.create_nodes(options.nodes).await?;
+        nodes::create(plane.client().await?, options.nodes).await?;
         plane.wait_for_service_account("default", "default").await?;
         Ok(plane)
     }
@@ -321,25 +319,6 @@ impl ControlPlane {
         listening.await?
     }
 
-    async fn create_nodes(&self, count: usize) -> Result<(), Error> {
-        let nodes: Api<Node> = Api::all(self.client().await?);
-        for number in 0..count {
-            nodes.create(&PostParams::default(), &node(number)?).await?;
-        }
-        wait_until("the nodes to be ready", SOON, || async {
-            let all = nodes.list(&ListParams::default()).await?.items;
-            let waiting = all.iter().find(|node| !is_ready(node));
-            match waiting {
-                None => Ok(()),
-                Some(node) => Err(Error::Unexpected(format!(
-                    "{:?} is not",
-                    node.metadata.name
-                ))),
-            }
-        })
-        .await
-    }
-
     /// Pods are refused until their service account exists.
     async fn wait_for_service_account(&self, namespace: &str, name: &str) -> Result<(), Error> {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.client().await?, namespace);
@@ -380,33 +359,4 @@ impl Drop for ControlPlane {
         // What cannot be removed now is removed when the process ends.
         let _ = fs::remove_dir_all(self.dir());
     }
-}
-
-fn node(number: usize) -> Result<Node, Error> {
-    let name = format!("node-{number}");
-    let room = json!({"cpu": "32", "memory": "256Gi", "pods": "1000"});
-    let labels = json!({
-        "kubernetes.io/hostname": name,
-        "kubernetes.io/os": "linux",
-        "kubernetes.io/arch": "amd64",
-    });
-    let node = json!({
-        "metadata": {
-            "name": name,
-            "labels": labels,
-            "annotations": {"kwok.x-k8s.io/node": "fake"},
-        },
-        "status": {"allocatable": room, "capacity": room},
-    });
-    serde_json::from_value(node).map_err(|error| Error::Unexpected(error.to_string()))
-}
-
-fn is_ready(node: &Node) -> bool {
-    let conditions = node
-        .status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten());
-    conditions
-        .into_iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

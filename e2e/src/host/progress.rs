@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Where nobody watches, one line in this time is enough to see that a build is alive.
+/// Without a terminal, one line in this time is enough to see that a build is alive.
 const QUIET: Duration = Duration::from_secs(20);
 
 /// One running step. Writes to standard error directly, so that the test harness, which captures

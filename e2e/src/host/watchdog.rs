@@ -53,7 +53,7 @@ pub(crate) fn watch(child: &Child) -> Result<Watched, Error> {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        // If the shell is gone there is nobody left who could kill a wrong process.
+        // Without the shell, nothing can kill a wrong process.
         let _ = tell("forget", self.0);
     }
 }

@@ -20,7 +20,7 @@ pub fn generate(cr: &impl Display) -> Result<Result<Vec<Value>, String>, Error> 
     let mut command = Command::new(Bundle::Istio.dir()?.join("istioctl"));
     command
         .args(["manifest", "generate", "--filename", "-"])
-        // Whatever cluster the developer works with has no part in this.
+        // Never the cluster that the developer works with.
         .env("KUBECONFIG", "/nonexistent")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -28,7 +28,7 @@ pub fn generate(cr: &impl Display) -> Result<Result<Vec<Value>, String>, Error> 
     let failed = |error| Error::io("istioctl")(error);
     let mut child = command.spawn().map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A program that ended without reading has a complaint, which says more.
+        // If istioctl ended without reading, its own message says why.
         let _ = stdin.write_all(cr.to_string().as_bytes());
     }
     let output = child.wait_with_output().map_err(failed)?;

@@ -1,12 +1,12 @@
-//! What Argo CD and Flux make of a CR. Their rules are facts; only with both right can a CR be kept
-//! in Git without any customization.
+//! The health of a CR as Argo CD and Flux compute it, by their own rules. If both are right, a CR can be kept in Git
+//! without customization.
 
 use serde_json::Value;
 
 /// Argo CD's health of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArgoHealth {
-    /// Not installed; worst of all in the health of an application.
+    /// Not installed; in an application, this outweighs the health of everything else.
     Unknown,
     /// A sync waits.
     Progressing,

@@ -60,8 +60,8 @@ impl History {
         Ok(Self { recordings })
     }
 
-    /// What was recorded so far; an error if there may be a gap in it. What one watch delivered is left out as long as
-    /// another one may still have to deliver what happened before.
+    /// What was recorded so far; an error if an entry may be missing. Entries that are newer than the last one of some
+    /// watch are left out, because that watch may still deliver older ones.
     pub fn entries(&self) -> Result<Vec<Entry>, Error> {
         let mut all = Vec::new();
         let mut complete_to = u64::MAX;

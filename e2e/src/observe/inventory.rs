@@ -1,5 +1,5 @@
-//! What the operator made: found by asking the API server for every kind that it serves, so that an
-//! object of a kind that nobody thought of is found too.
+//! The objects that the operator made. The API server is asked for every kind that it serves, so no list of kinds can
+//! miss one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,13 +51,13 @@ impl Inventory {
             .filter(|(_, capabilities)| capabilities.supports_operation(verbs::LIST))
             .map(|(resource, _)| resource)
             .collect();
-        // Events come and go by themselves, and managed fields of the CR itself are the operator's.
+        // Events expire by themselves, and the operator manages fields of every CR.
         resources.retain(|resource| !["Event", "IstioOperator"].contains(&&*resource.kind));
         Ok(Self { client, resources })
     }
 
-    /// All objects with an owner label that the operator applied, sorted by name. Kubernetes copies
-    /// the labels of a Service to its endpoints, which therefore are none of them.
+    /// All objects with an owner label that the operator applied, sorted by name. Endpoints are none of them, although
+    /// Kubernetes copies the labels of their Service to them.
     pub async fn owned(&self) -> Result<Vec<Item>, Error> {
         self.applied(&ListParams::default().labels(OWNER)).await
     }

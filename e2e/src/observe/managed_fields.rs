@@ -1,5 +1,5 @@
-//! Which fields of an object belong to whom, as server-side apply recorded it, and changes to single
-//! fields. A field is named by its JSON pointer.
+//! The fields of an object that a field manager owns by its managed fields, and comparison and removal of single fields. A
+//! field is named by its JSON pointer.
 
 use std::collections::BTreeSet;
 

@@ -1,14 +1,14 @@
-//! Where the engine that injects, which is part of istiod and not of our charts, changed itself.
+//! Changes between minors in istiod's injection engine, which is not part of our charts.
 //!
 //! Found by running the engine of every minor beside that of 1.31, with the same templates and pods.
 
 use serde_json::{Map, Value, json};
 
-/// Something that the engine does to a pod.
+/// A change that newer engines make to a pod.
 struct Habit {
     /// The first minor that does it.
     since: u16,
-    /// How to take it back. Takes the object as it was before injection, and as it is now.
+    /// Undoes the change; gets the object before and after injection.
     undo: fn(&Value, &mut Value),
 }
 
@@ -40,7 +40,7 @@ pub const REFUSALS: [(u16, &str, &str); 3] = [
     (31, "prometheus.io/port", "15090"),
 ];
 
-/// Makes of what the engine of 1.31 gave what the engine of an older minor would have given.
+/// Turns the result of the engine of 1.31 into that of an older minor.
 pub fn as_engine_of(minor: u16, before: &Value, object: &mut Value) {
     for habit in HABITS {
         if minor < habit.since {

@@ -251,7 +251,7 @@ fn key(object: &Value) -> String {
     named(object, &json!({"kind": object["kind"], "name": name}))
 }
 
-/// What to call an object that `of` refers to, which is in the same namespace.
+/// The name of an object of the same namespace that `of` refers to.
 fn named(of: &Value, reference: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let namespace = text(&of["metadata"]["namespace"]);

@@ -78,7 +78,7 @@ impl Injector {
     pub fn try_inject(&self, objects: &[Value]) -> Result<Vec<Value>, String> {
         fs::write(self.dir.join("pods.yaml"), stream(objects)).unwrap();
         let mut command = Command::new(Bundle::Istio.dir().unwrap().join("istioctl"));
-        // Whatever cluster the developer works with has no part in this.
+        // Never the cluster that the developer works with.
         command.env("KUBECONFIG", "/nonexistent");
         // "default" stands for no revision; without the flag, it would ask a cluster.
         command.args(["kube-inject", "--revision", "default"]);

@@ -1,4 +1,4 @@
-//! Pods and installs that nobody wrote down.
+//! Random pods, and installs to inject them with.
 
 use serde_json::{Map, Value, json};
 
@@ -175,8 +175,7 @@ const OWNERS: [&str; 3] = [
     "a-name-that-goes-on-until-label-values-end.and-then-b",
 ];
 
-/// A pod that injection accepts, or an object that makes such pods, with annotations, labels and
-/// containers as they fall.
+/// A pod that injection accepts, or an object that makes such pods, with random annotations, labels and containers.
 pub fn pod(rng: &mut Rng, number: usize) -> Value {
     let rarity = [2, 6, 20][rng.usize(..3)];
     let mut containers = Vec::new();
@@ -209,7 +208,7 @@ pub fn pod(rng: &mut Rng, number: usize) -> Value {
     of_some_kind(rng, number, &metadata, &spec)
 }
 
-/// The pod itself, or what makes it: its name, kind and version are told to the proxy.
+/// The pod itself, or a workload that makes it, whose name, kind and version the proxy learns.
 fn of_some_kind(rng: &mut Rng, number: usize, metadata: &Value, spec: &Value) -> Value {
     let template = json!({"metadata": metadata, "spec": spec});
     let owner = json!({"name": rng.choice(&OWNERS).unwrap(), "namespace": rng.choice(["", "apps"]).unwrap()});

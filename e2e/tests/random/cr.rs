@@ -52,7 +52,7 @@ const FORGOTTEN: [&str; 42] = [
     "platform",
 ];
 
-/// Where settings that meet in one template are thick, in every other CR.
+/// Keys of which one is chosen in every other CR, to set about half of the fields below it: see [`Sampler::dense`].
 const DENSE: [&str; 12] = [
     "ambient",
     "base",
@@ -140,7 +140,7 @@ fn mesh(sampler: &mut Sampler, place: &mut Vec<String>) -> Option<Value> {
     })
 }
 
-/// The same message of protocol buffers with its own fields written the other way.
+/// The same protocol buffers message with its fields in the other spelling: `snake_case` or `camelCase`.
 fn snake_case(message: Value) -> Value {
     let Value::Object(fields) = message else {
         return message;
@@ -196,7 +196,7 @@ fn like(example: &Value) -> Value {
     }
 }
 
-/// Moves what only we know from `values`.
+/// Moves keys of `values` that upstream's schema does not know to `unvalidatedValues`.
 fn unvalidated(spec: &mut Value) {
     for path in FORGOTTEN {
         let keys: Vec<&str> = path.split('.').collect();
@@ -213,7 +213,7 @@ fn unvalidated(spec: &mut Value) {
     }
 }
 
-/// Gives every gateway a name of its own: two of one name are a mistake to us.
+/// Gives every gateway a name of its own, because we refuse two of one name.
 fn gateways(spec: &mut Value) {
     let mut number = 0;
     for list in ["ingressGateways", "egressGateways"] {

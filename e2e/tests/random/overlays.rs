@@ -57,7 +57,7 @@ fn overlay(sampler: &mut Sampler, object: &Value) -> Value {
     })
 }
 
-/// A walk into the object, with a new value or none at its end.
+/// A patch at a random path of the object, which sets a value or deletes it.
 fn patch(sampler: &mut Sampler, object: &Value) -> Value {
     let roots = ["metadata", "spec", "data", "rules", "webhooks", "subjects"];
     let present: Vec<&str> = roots
@@ -90,7 +90,7 @@ fn patch(sampler: &mut Sampler, object: &Value) -> Value {
             _ => break,
         }
     }
-    // Without these an object is none any more, and a list has no -1 to delete.
+    // An object needs these, and -1 deletes nothing from a list.
     match sampler.rng.usize(..4) {
         _ if path == "metadata" => json!({"path": "metadata.labels.added", "value": "1"}),
         _ if path == "metadata.name" => json!({"path": path, "value": renamed(object)}),
@@ -116,7 +116,7 @@ fn selector(sampler: &mut Sampler, element: &Value, index: usize) -> String {
     }
 }
 
-/// Mostly something like what is there.
+/// A new value, mostly of the same type as the old one.
 fn new_value(sampler: &mut Sampler, old: &Value) -> Value {
     match (old, sampler.rng.usize(..4)) {
         (_, 0) => json!({"key": "value", "list": [1, "two"]}),

@@ -1,4 +1,4 @@
-//! Values for fields whose type alone does not say what makes sense.
+//! Values for fields whose schema does not say which values make sense.
 
 use std::sync::LazyLock;
 
@@ -13,9 +13,9 @@ static SAMPLES: LazyLock<Map<String, Value>> =
 
 /// What the samples say about a place.
 pub enum Sample {
-    /// Nothing; its schema does.
+    /// There is no sample; the schema says what fits.
     Unknown,
-    /// Never set it: it means something elsewhere, or nothing to upstream.
+    /// Never set it: upstream ignores it, or it belongs elsewhere.
     Never,
     /// This value.
     Value(Value),
@@ -58,7 +58,7 @@ pub fn format(format: &str, rng: &mut Rng) -> Option<Value> {
     Some((*rng.choice(choices).unwrap()).into())
 }
 
-/// Something short that stays what it is, wherever a template writes it.
+/// A short text that no template changes.
 pub fn text(rng: &mut Rng) -> Value {
     rng.choice(["alpha", "b-2", "team.example/x", "", "Some words here"])
         .unwrap()

@@ -1,4 +1,4 @@
-//! A random value of what a schema describes.
+//! Random values that fit a schema.
 
 use istio_operator::{
     api::strict_schema,
@@ -17,8 +17,8 @@ pub struct Sampler<'a> {
     pub rng: Rng,
     pub charts: &'a Charts,
     pub minor: u16,
-    /// A key below which about half of all fields are drawn, because settings of one thing meet in
-    /// its templates, and a few fields of everything seldom draw two of them.
+    /// A key below which about half of all fields are set. Bugs need several settings of one template at once, which a
+    /// few fields chosen from everywhere seldom are.
     pub dense: &'static str,
 }
 
@@ -44,12 +44,12 @@ impl<'a> Sampler<'a> {
             .or_else(|| strict_schema()["$defs"].get(name))
     }
 
-    /// A value of the schema itself, whatever the samples say about its place.
+    /// A value by the schema alone, without samples.
     pub fn value_inside(&mut self, node: &Value, place: &mut Vec<String>) -> Option<Value> {
         self.object(node, place)
     }
 
-    /// A value for the field at `place`, the keys from the CR's root; none if nobody can say one.
+    /// A value for the field at `place`, the keys from the CR's root; none if neither samples nor schema give one.
     pub fn value(&mut self, node: &Value, place: &mut Vec<String>) -> Option<Value> {
         match samples::at(place, &mut self.rng) {
             Sample::Value(value) => return Some(value),
@@ -110,7 +110,7 @@ impl<'a> Sampler<'a> {
         }
     }
 
-    /// Some of the fields of an object; the fewer, the deeper it stands.
+    /// Some of the fields of an object; the deeper it is, the fewer.
     fn object(&mut self, node: &Value, place: &mut Vec<String>) -> Option<Value> {
         let mut object = Map::new();
         if let Some(Value::Object(fields)) = node.get("properties") {
@@ -128,7 +128,7 @@ impl<'a> Sampler<'a> {
                     place.push(key.clone());
                     let value = self.value(field, place);
                     place.pop();
-                    // Laid over a chart's object, a null takes away what the chart set.
+                    // In an object that is merged into a chart's, a null removes what the chart sets.
                     let laid_over = place.iter().any(|key| key == "components");
                     let value = match value {
                         Some(_) if laid_over && !needed && self.rng.usize(..40) == 0 => {

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use crate::{SOON, bystander::quiet, running, sample, truthful_status};
 
-/// For how long nothing is written where nothing is left to write.
+/// The operator is done if it writes nothing for this long.
 const QUIET: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -42,7 +42,7 @@ async fn every_sample_becomes_healthy_and_goes_away() {
         (ArgoHealth::Healthy, Kstatus::Current)
     );
     looks_as_the_acceptance_sample_says(&plane).await;
-    // What is being written while the spec changes tells of the spec before.
+    // A status that was on its way while the spec changed is one of the old spec.
     quiet(&plane, &operator, QUIET).await;
     a_change_is_rolled_out(&cr).await;
     quiet(&plane, &operator, QUIET).await;

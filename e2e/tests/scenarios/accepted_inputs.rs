@@ -13,7 +13,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-/// The minor whose word on an input counts: the default one.
+/// The default minor, by which inputs are judged.
 const MINOR: &str = "1.31";
 
 #[tokio::test]

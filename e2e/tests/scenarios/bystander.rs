@@ -22,7 +22,7 @@ use tokio::time::sleep;
 
 use crate::{SOON, healthy, manifest, running, sample};
 
-/// Seven mistakes, and the path of each.
+/// A spec with seven errors, and the path of each.
 fn broken() -> (Value, [&'static str; 7]) {
     let spec = json!({
         "hub": "not a hub",
@@ -87,7 +87,7 @@ async fn a_broken_cr_does_not_disturb_a_good_one() {
     let healthy = good.wait_for("HEALTHY", SOON).await.unwrap();
     assert_eq!(healthy.metadata.generation, Some(1));
 
-    // The mended one is a second control plane, which leaves what both share to the first.
+    // Once mended, it is a second control plane. Objects that both render stay with the first.
     let mended = json!({"spec": {
         "hub": null,
         "profile": "minimal",
@@ -100,7 +100,7 @@ async fn a_broken_cr_does_not_disturb_a_good_one() {
     good.wait_for("HEALTHY", SOON).await.unwrap();
 }
 
-/// A mistake that only the API server sees is tried again, ever more rarely.
+/// An object that only the API server can find invalid is sent again with growing delay.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_api_server_refuses_is_tried_again_with_growing_delay() {
     let (plane, operator) = running().await;
@@ -140,8 +140,8 @@ async fn what_the_api_server_refuses_is_tried_again_with_growing_delay() {
         .windows(2)
         .map(|pair| pair[1].duration_since(pair[0]).as_secs_f64())
         .collect();
-    // Twice as long each time, less up to a fifth; a busy machine only adds to it. The first may be shorter, because
-    // what was written beside the refused object brings the next pass.
+    // The delay doubles each time, with a jitter of up to a fifth; a busy machine makes it longer. The first may be
+    // shorter, because the writes of the other objects start the next pass.
     let shortest = [0.0, 1.6, 3.2];
     let are_long = delays
         .iter()

@@ -1,5 +1,5 @@
-//! The operator, killed after any of its writes and started again, ends in the same state as one that nobody disturbed: an
-//! installation is whole, and a deletion leaves what it always leaves.
+//! An operator that is killed after any of its writes and started again ends in the same state as one that was not: after
+//! an installation and after a deletion.
 
 use std::time::Duration;
 
@@ -48,13 +48,13 @@ async fn killed_after_any_write_it_ends_in_the_same_state() {
     join_all(sweeps).await;
 }
 
-/// What an operator that nobody disturbs ends in.
+/// The end states of an operator that is not killed.
 struct Reference {
     installed: End,
     deleted: End,
 }
 
-/// Everything that the operator made and that is there in the end, and the number of writes it took.
+/// All objects that the operator made and that exist in the end, and the number of its writes.
 struct End {
     found: Snapshot,
     writes: usize,
@@ -87,7 +87,7 @@ impl Site {
     }
 
     /// One installation and its deletion; during each of them the operator dies right after its n-th write if there is
-    /// one, before it learns that it was carried out.
+    /// one, before it gets the answer.
     async fn survives(&mut self, write: usize, reference: &Reference) {
         let when = format!("installing, killed after write {write}");
         self.proxy.limit_writes(write);
@@ -117,7 +117,7 @@ impl Site {
         .await;
         self.operator.process().kill().unwrap();
         self.proxy.lift_limit();
-        // What the next one waits for would be 15 s of doing nothing.
+        // Otherwise the next operator would wait 15 s for the lease to expire.
         let lease = ["lease", "istio-operator", "-n=istio-operator"];
         let delete = ["delete", "--ignore-not-found"];
         self.plane.kubectl(delete.into_iter().chain(lease)).unwrap();

@@ -1,5 +1,5 @@
 //! One revision has the default tag: every pod is injected once, every Istio object validated, and `istioctl` moves the
-//! tag without a fight.
+//! tag and the operator does not move it back.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 use crate::{SOON, bystander::quiet, healthy, manifest, running, sample};
 
-/// For how long nothing may be written after everybody is done.
+/// For how long nothing may be written once operator and istiod are done.
 const QUIET: Duration = Duration::from_secs(10);
 
 const TAG: &str = "MutatingWebhookConfiguration istio-revision-tag-default";
@@ -34,7 +34,7 @@ const SERVICE: &str = "Service istio-system/istiod-revision-tag-default";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fresh_installation_injects_once_and_validates_everything() {
     let (plane, _operator) = running().await;
-    // Nobody knows what this one would render, and nobody waits for it.
+    // A CR that cannot be rendered does not hold up the tag.
     let spec = json!({"profile": "minimal", "revision": "paused"});
     let mut paused = manifest("paused", &spec);
     paused["metadata"]["annotations"] = json!({"install.istio.io/ignoreReconcile": "true"});
@@ -91,8 +91,8 @@ async fn a_fresh_installation_injects_once_and_validates_everything() {
     assert!(tag_objects(&plane).await.is_empty());
 }
 
-/// The installation of `istioctl install`, default tag and all, is ours after one apply, and nothing of it was away or
-/// active twice in between.
+/// After one apply, the operator owns what `istioctl install` installed, the default tag too. In between no object was
+/// missing, and no pod met two webhooks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_tag_of_istioctl_install_is_taken_over_in_place() {
     let plane = ControlPlane::start().await.unwrap();
@@ -104,7 +104,7 @@ async fn the_tag_of_istioctl_install_is_taken_over_in_place() {
         .unwrap();
     answers(&plane).await;
     patched(&plane, "istiod-default-validator").await;
-    // With an istiod that runs, the tag is made with its CA, which istiod then need not write.
+    // While istiod runs, the tag is created with its CA, so istiod need not write it.
     delete_tag(&plane);
     istioctl::run(&plane, ["install", "-y", "-f", &file]).unwrap();
     let theirs = tag_objects(&plane).await;
@@ -128,7 +128,7 @@ async fn the_tag_of_istioctl_install_is_taken_over_in_place() {
     let mut expected = theirs;
     for object in expected.values_mut() {
         let labels = object["metadata"]["labels"].as_object_mut().unwrap();
-        // The mark that kept istioctl's own prune away.
+        // The label that protects it from istioctl's own prune.
         labels.remove("install.operator.istio.io/owning-resource-not-pruned");
         // Releases of Istio write their version into the charts, which in the source tree say 1.0.0.
         for label in ["app.kubernetes.io/version", "helm.sh/chart"] {
@@ -136,7 +136,7 @@ async fn the_tag_of_istioctl_install_is_taken_over_in_place() {
             labels[label] = released.into();
         }
     }
-    // The same pods by another label, as upstream itself has it for `values.revisionTags`.
+    // The same pods are selected by another label, as upstream's charts do for `values.revisionTags`.
     let selector = &mut expected.get_mut(SERVICE).unwrap()["spec"]["selector"];
     assert_eq!(
         *selector,
@@ -147,8 +147,8 @@ async fn the_tag_of_istioctl_install_is_taken_over_in_place() {
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 
-/// A mesh whose manifests were applied by hand has no default tag. Neither the first one nor one that is made anew has to
-/// wait until istiod has seen it.
+/// A mesh whose manifests were applied by hand has no default tag. A tag works at once when it is created, the first time
+/// and after it was deleted, before istiod has seen it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_mesh_gets_a_tag_that_answers_at_once() {
     let plane = ControlPlane::start().await.unwrap();
@@ -206,7 +206,7 @@ async fn istioctl_moves_the_tag_to_the_cr_of_another_revision() {
         assert_eq!(cr.data["status"]["defaultTag"], has_tag);
     }
 
-    // What its author writes is stronger than what somebody set, and holds while it is written.
+    // What the CR says wins over what istioctl set, as long as the CR says it.
     let named = json!({"spec": {"values": {"revisionTags": ["default"]}}});
     stable.patch(&named).await.unwrap();
     has_tag(&plane, "minimal", "default").await;
@@ -252,7 +252,7 @@ fn one_injector_at_every_moment(history: &History, start: &[Value]) {
     }
 }
 
-/// Whatever the API server calls for pods of such a namespace, it was told at every recorded moment whom to trust there.
+/// At every recorded moment, each webhook that is called for pods of such a namespace has a CA.
 fn no_pod_is_refused(history: &History, start: &[Value]) {
     for (number, configurations) in moments(start, &history.entries().unwrap())
         .iter()
@@ -273,7 +273,7 @@ fn refusing<'a>(configurations: impl Iterator<Item = &'a Value>) -> Vec<String> 
     Probe::enabled().called(&configurations)
 }
 
-/// Waits until istiod has its CA in what is called for such pods.
+/// Waits until istiod has written its CA into the webhooks that are called for such pods.
 async fn answers(plane: &ControlPlane) {
     wait_until("istiod to patch its injector", SOON, || async {
         let refusing = refusing(injectors(plane).iter());
@@ -354,7 +354,7 @@ async fn has_tag(plane: &ControlPlane, cr: &str, revision: &str) {
     .unwrap();
 }
 
-/// Waits until istiod has its CA in a validating webhook, and makes it fail closed.
+/// Waits until istiod has written its CA into a validating webhook and set it to fail closed.
 async fn patched(plane: &ControlPlane, name: &str) {
     wait_until("istiod to patch its validator", SOON, || async {
         let configuration = get(plane, &["validatingwebhookconfiguration", name]);

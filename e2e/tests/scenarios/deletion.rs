@@ -1,4 +1,4 @@
-//! Deleting a CR removes everything but CRDs and namespaces, whatever its spec has become.
+//! Deleting a CR removes everything but CRDs and namespaces, even if its spec is invalid by then.
 
 use e2e::{
     actions::cr::Cr,
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{SOON, healthy, manifest, running, sample};
 
-/// Mistakes of several kinds, each of which keeps the spec from being rendered.
+/// A spec with errors of several kinds.
 fn broken_spec() -> Value {
     json!({"spec": {"profile": "no-such-profile", "components": {"pilot": {"enabled": "maybe"}}}})
 }
@@ -61,7 +61,7 @@ async fn a_cr_that_never_was_valid_can_be_deleted() {
 async fn an_orphaning_cr_leaves_everything() {
     let (plane, _operator) = running().await;
     let inventory = plane.inventory().await.unwrap();
-    // Misspelled, it is an error, and nothing is deleted that was not meant to be.
+    // A misspelled value is an error, and nothing is deleted because of it.
     for (policy, state) in [("Orphan", "HEALTHY"), ("orphan", "ERROR")] {
         let cr = healthy(&plane, &sample("minimal.yaml")).await;
         let installed = snapshot(&inventory.owned().await.unwrap());

@@ -26,7 +26,7 @@ async fn every_object_comes_back_as_it_was() {
         let mut repairs = Vec::new();
         for item in &items {
             let repair = damage(&client, item, kind, SOON).await.unwrap();
-            // An object whose only field is required, say, cannot lose it.
+            // Some objects cannot lose a field, for example if their only one is required.
             assert!(
                 repair.is_some() || kind == Damage::Remove,
                 "{kind:?} {}",

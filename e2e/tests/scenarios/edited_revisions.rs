@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use crate::{
     SOON, healthy, manifest, running,
-    what_is_in_use::{TEMPTED, deletes, of_revision},
+    what_is_in_use::{TEMPTED, deletes, until_revision_is_gone},
 };
 
 /// A user who edits the revision twice has two old control planes; one condition names both.
@@ -133,20 +133,7 @@ async fn istiod_stays_while_its_webhook_cannot_be_deleted() {
         .kubectl(["patch"].iter().chain(&injector).chain(&[release]))
         .unwrap();
     let inventory = plane.inventory().await.unwrap();
-    wait_until("the old revision to go", SOON, || async {
-        let left = of_revision(&inventory, "blue").await;
-        let left: Vec<_> = left
-            .iter()
-            .filter(|(name, _)| name.contains("blue"))
-            .collect();
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{left:?}"))
-        }
-    })
-    .await
-    .unwrap();
+    until_revision_is_gone(&inventory, "blue").await;
 }
 
 /// Waits until a CR is HEALTHY and has a condition; gives it as it is then.

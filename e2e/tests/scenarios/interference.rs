@@ -1,5 +1,5 @@
-//! Whoever interferes with objects of an installation is noticed under whatever name, repaired, told, and not fought
-//! without end.
+//! Changes by others to objects of an installation are noticed, whichever field manager they use. They are repaired and
+//! reported, and after three rounds left alone.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use crate::{
     healthy, manifest, running,
 };
 
-/// Whatever the operator would do wrong, it would have done by then.
+/// If the operator did something wrong, it would do so within this time.
 const TEMPTED: Duration = Duration::from_secs(3);
 /// A label that every object has, with the value that the operator sets.
 const LABEL: (&str, &str) = ("operator.istio.io/managed", "Reconcile");

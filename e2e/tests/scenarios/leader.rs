@@ -1,4 +1,4 @@
-//! Of two operators one works, and the other one takes over when that ends or dies.
+//! Of two operators one works, and the other takes over when it ends or is killed.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
     healthy, sample,
 };
 
-/// For how long nothing is written where nothing is left to write.
+/// The operator is done if it writes nothing for this long.
 const QUIET: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -36,7 +36,7 @@ async fn a_second_operator_takes_over() {
     let since = Timestamp::now();
     let status = first.process().stop(SOON).unwrap();
     assert!(status.success(), "{status}");
-    // Whoever ends lets go of the lease, so that nobody has to wait until it runs out.
+    // An operator that ends releases the lease, so the next need not wait until it expires.
     assert!(!holder(&plane).starts_with("first"), "{}", holder(&plane));
     leads(&second).await;
     applies_everything_once(&plane, &second, since).await;

@@ -1,4 +1,4 @@
-//! Every minor, one after the other: installed in full, the same as printed, repaired, left alone, and removed.
+//! Each minor in turn is installed in full, equals what `render` prints, is repaired, comes to rest, and is removed.
 
 use e2e::{
     actions::{
@@ -122,8 +122,8 @@ async fn difference(client: &Client, item: &Item, printed: &Value) -> Option<Str
     (!differing.is_empty() || !is_same).then(|| format!("{name}: {differing:?}"))
 }
 
-/// What the API server would make of an object if the printed one were applied in the operator's name. It takes fields
-/// away that the operator applied and that are not printed.
+/// The object as a dry run of applying the printed one as the operator leaves it. That removes fields that the operator
+/// applied and that are not printed.
 async fn applied(client: &Client, item: &Item, printed: &Value) -> kube::Result<DynamicObject> {
     let mut body = printed.clone();
     for (label, value) in item.object.labels() {
@@ -138,7 +138,7 @@ async fn applied(client: &Client, item: &Item, printed: &Value) -> kube::Result<
     let api = item.api(client.clone());
     let patch = Patch::Apply(body);
     let answer = api.patch(&item.object.name_any(), &params, &patch).await?;
-    // Elements of a list do not say what they are.
+    // Elements of a list have no kind.
     let types = None;
     Ok(DynamicObject { types, ..answer })
 }
@@ -149,7 +149,7 @@ async fn comes_back(client: &Client, items: &[Item], name: &str, kind: Damage) {
     assert!(repair.is_some(), "{name}");
 }
 
-/// A new generation that says the same takes a whole pass, which finds everything in place.
+/// A new generation with the same meaning takes a whole pass, which finds nothing to do.
 async fn a_second_pass_writes_nothing(plane: &ControlPlane, operator: &Operator, cr: &Cr) {
     let since = Timestamp::now();
     let same = json!({"spec": {"deletionPolicy": "Delete"}});

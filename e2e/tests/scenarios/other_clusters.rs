@@ -1,4 +1,4 @@
-//! What depends on the cluster: Google's have settings of their own, and an old Kubernetes is told about.
+//! The operator adapts to the cluster: GKE gets its own settings, and a Kubernetes that is too old gives a condition.
 
 use e2e::{
     actions::{api_proxy::ApiProxy, cr::Cr},
@@ -54,7 +54,7 @@ async fn a_cluster_is_taken_as_what_it_says_it_is() {
     assert_eq!(told.lines().count(), 1, "{told}");
 }
 
-/// Argo CD and Flux go on, and whoever looks sees what is out of support.
+/// Argo CD and Flux see a healthy CR, and a condition says what is out of support.
 async fn is_healthy_and_outdated(cr: &Cr) {
     let healthy = cr.wait_for("HEALTHY", SOON).await.unwrap();
     let healthy = serde_json::to_value(healthy).unwrap();

@@ -1,4 +1,4 @@
-//! What a CR no longer renders goes away, and nothing else does.
+//! Objects that a CR no longer renders are deleted, and no others.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ async fn what_is_not_rendered_any_more_goes_away() {
     let (plane, _operator) = running().await;
     let inventory = plane.inventory().await.unwrap();
     let cr = apply(&plane, "mesh", &spec("in", true)).await;
-    // Somebody copied an object with all its labels; it was never ours.
+    // A copy of one of our objects with all its labels, made by a user; the operator never applied it.
     plane.apply(&copy("exit").to_string()).unwrap();
     let whole = uids(&inventory).await;
 
@@ -93,7 +93,7 @@ async fn objects_of_others_are_taken_over_or_left_in_place() {
         .unwrap();
     plane.apply(&mesh.to_string()).unwrap();
 
-    // Without an owner: taken over, as istioctl does, and what is not rendered stays.
+    // Objects without owner are taken over if they are rendered, as istioctl does, and stay if they are not.
     let first = healthy(&plane, &sample("minimal.yaml")).await;
     let data = plane.kubectl([
         "get",
@@ -107,9 +107,11 @@ async fn objects_of_others_are_taken_over_or_left_in_place() {
     assert_ne!(data["mesh"], "by hand");
     assert_eq!(data["other"], "stays");
 
-    // Of another living CR that renders the same: left to it, and handed over when that is deleted.
+    // Objects of another CR that renders them too stay with it, and are handed over when it is deleted.
     let before = uids(&inventory).await;
-    let second = apply(&plane, "second", &json!({"profile": "minimal"})).await;
+    let text = manifest("second", &json!({"profile": "minimal"})).to_string();
+    let second = Cr::apply(&plane, &text).await.unwrap();
+    second.wait_for("ERROR", SOON).await.unwrap();
     assert_eq!(owners(&inventory).await, ["minimal"]);
     first.delete(SOON).await.unwrap();
     let handed = wait_until("the second CR to own everything", SOON, || async {
@@ -149,7 +151,7 @@ fn copy(namespace: &str) -> Value {
     })
 }
 
-/// Everything owned but CRDs, which are never deleted, with its identity.
+/// All owned objects but CRDs, which are never deleted, with their UIDs.
 async fn uids(inventory: &Inventory) -> BTreeMap<String, String> {
     let owned = installed(inventory).await;
     owned
@@ -187,8 +189,8 @@ fn split(all: &Uids, is_first: impl Fn(&str) -> bool) -> (Uids, Uids) {
     all.partition(|(name, _)| is_first(name))
 }
 
-/// Waits until the CR is HEALTHY and of the objects before only `kept` are there, the very same;
-/// gives the names of new ones.
+/// Waits until the CR is HEALTHY and of the objects in `before` only `kept` exist, with the same UIDs; gives the names of
+/// new ones.
 async fn settle(cr: &Cr, inventory: &Inventory, before: &Uids, kept: &Uids) -> Vec<String> {
     wait_until("what is not rendered to be pruned", SOON, || async {
         cr.wait_for("HEALTHY", SOON).await?;

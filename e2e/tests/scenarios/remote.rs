@@ -22,7 +22,7 @@ async fn pods_of_a_remote_cluster_are_injected_by_the_istiod_of_another() {
     let primary = ControlPlane::start().await.unwrap();
     let remote = ControlPlane::start().await.unwrap();
     for plane in [&primary, &remote] {
-        // Not applied, because that is how the CR brings its namespace, which is not to lose what is said here.
+        // Created, not applied: a later apply of the namespace without annotations then leaves these in place.
         let create = ["create", "--filename=-"];
         plane.kubectl_with_input(create, &namespaces()).unwrap();
     }
@@ -43,7 +43,7 @@ async fn pods_of_a_remote_cluster_are_injected_by_the_istiod_of_another() {
         env.contains("\"away\"") && env.contains("\"net2\""),
         "{expected:#}"
     );
-    // Everything on the way from the API server to istiod.
+    // All objects that lead the API server to istiod.
     let way = "mutatingwebhookconfigurations,services,endpointslices";
     remote
         .kubectl(["delete", way, "--all", "--namespace=istio-system"])
@@ -54,7 +54,7 @@ async fn pods_of_a_remote_cluster_are_injected_by_the_istiod_of_another() {
     let _operator = Operator::start(&remote).await.unwrap();
     let install = remote_install(IPV4).to_string();
     let cr = healthy(&remote, &install).await;
-    // So that no connection is left which found its way before.
+    // Closes the connections that were opened by way of the old objects.
     istiod.process().restart().unwrap();
     assert_eq!(injected(&remote).await, expected);
 

@@ -1,4 +1,5 @@
-//! Replicas are the autoscaler's as long as there is one, and no pod ends because it comes or goes.
+//! While a Deployment has an autoscaler, the operator leaves `replicas` to it; adding or removing the autoscaler ends no
+//! pod.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{SOON, bystander::quiet, running, sample};
 
-/// Who has something to write does so sooner.
+/// The operator is done if it writes nothing for this long.
 const QUIET: Duration = Duration::from_secs(4);
 
 /// istiod with an autoscaler from one to five replicas, or with a fixed number of them.
@@ -43,8 +44,8 @@ async fn an_autoscaler_takes_replicas_over_and_gives_them_back() {
     quiet(&plane, &operator, QUIET).await;
     has(&deployments, 3).await;
 
-    // As an autoscaler does; the real one finds no metrics here and keeps what it finds. The first
-    // time the field changes hands, which takes us a write; from then on it is not ours.
+    // As an autoscaler does; the real one finds no metrics here and changes nothing. The first time, the operator gives
+    // up its ownership of the field, which takes a write; later it does not write.
     let since = Timestamp::now();
     scale(&plane, 4);
     wait_until("the field to change hands", SOON, || async {

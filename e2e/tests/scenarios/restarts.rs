@@ -1,6 +1,6 @@
-//! What an operator does that was restarted in the middle: it keeps the order, and repairs what was there.
+//! An operator that is restarted during a rollout keeps the order and repairs what was there.
 
-use e2e::{operator::Operator, wait::wait_until};
+use e2e::wait::wait_until;
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -20,12 +20,17 @@ async fn a_restarted_operator_rolls_gateways_out_after_istiod() {
     })
     .await
     .unwrap();
-    let restart = |operator: &mut Operator| {
-        operator.process().kill().unwrap();
-        operator.process().restart().unwrap();
-    };
-    restart(&mut operator);
+    // The Service that comes back shows that the restarted operator has made its plan.
+    operator.process().kill().unwrap();
+    let service = ["service", "istio-ingressgateway", "-n=istio-system"];
+    plane.kubectl(["delete"].iter().chain(&service)).unwrap();
+    operator.process().restart().unwrap();
     operator.wait_until_ready().await.unwrap();
+    wait_until("the Service to be back", SOON, || async {
+        plane.kubectl(["get"].iter().chain(&service))
+    })
+    .await
+    .unwrap();
     sleep(TEMPTED).await;
     let gateway = image(&plane, "istio-ingressgateway");
     assert!(
@@ -39,7 +44,7 @@ async fn a_restarted_operator_rolls_gateways_out_after_istiod() {
     assert!(image(&plane, "istio-ingressgateway").contains(":second"));
 }
 
-/// A gateway's Deployment that was lost comes back like its Service, whoever is not ready.
+/// A gateway's Deployment that was lost comes back like its Service, even if another component is not ready.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_gateway_comes_back_while_istiod_is_not_ready() {
     let (plane, mut operator) = running().await;

@@ -1,4 +1,5 @@
-//! What a status says of trouble: what may pass is progress, a dip is no news, and nobody's word gets lost.
+//! Status under trouble: refusals that may pass are progress, a short dip changes nothing, and conditions of other writers
+//! stay.
 
 use std::time::{Duration, Instant};
 

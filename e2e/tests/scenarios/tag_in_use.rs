@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::{
     SOON, healthy, manifest, running,
-    what_is_in_use::{TEMPTED, deletes, istiod_cpu, tag_revision},
+    what_is_in_use::{TEMPTED, deletes, istiod_cpu, tag_revision, unready_canary},
 };
 
 const PAUSE: &str = "install.istio.io/ignoreReconcile";
@@ -22,11 +22,7 @@ async fn istiod_is_not_pruned_before_the_default_tag_has_moved() {
         &manifest("mesh", &json!({"profile": "minimal"})).to_string(),
     )
     .await;
-    let spec = json!({"profile": "minimal", "revision": "canary"});
-    let mut canary = manifest("canary", &spec);
-    canary["spec"]["components"] = istiod_cpu("10000")["spec"]["components"].clone();
-    let canary = Cr::apply(&plane, &canary.to_string()).await.unwrap();
-    canary.wait_for("RECONCILING", SOON).await.unwrap();
+    let canary = unready_canary(&plane).await;
 
     let since = Timestamp::now();
     cr.patch(&json!({"spec": {"components": {"pilot": {"enabled": false}}}}))
@@ -81,7 +77,7 @@ async fn a_paused_cr_keeps_the_tag_with_its_istiod() {
     assert_eq!(tag_revision(&plane), "default");
 }
 
-/// A paused CR does not take the tag, so nobody waits until it does.
+/// A paused CR does not take the tag, so a deletion does not wait for it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_waits_for_a_paused_cr_to_take_the_tag() {
     let (plane, _operator) = running().await;

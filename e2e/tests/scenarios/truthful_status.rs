@@ -1,4 +1,4 @@
-//! Whether the status of CRs, as Argo CD and Flux read it, ever was ahead of the workloads.
+//! Checks that the status of CRs, as Argo CD and Flux read it, was never ahead of the workloads.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -11,9 +11,8 @@ use serde_json::Value;
 /// Replays a history of one CR after another with its Deployments.
 ///
 /// Whenever the CR begins to look healthy, all Deployments must have been available in their newest
-/// generation at some moment since the spec last changed. Argo CD looks at no generation, so for it
-/// the word of the old generation counts until the operator has seen the new one; that this takes
-/// one status write is shown by its being the very next one.
+/// generation at some moment since the spec last changed. Argo CD ignores the generation, so it goes by
+/// the old status until the operator writes the new one, which must be the very next write.
 pub fn check(history: &[Entry]) {
     let mut replay = Replay::default();
     for entry in history {

@@ -1,11 +1,11 @@
-//! Whoever's objects a CR would install, it says so, and never claims them.
+//! A CR that would install objects of another CR names it and does not take them.
 
 use e2e::{actions::cr::Cr, observe::health::condition, wait::wait_until};
 use serde_json::{Value, json};
 
 use crate::{SOON, manifest, running};
 
-/// Two CRs of one revision that come at the same moment end with one that has everything, and one that says so.
+/// Of two CRs of one revision that are created at the same moment, one owns everything, and the other says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_crs_at_once_one_gets_everything() {
     let (plane, _operator) = running().await;

@@ -20,7 +20,7 @@ use tokio::time::sleep;
 
 use crate::{SOON, healthy, manifest, running};
 
-/// Whatever the operator would do wrong, it would have done by then.
+/// If the operator did something wrong, it would do so within this time.
 pub(crate) const TEMPTED: Duration = Duration::from_secs(5);
 
 /// A pod of istiod that no node has room for, or one that fits.
@@ -76,16 +76,7 @@ async fn an_edited_revision_leaves_the_old_control_plane_in_place() {
     let since = Timestamp::now();
     let allowed = json!({"metadata": {"annotations": {"install.istio.io/prune-revision": "blue"}}});
     cr.patch(&allowed).await.unwrap();
-    wait_until("the old revision to go", SOON, || async {
-        let left = names(&of_revision(&inventory, "blue").await, "blue");
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{left:?}"))
-        }
-    })
-    .await
-    .unwrap();
+    until_revision_is_gone(&inventory, "blue").await;
     let deleted = deletes(&plane, &operator, since);
     let position = |resource: &str| deleted.iter().position(|name| name.starts_with(resource));
     assert!(
@@ -132,11 +123,7 @@ async fn istiod_stays_until_the_default_tag_has_moved() {
     let (plane, operator) = running().await;
     let spec = json!({"profile": "minimal"});
     let cr = healthy(&plane, &manifest("mesh", &spec).to_string()).await;
-    let spec = json!({"profile": "minimal", "revision": "canary"});
-    let mut canary = manifest("canary", &spec);
-    canary["spec"]["components"] = istiod_cpu("10000")["spec"]["components"].clone();
-    let canary = Cr::apply(&plane, &canary.to_string()).await.unwrap();
-    canary.wait_for("RECONCILING", SOON).await.unwrap();
+    let canary = unready_canary(&plane).await;
 
     let since = Timestamp::now();
     cr.start_deletion().await.unwrap();
@@ -261,4 +248,29 @@ pub(crate) fn tag_revision(plane: &ControlPlane) -> String {
         r"-o=jsonpath={.metadata.labels.istio\.io/rev}",
     ];
     plane.kubectl(tag).unwrap()
+}
+
+/// A CR of the revision `canary` whose istiod is not ready until [`istiod_cpu`] makes it fit a node.
+pub(crate) async fn unready_canary(plane: &ControlPlane) -> Cr {
+    let spec = json!({"profile": "minimal", "revision": "canary"});
+    let mut canary = manifest("canary", &spec);
+    canary["spec"]["components"] = istiod_cpu("10000")["spec"]["components"].clone();
+    let canary = Cr::apply(plane, &canary.to_string()).await.unwrap();
+    canary.wait_for("RECONCILING", SOON).await.unwrap();
+    canary
+}
+
+/// Waits until no object is left that has the name of this revision in its own.
+pub(crate) async fn until_revision_is_gone(inventory: &Inventory, revision: &str) {
+    wait_until("the old revision to go", SOON, || async {
+        let mut left = of_revision(inventory, revision).await;
+        left.retain(|(name, _)| name.contains(revision));
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    })
+    .await
+    .unwrap();
 }

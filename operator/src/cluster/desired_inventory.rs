@@ -19,6 +19,8 @@ pub struct DesiredInventory {
     crs: BTreeMap<CrKey, RenderedObjects>,
     deleting: BTreeSet<CrKey>,
     tag_requests: BTreeMap<CrKey, TagRequest>,
+    /// New objects that the passes under way are sending.
+    claims: BTreeMap<CrKey, HashSet<ObjectKey>>,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,7 @@ impl DesiredInventory {
     pub fn remove_cr(&mut self, cr: &CrKey) -> bool {
         self.deleting.remove(cr);
         self.tag_requests.remove(cr);
+        self.claims.remove(cr);
         self.crs.remove(cr).is_some()
     }
 
@@ -153,6 +156,34 @@ impl DesiredInventory {
             None => !may_adopt && !self.is_watched(owner),
         };
         owns.then_some(owner)
+    }
+
+    /// Records which new objects the pass of a CR is about to send, so that no other pass sends them at the same time.
+    pub fn set_claims(&mut self, cr: &CrKey, objects: HashSet<ObjectKey>) {
+        if !objects.is_empty() && self.crs.contains_key(cr) {
+            self.claims.insert(cr.clone(), objects);
+        }
+    }
+
+    /// Ends the claims of a CR: what was sent says by its labels whose it is. Returns the other CRs that render any of
+    /// the objects.
+    pub fn end_claims(&mut self, cr: &CrKey) -> Vec<CrKey> {
+        let claimed = self.claims.remove(cr).unwrap_or_default();
+        let others = self.crs.keys().filter(|other| *other != cr);
+        others
+            .filter(|other| claimed.iter().any(|key| self.renders(other, key)))
+            .cloned()
+            .collect()
+    }
+
+    /// The CR other than `me` whose pass is sending a new object.
+    #[must_use]
+    pub fn claimant(&self, me: &CrKey, key: &ObjectKey) -> Option<&CrKey> {
+        let others = self.claims.iter().filter(|(cr, _)| *cr != me);
+        others
+            .filter(|(_, objects)| objects.contains(key))
+            .map(|(cr, _)| cr)
+            .next()
     }
 
     /// Whether the CRs of a namespace are watched.
@@ -387,6 +418,26 @@ mod tests {
             None,
             "the user lets it be taken over"
         );
+    }
+
+    #[test]
+    fn a_new_object_belongs_to_the_pass_that_sends_it() {
+        let (first, second) = (cr("first"), cr("second"));
+        let mut desired = DesiredInventory::new(None);
+        for cr in [&first, &second] {
+            desired.add_cr(cr);
+            desired.set_objects(cr, [key("reader")].iter());
+        }
+        desired.set_claims(&first, HashSet::from([key("reader")]));
+        assert_eq!(desired.claimant(&second, &key("reader")), Some(&first));
+        assert_eq!(desired.claimant(&first, &key("reader")), None);
+        assert_eq!(desired.claimant(&second, &key("other")), None);
+        assert_eq!(desired.end_claims(&first), vec![second.clone()]);
+        assert_eq!(desired.claimant(&second, &key("reader")), None);
+        assert_eq!(desired.end_claims(&first), []);
+        desired.set_claims(&first, HashSet::from([key("reader")]));
+        desired.remove_cr(&first);
+        assert_eq!(desired.claimant(&second, &key("reader")), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 
-use super::field_ownership::is_ours;
+use super::field_ownership::{REPLICAS, is_ours};
 use super::live::{LiveObject, digest};
 
 /// What tells a write under our name from one of others, when both happened in one second.
@@ -66,8 +66,16 @@ impl LiveObject {
             && !is_explained
             && self.evidence.ours_is_newest
             && !may_be_status
+            && !self.is_scaled_since(before)
         {
             self.unexplained = self.version;
         }
+    }
+
+    /// Whether somebody who owns the replicas changed them. The API server keeps the time of an entry of the scale
+    /// subresource when the same manager scales again.
+    fn is_scaled_since(&self, before: &Self) -> bool {
+        let mut others = self.co_owned.others.iter();
+        self.replicas() != before.replicas() && others.any(|path| path == REPLICAS)
     }
 }

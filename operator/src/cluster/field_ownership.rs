@@ -35,7 +35,8 @@ pub(crate) const WEBHOOKS: &[&str] = &[
     "MutatingWebhookConfiguration",
     "ValidatingWebhookConfiguration",
 ];
-const REPLICAS: &str = "spec.replicas";
+/// The path of the replicas of a Deployment.
+pub(super) const REPLICAS: &str = "spec.replicas";
 
 const RULES: [Rule; 5] = [
     // istiod, or cert-manager's injector, fills in the CA that signs its serving certificate.

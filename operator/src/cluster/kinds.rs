@@ -166,8 +166,8 @@ impl Kind {
         }
     }
 
-    /// The label that objects of this kind carry which concern us: the owner's, and for injectors, whoever made them, the
-    /// revision's, because one of them may have the default tag.
+    /// The label that watches of this kind select on. It is the owner label. For injection webhooks it is the revision
+    /// label, because somebody else's webhook may carry the default tag.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self.kind {

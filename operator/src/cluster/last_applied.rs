@@ -162,7 +162,7 @@ impl LastApplied {
         }
     }
 
-    /// Notes that `digests` was applied because of `reason` and answered with `live`.
+    /// Records that an object with these digests was applied because of `reason`, and that the answer was `live`.
     pub fn record(
         &mut self,
         key: ObjectKey,

@@ -140,7 +140,7 @@ impl LiveObject {
         }
     }
 
-    /// What this object lacks to be ready, such as `1 of 2 replicas are available`. `None` means ready.
+    /// Why this object is not ready, such as `1 of 2 replicas are available`. `None` means ready.
     #[must_use]
     pub fn unready_reason(&self) -> Option<String> {
         if self.terminating {
@@ -170,7 +170,7 @@ impl Live {
             .any(|(key, object)| key.namespace.as_deref() == Some(namespace) && !object.terminating)
     }
 
-    /// What the object lacks to be ready; a missing object lacks everything.
+    /// Why the object is not ready; one that does not exist is not.
     #[must_use]
     pub fn unready_reason(&self, key: &ObjectKey) -> Option<String> {
         match self.get(key) {

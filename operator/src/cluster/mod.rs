@@ -1,4 +1,4 @@
-//! What is there: the kinds that the operator manages, the live objects, whose they are, who holds which of their
+//! What is there: the kinds that the operator manages, the live objects, their owner labels, who owns which of their
 //! fields, what all CRs want together, and what this process applied last.
 //!
 //! Pure: takes no client and reads no clock, environment or file. Watches and answers to writes are fed in; plans and

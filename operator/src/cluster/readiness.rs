@@ -47,7 +47,7 @@ impl Readiness {
         }
     }
 
-    /// What an object of this generation lacks to be ready; `None` means that it is ready.
+    /// Why an object of this generation is not ready; `None` means that it is ready.
     pub(crate) fn unready_reason(&self, generation: i64) -> Option<String> {
         match self {
             Self::Crd { established: true } | Self::Addresses(_) => None,

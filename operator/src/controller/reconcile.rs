@@ -162,7 +162,7 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
     let version = merged.version;
     let revision = revision_label(&merged.revision).to_owned();
     let (key, annotations) = (&key_of(cr), &annotations_of(cr));
-    let state = ctx.state();
+    let mut state = ctx.state();
     let input = PlanInput {
         cr: key,
         annotations,
@@ -173,6 +173,7 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
     };
     let inputs_digest = plan_inputs_digest(key, annotations, &state.live, &state.desired);
     let plan = plan(&merged, rendered, input);
+    state.begin_apply(key, &plan);
     PlannedPass {
         plan,
         inputs_digest,
@@ -193,7 +194,7 @@ async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgre
     } = draft;
     let mut applied = apply(&ctx.sender, plan).await;
     ctx.count(&applied);
-    ctx.state().take_applied(key, &mut applied, Instant::now());
+    ctx.update(|state| state.take_applied(key, &mut applied, Instant::now()));
     InstallProgress {
         version,
         revision,

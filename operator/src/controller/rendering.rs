@@ -137,7 +137,7 @@ fn merge_spec(cr: &StoredCr, cluster: Cluster, charts: &Charts) -> Result<Merged
     }
 }
 
-/// Runs a stage that does nothing but compute. A panic in it is a mistake of ours that concerns this CR alone.
+/// Runs a pure stage and turns a panic in it into a rejection of this CR.
 pub fn catch_panic<T>(
     stage: impl FnOnce() -> Result<T, SpecRejection>,
 ) -> Result<T, SpecRejection> {

@@ -1,7 +1,7 @@
 //! What the controller knows: the CRs, the live objects, and what was sent. Watches and passes share it.
 //!
-//! Everything in here is plain data behind one lock that is never owned across a call, so that each change is one step
-//! and says which CRs it concerns.
+//! Everything in here is plain data behind one lock that is never held across a call to the API server. So each change is
+//! one step, and returns the CRs to requeue.
 
 mod listings;
 
@@ -19,7 +19,7 @@ use crate::cluster::{
     revision_label, version,
 };
 use crate::merge::Merged;
-use crate::plan::{TagHolder, keys, plan_inputs_digest, tag_holder};
+use crate::plan::{Plan, TagHolder, keys, plan_inputs_digest, tag_holder};
 use crate::render::{ObjectKey, Rendered};
 use crate::status::{self, Computed, History, InstallProgress, PassResult, StatusInput};
 
@@ -62,7 +62,7 @@ struct InSyncPass {
 /// How a CR ends: with what it owns, or without. Gives whether it was living.
 type EndOfCr = fn(&mut DesiredInventory, &CrKey) -> bool;
 
-/// The CRs that a change concerns.
+/// The CRs that have to be requeued after a change.
 pub type ToRequeue = HashSet<CrKey>;
 
 impl State {
@@ -408,13 +408,22 @@ impl State {
         status::of(input, result, &self.live, history)
     }
 
+    /// Takes in that a pass is about to send what its plan says.
+    pub fn begin_apply(&mut self, key: &CrKey, plan: &Plan) {
+        let sent = plan.waves.iter().flatten().map(|send| &send.key);
+        let new = sent.filter(|object| self.live.get(object).is_none());
+        self.desired.set_claims(key, new.cloned().collect());
+    }
+
     /// Takes in what a pass applied: the answers of the API server, ahead of the watches, and which rollouts began.
-    pub fn take_applied(&mut self, key: &CrKey, applied: &mut Applied, now: Instant) {
+    /// Concerns the CRs that left new objects to this one.
+    pub fn take_applied(&mut self, key: &CrKey, applied: &mut Applied, now: Instant) -> ToRequeue {
         let rollouts = applied.remember(&mut self.live, &mut self.last_applied, now);
         let history = self.histories.entry(key.clone()).or_default();
         for object in &rollouts {
             history.start_rollout(object);
         }
+        self.desired.end_claims(key).into_iter().collect()
     }
 
     /// How many CRs there are, and how many of them are healthy.

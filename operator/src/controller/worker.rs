@@ -1,4 +1,4 @@
-//! The main loop: hands CRs that are due to passes, and beats.
+//! The main loop: starts a pass for each CR that is due, and reports that the process is alive.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -18,15 +18,15 @@ use super::state::State;
 use crate::cluster::CrKey;
 use crate::telemetry::PassLabels;
 
-/// How long the first passes wait for lists that do not come.
+/// How long the first passes wait for lists of objects.
 const LIST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often is looked whether they have come.
+/// How often it is checked whether the lists are complete.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// How many CRs are announced at once while no pass slot is free.
 const ANNOUNCEMENTS: usize = 4;
 /// How long one announcement may take: an API server that does not answer for one CR must not hold up the others.
 const ANNOUNCEMENT_LIMIT: Duration = Duration::from_secs(2);
-/// How often the main loop beats when nothing happens.
+/// How often the main loop reports that it is alive when nothing happens.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs passes until `drain` is opened, then lets those under way end.
@@ -56,8 +56,8 @@ pub(super) async fn run_workers(ctx: Arc<Ctx>, concurrency: u8, drain: Arc<Semap
     while passes.join_next().await.is_some() {}
 }
 
-/// Waits for the first lists: before them, everything would look as if it were missing. Without a list of objects that
-/// does not come in time is gone on; without one of CRs, what one of them needs might be taken for a leftover.
+/// Waits for the first lists: before them, every object would look as if it were missing. If lists of objects are late,
+/// start without them. Lists of CRs are mandatory: an object that an unknown CR needs would look like an orphan.
 async fn wait_for_lists(ctx: &Ctx) {
     let objects = wait_until(ctx, State::has_objects);
     if timeout(LIST_TIMEOUT, objects).await.is_err() {

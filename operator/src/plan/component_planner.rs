@@ -29,7 +29,7 @@ pub(super) struct ComponentPlanner<'a> {
     pub(super) index: usize,
     /// Which parent is not ready, and why.
     pub(super) unready_parent: Option<String>,
-    /// What the component's own workload lacks to be ready.
+    /// Why the component's own workload is not ready.
     pub(super) unready: Option<String>,
     /// Whether this version and revision of the component was rolled out before.
     pub(super) was_rolled_out: bool,
@@ -55,8 +55,7 @@ impl ComponentPlanner<'_> {
         if belongs_to_default_tag && !self.tag.is_ours() {
             return ObjectPlan::Skip(key, Decision::TagElsewhere);
         }
-        let other = there.and_then(|there| self.other_owner(&key, there, belongs_to_default_tag));
-        if let Some(decision) = other {
+        if let Some(decision) = self.other_owner(&key, there, belongs_to_default_tag) {
             return ObjectPlan::Skip(key, decision);
         }
         let version = self.merged.version.to_string();
@@ -122,15 +121,20 @@ impl ComponentPlanner<'_> {
         ObjectPlan::Skip(key, decision)
     }
 
-    /// The decision about an object that belongs to another CR, or that another tool manages.
+    /// The decision about an object that belongs to another CR, that another CR is creating, or that another tool manages.
     fn other_owner(
         &self,
         key: &ObjectKey,
-        there: &LiveObject,
+        there: Option<&LiveObject>,
         belongs_to_default_tag: bool,
     ) -> Option<Decision> {
         let (cr, may_adopt) = (self.input.cr, self.input.annotations.may_adopt);
-        let owner = self.input.desired.other_owner(cr, key, there, may_adopt);
+        let desired = self.input.desired;
+        let Some(there) = there else {
+            let claimant = desired.claimant(cr, key)?;
+            return Some(Decision::OwnedByOther(claimant.clone()));
+        };
+        let owner = desired.other_owner(cr, key, there, may_adopt);
         let owner = owner.filter(|owner| !belongs_to_default_tag || self.tag.may_share_with(owner));
         match (owner, there.managed_by) {
             (Some(owner), _) => Some(Decision::OwnedByOther(owner.clone())),

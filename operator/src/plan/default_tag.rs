@@ -87,7 +87,7 @@ impl<'a> TagAssignment<'a> {
         tag_request.is_none_or(|tag_request| tag_request.revision == revision_label(self.revision))
     }
 
-    /// Why a rendered object is not sent yet although it is to be; `unready` is what istiod lacks.
+    /// Why a rendered object is not sent yet. `unready` says why istiod is not ready, if it is not.
     ///
     /// Pods shall have an injector at every moment. So the tag moves to a revision whose istiod is ready, and the
     /// webhooks that the tag replaces work until somebody has it.

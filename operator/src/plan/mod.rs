@@ -358,7 +358,7 @@ impl PlannedComponent {
         self.kind == ComponentKind::Pilot && self.keys.iter().any(is_workload)
     }
 
-    /// What this component lacks, so that those that stand on it have to wait.
+    /// Why this component is not ready, so that the components after it have to wait.
     fn unready_reason(&self, live: &Live) -> Option<String> {
         let is_up = |decision: &Decision| {
             matches!(
@@ -392,7 +392,7 @@ impl PlannedComponent {
     }
 }
 
-/// What the Deployment of a component lacks to be ready.
+/// Why the Deployment of a component is not ready.
 fn unready(component: &RenderedComponent, live: &Live) -> Option<String> {
     let mut keys = component.objects.iter().map(|object| &object.key);
     keys.find_map(|key| match key.kind.as_str() {

@@ -96,8 +96,12 @@ pub fn orphans(
     for (tag, revision) in default_tag::tags(live) {
         let leads_to =
             |key: &ObjectKey, object: &LiveObject| default_tag::serves(key, object, revision);
-        let is_held =
-            !going.contains(tag) && unused.iter().any(|(key, object, _)| leads_to(key, object));
+        // A tag that is rendered for the rendered revision leads to the new istiod.
+        let is_renewed =
+            rendering.has_istiod && rendering.keys.contains(tag) && revision == rendering.revision;
+        let is_held = !is_renewed
+            && !going.contains(tag)
+            && unused.iter().any(|(key, object, _)| leads_to(key, object));
         unused.retain(|(key, object, _)| {
             let labels = &object.owner_labels;
             let stays = is_held
@@ -109,7 +113,7 @@ pub fn orphans(
             !stays
         });
     }
-    // As long as a webhook is there, istiod has to answer it, whoever holds it.
+    // As long as a webhook exists, istiod has to answer it.
     let terminating = unused.iter().filter(|(_, object, _)| object.terminating);
     let rank = terminating
         .map(|(_, _, kind)| kind.role.deletion_rank())
@@ -222,8 +226,8 @@ fn to_delete(
     }
 }
 
-/// The objects of `cr` that no other tool manages, or that may be taken from it, and whether other CRs need them. CRDs are never among them: deleting one deletes every user's
-/// objects of its kind.
+/// The objects of `cr` that no other tool manages, or that may be taken from it, and whether other CRs need them. CRDs
+/// are never among them: deleting one deletes every user's objects of its kind.
 fn owned<'a>(
     cr: &'a CrKey,
     annotations: &Annotations,

@@ -419,6 +419,48 @@ fn an_object_of_another_living_cr_is_shared_and_taken_over_when_that_goes() {
 }
 
 #[test]
+fn an_owner_that_is_not_watched_is_told_with_the_way_out() {
+    let mut world = World::new();
+    world.install();
+    let first = world.cr.clone();
+    world.desired = DesiredInventory::new(Some(vec!["watched".into()]));
+    world.cr = CrKey {
+        namespace: "watched".into(),
+        name: "two".into(),
+    };
+    world.desired.add_cr(&world.cr);
+    let plan = world.plan(sample());
+    assert!(plan.waves.is_empty());
+    let texts: Vec<_> = plan.findings.iter().map(|found| &found.text).collect();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(texts[0].contains(&first.to_string()) && texts[0].contains("install.istio.io/adopt"));
+    world.annotations.may_adopt = true;
+    let plan = world.plan(sample());
+    assert!(plan.findings.is_empty() && !plan.waves.is_empty());
+}
+
+#[test]
+fn a_new_object_is_sent_by_one_pass_at_a_time() {
+    let mut world = World::new();
+    let plan = world.plan(sample());
+    let sent: HashSet<_> = plan.waves.iter().flatten().map(|send| &send.key).collect();
+    assert_eq!(sent.len(), 2, "base");
+    let sent = sent.into_iter().cloned().collect();
+    world.desired.set_claims(&world.cr, sent);
+    let first = world.cr.clone();
+    world.cr = CrKey {
+        namespace: "mesh".into(),
+        name: "two".into(),
+    };
+    world.desired.add_cr(&world.cr);
+    let plan = world.plan(sample());
+    assert!(plan.waves.is_empty());
+    assert!(!plan.is_in_sync);
+    world.desired.end_claims(&first);
+    assert_eq!(world.plan(sample()).waves.iter().flatten().count(), 2);
+}
+
+#[test]
 fn a_kind_outside_the_table_is_not_sent() {
     let mut world = World::new();
     let mut rendered = sample();

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::cluster::{CoOwnedFields, Injector, Live, WEBHOOKS, belongs_to_tag};
 use crate::render::{ObjectKey, Rendered};
 
-/// The live injector of the CR's own revision, if whoever maintains its CA has written one.
+/// The live injector of the CR's own revision, if istiod (or another CA injector) has written its CA.
 pub(super) fn injector<'a>(rendered: &'a Rendered, live: &Live) -> Option<&'a ObjectKey> {
     let components = rendered.components.iter();
     let mut objects = components.flat_map(|component| &component.objects);

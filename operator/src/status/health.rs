@@ -22,11 +22,11 @@ pub struct Health {
 pub struct ComponentHealth {
     kind: ComponentKind,
     gateway: Option<GatewayStatus>,
-    /// What it lacks, worst first.
+    /// Its problems, worst first.
     pub problems: Vec<Problem>,
 }
 
-/// One thing that a component lacks.
+/// One problem of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// How bad it is.
@@ -37,7 +37,7 @@ pub struct Problem {
     pub is_overdue: bool,
 }
 
-/// How bad a lack is, worst first.
+/// How bad a problem is, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// Another tool manages it, so nothing of the whole CR was sent.
@@ -272,7 +272,7 @@ impl Judge<'_> {
         }
     }
 
-    /// What an applied object lacks to be ready.
+    /// The problem of an applied object that is not ready.
     fn unready(&mut self, key: &ObjectKey) -> Option<Problem> {
         let workload = self.live.workload(key).copied();
         let Some(reason) = self.live.unready_reason(key) else {

@@ -203,6 +203,6 @@ fn say(line: &str) -> Result<(), Error> {
 }
 
 fn say_error(error: &Error) {
-    // Where even standard error is closed nobody is left to tell.
+    // If standard error is closed, the message is lost.
     let _ = writeln!(io::stderr(), "error: {error}");
 }

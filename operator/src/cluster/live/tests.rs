@@ -78,6 +78,21 @@ fn a_write_that_no_entry_explains_may_be_one_under_our_name() {
         8,
         "its spec changed"
     );
+    let scaled = |version, replicas| {
+        let mut object = written(version, Some(2), &status(5));
+        object.co_owned.others = vec!["spec.replicas".into()];
+        let desired = replicas;
+        object.readiness = Some(Readiness::Workload(Workload {
+            desired,
+            ..Workload::default()
+        }));
+        object
+    };
+    assert_eq!(
+        unexplained(&before, scaled(8, 5)),
+        0,
+        "an autoscaler scaled again"
+    );
     let mut other = written(8, Some(2), &status(5));
     other.uid = "2".into();
     assert_eq!(unexplained(&before, other), 0, "another object");

@@ -1,7 +1,7 @@
 //! What is pruned, what stays, and in which order a CR is deleted.
 
 use super::*;
-use crate::cluster::{OwnerLabels, key};
+use crate::cluster::{Injector, OwnerLabels, key};
 
 fn cr() -> CrKey {
     CrKey {
@@ -107,9 +107,13 @@ fn objects_of_another_revision_stay_until_the_user_lets_them_go() {
     assert_eq!(pruned.in_use.len(), 1);
 }
 
+fn tag() -> ObjectKey {
+    key("MutatingWebhookConfiguration", "istio-revision-tag-default")
+}
+
 /// Names of what is deleted, and of what stays.
 fn of_default(live: &Live, prune: Option<&str>) -> (Vec<String>, Vec<String>) {
-    let (keys, desired) = (HashSet::new(), DesiredInventory::new(None));
+    let (keys, desired) = (HashSet::from([tag()]), DesiredInventory::new(None));
     let rendering = Rendering {
         keys: &keys,
         revision: "default",
@@ -144,8 +148,13 @@ fn an_istiod_whose_place_another_takes_is_an_old_one_whatever_labels_call_it() {
     let (deleted, kept) = of_default(&live, None);
     assert_eq!(deleted, ["gateway"]);
     assert_eq!(kept, ["istio", "istiod"]);
+    let leads_to = |revision: &str| LiveObject {
+        injector: Some(Injector::DefaultTag(revision.into())),
+        ..pilot()
+    };
+    live.put(tag(), leads_to("default"));
     let (deleted, kept) = of_default(&live, Some("default"));
-    assert_eq!(deleted.len(), 3);
+    assert_eq!(deleted.len(), 3, "the tag leads to the new one");
     assert_eq!(kept, none);
 }
 
