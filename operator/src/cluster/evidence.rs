@@ -6,14 +6,22 @@ use super::field_ownership::{REPLICAS, is_ours};
 use super::live::{LiveObject, digest};
 
 /// What tells a write under our name from one of others, when both happened in one second.
+///
+/// Entries of managed fields have times in seconds, so a second write of one manager in the same second leaves no trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// Digest of the managed fields of all others, with their times.
     others: u64,
-    /// Digest of what is not status, for kinds that have a generation: the generation, labels and annotations.
-    content: Option<u64>,
+    /// The generation, for kinds that have one: it counts writes of the spec.
+    generation: Option<i64>,
+    /// Digest of labels and annotations.
+    metadata: u64,
     /// Whether our entry is as new as any other.
     ours_is_newest: bool,
+    /// Whether another manager that wrote in the same second as we did holds labels or annotations.
+    others_write_metadata: bool,
+    /// Whether another manager that wrote in the same second as we did holds anything but metadata.
+    others_write_spec: bool,
 }
 
 impl Evidence {
@@ -35,12 +43,37 @@ impl Evidence {
                 )
             })
             .collect();
+        let our_time = ours.iter().map(time).max();
+        let is_status = |entry: &ManagedFieldsEntry| entry.subresource.as_deref() == Some("status");
+        let same_second = others
+            .iter()
+            .filter(|entry| !is_status(entry) && Some(time(entry)) >= our_time);
+        let fields = same_second
+            .filter_map(|entry| entry.fields_v1.as_ref()?.0.as_object())
+            .flat_map(|fields| fields.keys());
+        let (metadata, spec): (Vec<_>, Vec<_>) = fields.partition(|field| *field == "f:metadata");
         Self {
             others: digest(&parts),
-            content: meta
-                .generation
-                .map(|generation| digest(&(generation, &meta.labels, &meta.annotations))),
-            ours_is_newest: ours.iter().map(time).max() >= others.iter().map(time).max(),
+            generation: meta.generation,
+            metadata: digest(&(&meta.labels, &meta.annotations)),
+            ours_is_newest: our_time >= others.iter().map(time).max(),
+            others_write_metadata: !metadata.is_empty(),
+            others_write_spec: !spec.is_empty(),
+        }
+    }
+
+    /// Whether the step from `before` to this may be a write under our name: nobody else can have made it unseen.
+    fn has_unexplained_write_since(&self, before: &Self) -> bool {
+        let is_spec_changed = self.generation != before.generation;
+        if self.others != before.others || !self.ours_is_newest {
+            false
+        } else if self.generation.is_none() {
+            !self.others_write_metadata && !self.others_write_spec
+        } else if is_spec_changed {
+            !self.others_write_spec
+        } else {
+            // If neither changed, it was a status write.
+            self.metadata != before.metadata && !self.others_write_metadata
         }
     }
 }
@@ -49,23 +82,17 @@ impl LiveObject {
     /// Compares with the state before, to recognize an apply under our name by somebody else.
     ///
     /// Such an apply changes the time of our entry, except in the second in which we wrote ourselves. In that second, a
-    /// write that no entry of another manager explains may be one. For kinds that have a generation, it is taken for a
-    /// status write if generation, labels and annotations stay.
+    /// write that no entry of another manager explains may be one.
     pub fn compare_with(&mut self, before: &Self) {
         if before.uid != self.uid {
             return;
         }
         self.unexplained = before.unexplained;
-        let is_explained = self.our_fields != before.our_fields
-            || self.applied_at != before.applied_at
-            || self.evidence.others != before.evidence.others
-            || self.terminating;
-        let may_be_status =
-            self.evidence.content.is_some() && self.evidence.content == before.evidence.content;
         if self.version > before.version
-            && !is_explained
-            && self.evidence.ours_is_newest
-            && !may_be_status
+            && self.our_fields == before.our_fields
+            && self.applied_at == before.applied_at
+            && !self.terminating
+            && self.evidence.has_unexplained_write_since(&before.evidence)
             && !self.is_scaled_since(before)
         {
             self.unexplained = self.version;

@@ -78,6 +78,22 @@ fn a_write_that_no_entry_explains_may_be_one_under_our_name() {
         8,
         "its spec changed"
     );
+    let revised = |version, revision: &str| {
+        let annotations = json!({"deployment.kubernetes.io/revision": revision});
+        let entry = json!([{"manager": "c", "operation": "Update", "time": "2026-01-01T00:00:05Z",
+            "fieldsV1": {"f:metadata": {"f:annotations": {"f:deployment.kubernetes.io/revision": {}}}}}]);
+        let mut object = written(version, Some(1), &entry);
+        let meta = json!({"metadata": {"generation": 1, "annotations": annotations,
+            "managedFields": [{"manager": "istio-operator", "operation": "Apply",
+                "time": "2026-01-01T00:00:05Z", "fieldsV1": {}}, entry[0]]}});
+        object.evidence = self::object("Deployment", &meta).evidence;
+        object
+    };
+    assert_eq!(
+        unexplained(&revised(7, "1"), revised(8, "2")),
+        0,
+        "a controller wrote its annotation twice in one second"
+    );
     let scaled = |version, replicas| {
         let mut object = written(version, Some(2), &status(5));
         object.co_owned.others = vec!["spec.replicas".into()];
