@@ -21,6 +21,7 @@ mod installed_istiod;
 mod interference;
 mod leader;
 mod minors;
+mod one_cr_alone;
 mod other_clusters;
 mod other_tools;
 mod prune;

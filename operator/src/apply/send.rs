@@ -88,6 +88,7 @@ impl Sender {
     ///
     /// An object that was not known and exists all the same is not taken over from another tool.
     pub(super) async fn apply(&self, send: &ObjectToApply) -> Result<LiveObject, ApplyError> {
+        tracing::debug!(object = %send.key, reason = ?send.reason, "applying");
         let api = self.api(send.kind, &send.key);
         // For the strict check the API server parses the body once more, an eighth of its work on a large CRD. What is
         // sent again as it was has passed that check.

@@ -20,7 +20,7 @@ pub struct Evidence {
     ours_is_newest: bool,
     /// Whether another manager that wrote in the same second as we did holds labels or annotations.
     others_write_metadata: bool,
-    /// Whether another manager that wrote in the same second as we did holds anything but metadata.
+    /// Whether another manager that wrote in the same second as we did holds anything but metadata and status.
     others_write_spec: bool,
 }
 
@@ -44,13 +44,12 @@ impl Evidence {
             })
             .collect();
         let our_time = ours.iter().map(time).max();
-        let is_status = |entry: &ManagedFieldsEntry| entry.subresource.as_deref() == Some("status");
-        let same_second = others
-            .iter()
-            .filter(|entry| !is_status(entry) && Some(time(entry)) >= our_time);
+        let same_second = others.iter().filter(|entry| Some(time(entry)) >= our_time);
         let fields = same_second
             .filter_map(|entry| entry.fields_v1.as_ref()?.0.as_object())
-            .flat_map(|fields| fields.keys());
+            .flat_map(|fields| fields.keys())
+            .filter(|field| *field != "f:status");
+        // The deployment controller writes an annotation together with the status.
         let (metadata, spec): (Vec<_>, Vec<_>) = fields.partition(|field| *field == "f:metadata");
         Self {
             others: digest(&parts),
@@ -99,10 +98,10 @@ impl LiveObject {
         }
     }
 
-    /// Whether somebody who owns the replicas changed them. The API server keeps the time of an entry of the scale
-    /// subresource when the same manager scales again.
+    /// Whether the workload was scaled, and not by us. Scaling may leave no entry at all, or one whose time stays; but an
+    /// apply that sets replicas holds them afterwards.
     fn is_scaled_since(&self, before: &Self) -> bool {
-        let mut others = self.co_owned.others.iter();
-        self.replicas() != before.replicas() && others.any(|path| path == REPLICAS)
+        let is_ours = self.co_owned.ours.iter().any(|path| path == REPLICAS);
+        self.replicas() != before.replicas() && !is_ours
     }
 }

@@ -80,7 +80,8 @@ fn a_write_that_no_entry_explains_may_be_one_under_our_name() {
     );
     let revised = |version, revision: &str| {
         let annotations = json!({"deployment.kubernetes.io/revision": revision});
-        let entry = json!([{"manager": "c", "operation": "Update", "time": "2026-01-01T00:00:05Z",
+        let entry = json!([{"manager": "c", "operation": "Update", "subresource": "status",
+            "time": "2026-01-01T00:00:05Z",
             "fieldsV1": {"f:metadata": {"f:annotations": {"f:deployment.kubernetes.io/revision": {}}}}}]);
         let mut object = written(version, Some(1), &entry);
         let meta = json!({"metadata": {"generation": 1, "annotations": annotations,
@@ -96,7 +97,6 @@ fn a_write_that_no_entry_explains_may_be_one_under_our_name() {
     );
     let scaled = |version, replicas| {
         let mut object = written(version, Some(2), &status(5));
-        object.co_owned.others = vec!["spec.replicas".into()];
         let desired = replicas;
         object.readiness = Some(Readiness::Workload(Workload {
             desired,
