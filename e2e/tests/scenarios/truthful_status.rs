@@ -1,6 +1,9 @@
 //! Checks that the status of CRs, as Argo CD and Flux read it, was never ahead of the workloads.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
 
 use e2e::observe::{
     health::{ArgoHealth, Kstatus, argo, kstatus},
@@ -10,8 +13,8 @@ use serde_json::Value;
 
 /// Replays a history of one CR after another with its Deployments.
 ///
-/// Whenever the CR begins to look healthy, all Deployments must have been available in their newest
-/// generation at some moment since the spec last changed. Argo CD ignores the generation, so it goes by
+/// Whenever the CR begins to look healthy, each Deployment must have been available at some moment since the spec and its
+/// pods last changed. That need not be one moment for all: an autoscaler may scale one while another starts. Argo CD ignores the generation, so it goes by
 /// the old status until the operator writes the new one, which must be the very next write.
 pub fn check(history: &[Entry]) {
     let mut replay = Replay::default();
@@ -25,8 +28,8 @@ pub fn check(history: &[Entry]) {
 struct Replay {
     deployments: BTreeMap<String, Value>,
     cr: Value,
-    /// How many Deployments were there, all available, since the spec last changed.
-    were_ready: usize,
+    /// The Deployments that were available since the spec and their pods last changed.
+    were_available: BTreeSet<String>,
     healthy_moments: usize,
     told: String,
 }
@@ -36,14 +39,17 @@ impl Replay {
         let object = &entry.object;
         if object["kind"] == "Deployment" {
             let name = object["metadata"]["name"].to_string();
+            let before = self.deployments.remove(&name).unwrap_or_default();
+            if entry.is_deletion || before["spec"]["template"] != object["spec"]["template"] {
+                self.were_available.remove(&name);
+            }
             if entry.is_deletion {
-                self.deployments.remove(&name);
-            } else {
-                self.deployments.insert(name, object.clone());
+                return;
             }
-            if self.deployments.values().all(is_available) {
-                self.were_ready = self.were_ready.max(self.deployments.len());
+            if is_available(object) {
+                self.were_available.insert(name.clone());
             }
+            self.deployments.insert(name, object.clone());
         } else {
             let before = std::mem::take(&mut self.cr);
             self.cr_changed(&before, object);
@@ -59,15 +65,16 @@ impl Replay {
         let generation = &now["metadata"]["generation"];
         let is_new = before["metadata"]["generation"] != *generation;
         if is_new {
-            self.were_ready = 0;
+            self.were_available.clear();
         }
         let status = &now["status"];
         let (argo, kstatus) = (argo(now), kstatus(now));
-        let is_ready = self.were_ready > 0 && self.were_ready == self.deployments.len();
+        let was_available = |name| self.were_available.contains(name);
+        let is_ready = !self.deployments.is_empty() && self.deployments.keys().all(was_available);
         let _ = writeln!(
             self.told,
             "generation {generation}, {} of {} ready: {argo:?} {kstatus:?} {status}",
-            self.were_ready,
+            self.were_available.len(),
             self.deployments.len()
         );
         let told = &self.told;
