@@ -105,12 +105,10 @@ async fn a_broken_cr_does_not_disturb_a_good_one() {
 async fn what_the_api_server_refuses_is_tried_again_with_growing_delay() {
     let (plane, operator) = running().await;
     let overlay = json!({
-        "kind": "Deployment",
+        "kind": "Service",
         "name": "istiod",
-        "patches": [{
-            "path": "spec.template.spec.containers.[name:discovery].terminationMessagePolicy",
-            "value": "Nonsense",
-        }],
+        // No Service of this cluster can have it, which only the API server knows.
+        "patches": [{"path": "spec.clusterIP", "value": "203.0.113.7"}],
     });
     let spec =
         json!({"profile": "minimal", "components": {"pilot": {"k8s": {"overlays": [overlay]}}}});
@@ -120,14 +118,19 @@ async fn what_the_api_server_refuses_is_tried_again_with_growing_delay() {
     let message = told["status"]["message"].as_str().unwrap();
     assert!(
         message.contains("istiod")
-            && message.contains("terminationMessagePolicy")
-            && !message.contains("Nonsense"),
+            && message.contains("clusterIP")
+            && message.contains("Invalid value: …"),
         "{message}"
     );
 
     let attempts = wait_until("four attempts", SOON, || async {
         let mut events = plane.audit().by(operator.user(), Timestamp::UNIX_EPOCH)?;
-        events.retain(|event| event.is_write() && event.is_about("apps", "deployments"));
+        // Nothing is written, so these are dry runs.
+        events.retain(|event| {
+            event.verb == "patch"
+                && event.is_about("", "services")
+                && event.object_ref.name == "istiod"
+        });
         let times: Vec<_> = events.iter().map(|event| event.received).collect();
         if times.len() >= 4 {
             Ok(times)

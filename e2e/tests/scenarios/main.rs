@@ -25,6 +25,7 @@ mod one_cr_alone;
 mod other_clusters;
 mod other_tools;
 mod prune;
+mod refused_changes;
 mod remote;
 mod replicas;
 mod restarts;

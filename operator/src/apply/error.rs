@@ -58,6 +58,9 @@ pub enum ApplyError {
     /// An admission webhook or an admission policy refuses the object.
     #[error("admission refuses it: {0}")]
     Denied(String),
+    /// An admission webhook answers no dry runs.
+    #[error("an admission webhook supports no dry run: {0}")]
+    NoDryRun(String),
     /// 500: an admission webhook did not answer.
     #[error("an admission webhook does not answer: {0}")]
     WebhookUnavailable(String),
@@ -114,7 +117,8 @@ impl ApplyError {
             Self::ReferenceMissing(_)
             | Self::NamespaceMissing(_)
             | Self::NamespaceTerminating(_) => Class::Wait,
-            Self::Conflict(_)
+            Self::NoDryRun(_)
+            | Self::Conflict(_)
             | Self::Unavailable { .. }
             | Self::TimedOut
             | Self::Unreachable(_)
@@ -173,6 +177,7 @@ impl ApplyError {
             Self::TooLarge(_) => "TooLarge",
             Self::Forbidden(_) => "Forbidden",
             Self::Denied(_) => "Denied",
+            Self::NoDryRun(_) => "NoDryRun",
             Self::WebhookUnavailable(_) => "WebhookUnavailable",
             Self::Unauthorized(_) => "Unauthorized",
             Self::Conflict(_) => "Conflict",
@@ -198,6 +203,7 @@ impl ApplyError {
         match status.code {
             401 => Self::Unauthorized(text),
             403 if says("being terminated") => Self::NamespaceTerminating(text),
+            400 if says("does not support dry run") => Self::NoDryRun(text),
             400 | 403 | 422 if ADMISSION.iter().any(|words| says(words)) => Self::Denied(text),
             403 => Self::Forbidden(text),
             404 if is_about_namespace(status) => Self::NamespaceMissing(text),
@@ -252,7 +258,13 @@ mod tests {
     use super::*;
 
     /// Answers as kube-apiserver 1.36 gives them to writes: code, message, what they are taken for.
-    const ANSWERS: [(u16, &str, &str, Class); 21] = [
+    const ANSWERS: [(u16, &str, &str, Class); 22] = [
+        (
+            400,
+            r#"admission webhook "v.example.com" does not support dry run"#,
+            "NoDryRun",
+            Class::Retry,
+        ),
         (404, "404 page not found", "NotServed", Class::Permanent),
         (
             404,

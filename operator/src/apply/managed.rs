@@ -132,6 +132,8 @@ mod tests {
             },
             reason: ApplyReason::Rollout,
             is_new: true,
+            is_verified: true,
+            applied_at: None,
         };
         let component = PlannedComponent {
             kind: ComponentKind::Pilot,
@@ -146,9 +148,11 @@ mod tests {
             components: vec![component],
             namespaces: Vec::new(),
             waves: vec![vec![object]],
+            postponed: Vec::new(),
             prune: Vec::new(),
             unseen: vec![istiod],
             findings: Vec::new(),
+            warnings: Vec::new(),
             is_in_sync: false,
         }
     }

@@ -9,6 +9,7 @@ pub(crate) mod fake_api_server;
 mod managed;
 mod send;
 mod text;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -24,9 +25,11 @@ use crate::cluster::{
     AppliedDigests, ApplyReason, CrKey, Interference, LastApplied, Live, LiveObject, ManagingTool,
 };
 use crate::plan::{
-    Decision, DeletionStep, Finding, ObjectToApply, ObjectToDelete, Plan, PlannedComponent,
+    Decision, DeletionStep, Finding, Namespace, ObjectToApply, ObjectToDelete, Plan,
+    PlannedComponent,
 };
 use crate::render::ObjectKey;
+use verify::FixedSelector;
 
 /// Calls that are under way at once. Enough to hide the latency of one, few enough to stay below the share that the API
 /// server's priority levels give one client.
@@ -47,8 +50,14 @@ pub struct Applied {
     pub is_in_sync: bool,
     /// Objects that somebody had applied under the name of our field manager, and when. Ours was applied again.
     pub overwritten: Vec<(ObjectKey, Option<Timestamp>)>,
+    /// Whether the next pass knows more than this one did, so that it has to follow.
+    pub has_news: bool,
     answers: Vec<Answer>,
     deleted: Vec<Deleted>,
+    /// Manifests that the API server took in a dry run.
+    verified: Vec<(ObjectKey, AppliedDigests)>,
+    /// Workloads whose selector the API server refused to change.
+    selectors: Vec<FixedSelector>,
     /// Which tools manage the objects that were read before anything was written.
     tools: BTreeMap<ObjectKey, Result<Option<ManagingTool>, ApplyError>>,
     /// Namespaces that this pass created.
@@ -103,15 +112,18 @@ struct Deleted {
     is_gone: bool,
 }
 
-/// Sends what `plan` says, wave by wave, then deletes what it says.
+/// Sends what `plan` says, wave by wave, then deletes what it says. A rollout that the API server would refuse in part is not
+/// begun.
 pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
     let Plan {
         components,
         namespaces,
-        waves,
+        mut waves,
+        postponed,
         prune,
         unseen,
         findings,
+        warnings: _,
         is_in_sync,
     } = plan;
     let mut applied = Applied {
@@ -127,14 +139,13 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
         managed::hold_back(&mut applied, waves);
         return applied;
     }
-    let mut missing = BTreeMap::new();
-    for namespace in namespaces {
-        match sender.ensure(&namespace).await {
-            Ok(false) => {}
-            Ok(true) => drop(applied.created.insert(namespace.name)),
-            Err(error) => drop(missing.insert(namespace.name, error)),
-        }
-    }
+    let (absent, mut missing) = absent_namespaces(sender, namespaces).await;
+    let names = absent.iter().map(|namespace| &namespace.name);
+    let names = names.chain(missing.keys()).cloned().collect();
+    let objects = waves.iter().flatten().chain(&postponed);
+    let verification = verify::verify(sender, objects, &names).await;
+    verification.settle(&mut applied, &mut waves, &postponed);
+    create_namespaces(sender, absent, &waves, &mut missing, &mut applied).await;
     let mut blocked = BTreeMap::new();
     for wave in waves {
         let results = send_wave(sender, wave, &missing, &blocked).await;
@@ -151,7 +162,46 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
         applied.unpruned = delete(sender, &prune, &mut applied.deleted).await;
         applied.writes += prune.len();
     }
+    applied.has_news |= applied.writes > 0;
     applied
+}
+
+/// The namespaces that do not exist, and those of which that cannot be found out.
+async fn absent_namespaces(
+    sender: &Sender,
+    namespaces: Vec<Namespace>,
+) -> (Vec<Namespace>, BTreeMap<String, ApplyError>) {
+    let (mut absent, mut unknown) = (Vec::new(), BTreeMap::new());
+    for namespace in namespaces {
+        match sender.has_namespace(&namespace.name).await {
+            Ok(true) => {}
+            Ok(false) => absent.push(namespace),
+            Err(error) => drop(unknown.insert(namespace.name, error)),
+        }
+    }
+    (absent, unknown)
+}
+
+/// Creates the namespaces of what is sent; those that cannot be created are missing.
+async fn create_namespaces(
+    sender: &Sender,
+    absent: Vec<Namespace>,
+    waves: &[Vec<ObjectToApply>],
+    missing: &mut BTreeMap<String, ApplyError>,
+    applied: &mut Applied,
+) {
+    let sent = waves.iter().flatten();
+    let needed: BTreeSet<_> = sent
+        .filter_map(|send| send.key.namespace.as_ref())
+        .collect();
+    let absent = absent.into_iter();
+    for namespace in absent.filter(|namespace| needed.contains(&namespace.name)) {
+        match sender.create_namespace(&namespace).await {
+            Ok(false) => {}
+            Ok(true) => drop(applied.created.insert(namespace.name)),
+            Err(error) => drop(missing.insert(namespace.name, error)),
+        }
+    }
 }
 
 /// What became of the deletes of a [`DeletionStep`]. Only [`apply_deletion`] makes one.
@@ -207,6 +257,12 @@ impl Applied {
             if object.owner_labels.owner.is_some() {
                 live.put_answer(key, object);
             }
+        }
+        for (key, digests) in std::mem::take(&mut self.verified) {
+            last_applied.mark_verified(key, digests);
+        }
+        for FixedSelector { key, uid, selector } in std::mem::take(&mut self.selectors) {
+            live.put_fixed_selector(key, uid, selector);
         }
         for (key, verdict) in self.objects() {
             match verdict {
@@ -287,7 +343,7 @@ async fn decided(sender: &Sender, planned: PlannedComponent) -> AppliedComponent
             Decision::Unchanged => Verdict::Unchanged,
             Decision::OwnedByOther(owner) => Verdict::OwnedByOther(owner),
             Decision::TagElsewhere => Verdict::TagElsewhere,
-            Decision::Waiting(why) => Verdict::Waiting(why),
+            Decision::Waiting(why) | Decision::WaitingForWorkload(why) => Verdict::Waiting(why),
             Decision::UnsupportedKind => Verdict::Refused(ApplyError::UnknownKind),
             Decision::ManagedBy(tool) => Verdict::ManagedBy(tool),
             Decision::Conflict(Interference::Edited, body) => {

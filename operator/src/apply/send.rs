@@ -126,6 +126,33 @@ impl Sender {
         apply(&body).await
     }
 
+    /// Asks what [`Sender::apply`] would give, and changes nothing.
+    pub(super) async fn dry_run(&self, object: &ObjectToApply) -> Result<LiveObject, ApplyError> {
+        let params = PatchParams::apply(MANAGER).validation_strict();
+        let params = params.dry_run().force();
+        let patch = Patch::Apply(object.body.value());
+        let api = self.api(object.kind, &object.key);
+        let call = api.patch_metadata(&object.key.name, &params, &patch);
+        let answer = self.write(call).await?;
+        Ok(LiveObject::read(object.kind.kind, &answer.metadata))
+    }
+
+    /// Reads the UID and the selector of a workload, if it exists and is one.
+    pub(super) async fn selector(
+        &self,
+        object: &ObjectToApply,
+    ) -> Result<Option<(String, Value)>, ApplyError> {
+        if !matches!(object.key.kind.as_str(), "Deployment" | "DaemonSet") {
+            return Ok(None);
+        }
+        let api = self.api(object.kind, &object.key);
+        let live = self.read(api.get_opt(&object.key.name)).await?;
+        Ok(live.and_then(|live| {
+            let selector = live.data["spec"]["selector"].clone();
+            Some((live.metadata.uid?, selector))
+        }))
+    }
+
     /// Reads which other tool manages an object, if it exists.
     pub(super) async fn managing_tool(
         &self,
@@ -191,16 +218,16 @@ impl Sender {
         self.write(call).await
     }
 
-    /// Creates a namespace unless it exists; gives whether it was created.
-    pub(super) async fn ensure(&self, namespace: &Namespace) -> Result<bool, ApplyError> {
+    /// Whether a namespace exists.
+    pub(super) async fn has_namespace(&self, name: &str) -> Result<bool, ApplyError> {
         let api: Api<LiveNamespace> = Api::all(self.client.clone());
-        if self
-            .read(api.get_metadata_opt(&namespace.name))
-            .await?
-            .is_some()
-        {
-            return Ok(false);
-        }
+        let found = self.read(api.get_metadata_opt(name)).await?;
+        Ok(found.is_some())
+    }
+
+    /// Creates a namespace; gives whether it was not there before.
+    pub(super) async fn create_namespace(&self, namespace: &Namespace) -> Result<bool, ApplyError> {
+        let api: Api<LiveNamespace> = Api::all(self.client.clone());
         let label = |network: &String| ("topology.istio.io/network".to_owned(), network.clone());
         let labels = namespace.network.iter().map(label).collect();
         let body = LiveNamespace {
@@ -304,6 +331,8 @@ mod tests {
             },
             reason,
             is_new: false,
+            is_verified: true,
+            applied_at: None,
         }
     }
 

@@ -25,7 +25,7 @@ pub struct Kind {
 
 /// What part an object plays in an installation; decides in which order it comes and goes.
 ///
-/// The order of the variants is the order of apply: CRDs, roles, then what workloads read, then workloads.
+/// The order of the variants is the order of apply: CRDs, roles, then what workloads read, then workloads, then webhooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// A CRD: first in, and never deleted, because deleting it deletes every user's objects.
@@ -34,10 +34,11 @@ pub enum Role {
     Rbac,
     /// What workloads read or need beside them: configuration, accounts, bindings, Services.
     Config,
-    /// An admission webhook. Removed before the workload that answers it, so that no request waits for nobody.
-    Webhook,
     /// What runs pods, and what scales them.
     Workload,
+    /// An admission webhook. It comes once the API server took the workload that answers it, and goes before that
+    /// workload, so that no request waits for nobody.
+    Webhook,
 }
 
 impl Role {

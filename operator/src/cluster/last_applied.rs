@@ -23,6 +23,8 @@ const CONFLICT_ROUNDS: usize = 3;
 #[derive(Debug, Default)]
 pub struct LastApplied {
     records: HashMap<ObjectKey, Record>,
+    /// Digests of manifests that the API server took in a dry run.
+    verified: HashMap<ObjectKey, u64>,
 }
 
 #[derive(Debug)]
@@ -171,6 +173,7 @@ impl LastApplied {
         live: &LiveObject,
         now: Instant,
     ) {
+        self.verified.remove(&key);
         let before = self.records.remove(&key);
         let mut rounds = Vec::new();
         if let Some(before) = &before
@@ -217,6 +220,17 @@ impl LastApplied {
         }
     }
 
+    /// Whether the API server took a dry run of this manifest.
+    #[must_use]
+    pub fn is_verified(&self, key: &ObjectKey, digests: AppliedDigests) -> bool {
+        self.verified.get(key) == Some(&digests.rendered)
+    }
+
+    /// Notes that the API server took a dry run of this manifest.
+    pub fn mark_verified(&mut self, key: ObjectKey, digests: AppliedDigests) {
+        self.verified.insert(key, digests.rendered);
+    }
+
     /// Whether this process applied the object.
     #[must_use]
     pub fn has(&self, key: &ObjectKey) -> bool {
@@ -226,6 +240,7 @@ impl LastApplied {
     /// Forgets an object that was deleted on purpose.
     pub fn forget(&mut self, key: &ObjectKey) {
         self.records.remove(key);
+        self.verified.remove(key);
     }
 }
 

@@ -10,6 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
 
 use super::evidence::Evidence;
 use super::field_ownership::{CoOwnedFields, is_ours};
@@ -29,6 +30,8 @@ pub struct Live {
     answered: HashMap<&'static str, HashSet<ObjectKey>>,
     /// Objects without owner label of which is known whether another tool manages them.
     unlabeled: HashMap<ObjectKey, Option<ManagingTool>>,
+    /// Selectors of workloads that the API server refused to change, with the UID of the workload.
+    selectors: HashMap<ObjectKey, (String, Value)>,
 }
 
 /// What is kept of one live object.
@@ -168,6 +171,18 @@ impl Live {
         self.objects
             .iter()
             .any(|(key, object)| key.namespace.as_deref() == Some(namespace) && !object.terminating)
+    }
+
+    /// The selector of a workload that cannot be changed. It is known once the API server refused to change it.
+    #[must_use]
+    pub fn fixed_selector(&self, key: &ObjectKey) -> Option<&Value> {
+        let (uid, selector) = self.selectors.get(key)?;
+        (self.get(key)?.uid == *uid).then_some(selector)
+    }
+
+    /// Takes in the selector of a workload, as it was read.
+    pub fn put_fixed_selector(&mut self, key: ObjectKey, uid: String, selector: Value) {
+        self.selectors.insert(key, (uid, selector));
     }
 
     /// Why the object is not ready; one that does not exist is not.

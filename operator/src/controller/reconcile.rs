@@ -158,7 +158,7 @@ fn is_noticed(cr: &IstioOperator) -> bool {
 fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPass {
     let RenderedSpec { merged, rendered } = rendered;
     let warnings = merged.warnings.iter().chain(&rendered.warnings);
-    let warnings = warnings.map(ToString::to_string).collect();
+    let mut warnings: Vec<_> = warnings.map(ToString::to_string).collect();
     let version = merged.version;
     let revision = revision_label(&merged.revision).to_owned();
     let (key, annotations) = (&key_of(cr), &annotations_of(cr));
@@ -172,7 +172,8 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         now: Instant::now(),
     };
     let inputs_digest = plan_inputs_digest(key, annotations, &state.live, &state.desired);
-    let plan = plan(&merged, rendered, input);
+    let mut plan = plan(&merged, rendered, input);
+    warnings.append(&mut plan.warnings);
     state.begin_apply(key, &plan);
     PlannedPass {
         plan,
@@ -236,7 +237,8 @@ async fn publish_progress(
     if next == Action::RequeueNow {
         return Ok(next);
     }
-    let next_change = ctx.publish(cr, &PassResult::Applied(progress)).await?;
+    let result = PassResult::Applied(Box::new(progress));
+    let next_change = ctx.publish(cr, &result).await?;
     Ok(next.within(next_change))
 }
 
@@ -249,7 +251,7 @@ fn next(progress: &InstallProgress) -> Action {
     match classes.max() {
         Some(Class::Wait) => Action::ShortBackoff { at_most: None },
         Some(Class::Retry | Class::Refusal | Class::Permanent) => Action::BACKOFF,
-        None if progress.applied.writes > 0 => Action::RequeueNow,
+        None if progress.applied.has_news => Action::RequeueNow,
         // No watch tells that a tool let go of an object without owner label.
         None if is_managed => Action::RequeueAfter(jitter(MANAGED_POLL_INTERVAL)),
         None => Action::RequeueAfter(resync()),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::default_tag::TagAssignment;
 use super::{Decision, ObjectToApply, PlanInput, webhook_ca};
 use crate::api::ComponentKind;
+use crate::charts::yaml::Document;
 use crate::cluster::{
     AppliedDigests, ApplyReason, CoOwnedFields, Kind, LiveObject, Role, Scaling,
     belongs_to_default_tag, digest, label, omit_co_owned,
@@ -15,6 +16,8 @@ use crate::render::{Object, ObjectKey};
 /// What happens to one object.
 pub(super) enum ObjectPlan {
     Apply(ObjectToApply),
+    /// It is rolled out once its parents are ready, for which it waits.
+    Postpone(ObjectToApply, String),
     Skip(ObjectKey, Decision),
 }
 
@@ -78,47 +81,59 @@ impl ComponentPlanner<'_> {
             left_to_others: digest(&left_to_others),
         };
         let reason = last_applied.apply_reason(&key, digests, there, now);
-        let decision = match reason {
-            ApplyReason::InSync => Decision::Unchanged,
+        match reason {
+            ApplyReason::InSync => return ObjectPlan::Skip(key, Decision::Unchanged),
             _ if there.is_some_and(|there| there.terminating) => {
-                Decision::Waiting("the object is being deleted".to_owned())
+                let why = "the object is being deleted".to_owned();
+                return ObjectPlan::Skip(key, Decision::Waiting(why));
             }
-            ApplyReason::Conflict(interference) => Decision::Conflict(interference, body),
-            // After a restart every apply looks like a rollout. What is of this version already has followed its parents
-            // before, so it comes back at once. A workload that is there waits all the same: it may get another image.
-            ApplyReason::Rollout
-                if let Some(parent) = &self.unready_parent
-                    && (last_applied.has(&key)
-                        || !self.was_rolled_out
-                        || (kind.role == Role::Workload && there.is_some())) =>
-            {
-                Decision::Waiting(parent.clone())
-            }
-            _ if let Some(why) =
-                self.tag
-                    .wait_reason(&key, &body, there.is_some(), self.unready.as_ref()) =>
-            {
-                Decision::Waiting(why)
+            ApplyReason::Conflict(interference) => {
+                return ObjectPlan::Skip(key, Decision::Conflict(interference, body));
             }
             ApplyReason::Rollout
             | ApplyReason::Repair
             | ApplyReason::Restore
-            | ApplyReason::Revert(_) => {
-                return ObjectPlan::Apply(ObjectToApply {
-                    component: self.index,
-                    kind,
-                    ca_from: webhook_ca::source(&key, co_owned, self.injector),
-                    key,
-                    body,
-                    digests,
-                    reason,
-                    is_new: there.is_none()
-                        && reason == ApplyReason::Rollout
-                        && !annotations.may_adopt,
-                });
-            }
+            | ApplyReason::Revert(_) => {}
+        }
+        let wait_reason = self.wait_reason(&key, &body, kind, there, reason);
+        let object = ObjectToApply {
+            component: self.index,
+            kind,
+            ca_from: webhook_ca::source(&key, co_owned, self.injector),
+            body,
+            digests,
+            reason,
+            is_new: there.is_none() && reason == ApplyReason::Rollout && !annotations.may_adopt,
+            applied_at: there.and_then(|there| there.applied_at),
+            is_verified: reason != ApplyReason::Rollout || last_applied.is_verified(&key, digests),
+            key,
         };
-        ObjectPlan::Skip(key, decision)
+        match wait_reason {
+            Some(why) => ObjectPlan::Postpone(object, why),
+            None => ObjectPlan::Apply(object),
+        }
+    }
+
+    /// What an object has to wait for before it is applied.
+    fn wait_reason(
+        &self,
+        key: &ObjectKey,
+        body: &Document,
+        kind: &Kind,
+        there: Option<&LiveObject>,
+        reason: ApplyReason,
+    ) -> Option<String> {
+        // After a restart every apply looks like a rollout. What is of this version already has followed its parents
+        // before, so it comes back at once. A workload that is there waits all the same: it may get another image.
+        let follows_parents = reason == ApplyReason::Rollout
+            && (self.input.last_applied.has(key)
+                || !self.was_rolled_out
+                || (kind.role == Role::Workload && there.is_some()));
+        let parent = self.unready_parent.as_ref().filter(|_| follows_parents);
+        parent.cloned().or_else(|| {
+            let unready = self.unready.as_ref();
+            self.tag.wait_reason(key, body, there.is_some(), unready)
+        })
     }
 
     /// The decision about an object that belongs to another CR, that another CR is creating, or that another tool manages.

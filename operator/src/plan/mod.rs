@@ -9,15 +9,23 @@
 
 mod component_planner;
 mod default_tag;
+mod fixed_selectors;
 mod managed;
+mod namespaces;
 mod order;
 mod orphans;
 mod webhook_ca;
+mod webhook_order;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
+use k8s_openapi::jiff::Timestamp;
+
 pub use default_tag::{TagHolder, tag_holder};
+pub use namespaces::Namespace;
+use namespaces::namespaces;
+use order::Schedule;
 pub use order::in_apply_order;
 pub use orphans::{DeletionStep, ObjectToDelete, deletion_step};
 use orphans::{InUse, Orphans, Rendering};
@@ -27,11 +35,11 @@ use crate::api::{Annotations, ComponentKind, condition};
 use crate::charts::yaml::Document;
 use crate::cluster::{
     AppliedDigests, ApplyReason, CrKey, DesiredInventory, Interference, Kind, LastApplied, Live,
-    LiveObject, ManagingTool, Role, belongs_to_default_tag, digest, revision_label,
+    LiveObject, ManagingTool, digest, revision_label,
 };
 use crate::merge::Merged;
 use crate::render::{ObjectKey, Rendered, RenderedComponent};
-use component_planner::{ComponentPlanner, ObjectPlan};
+use component_planner::ComponentPlanner;
 use default_tag::TagAssignment;
 
 /// What a pass does. Only [`plan`] makes one.
@@ -43,12 +51,16 @@ pub struct Plan {
     pub namespaces: Vec<Namespace>,
     /// Objects to send, wave by wave; those of one wave go out together.
     pub waves: Vec<Vec<ObjectToApply>>,
+    /// Objects of this rollout that wait; whether the API server would take them is found out before the first wave.
+    pub postponed: Vec<ObjectToApply>,
     /// Objects to delete. Empty unless everything else is done.
     pub prune: Vec<ObjectToDelete>,
     /// Objects of which is to be found out first whether another tool manages them. If so, nothing is written.
     pub unseen: Vec<ObjectKey>,
     /// What the status has to tell about the cluster.
     pub findings: Vec<Finding>,
+    /// Settings that cannot be followed in this cluster.
+    pub warnings: Vec<String>,
     /// Whether everything is as it should be, so that there is nothing to do.
     pub is_in_sync: bool,
 }
@@ -88,22 +100,14 @@ pub enum Decision {
     TagElsewhere,
     /// Something else has to happen first.
     Waiting(String),
+    /// It is a webhook that fails closed, and the workload that answers it was not accepted yet. Nothing waits for it.
+    WaitingForWorkload(String),
     /// Somebody keeps interfering with it.
     Conflict(Interference, Document),
     /// Another tool manages it, and may go on doing so.
     ManagedBy(ManagingTool),
     /// Its kind is none that charts may render.
     UnsupportedKind,
-}
-
-/// A namespace that has to exist. It is created if absent and otherwise not touched, and it carries no owner label, so
-/// nothing ever prunes it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Namespace {
-    /// Its name.
-    pub name: String,
-    /// The network of its pods, for the label `topology.istio.io/network`.
-    pub network: Option<String>,
 }
 
 /// An object to send.
@@ -125,6 +129,10 @@ pub struct ObjectToApply {
     pub reason: ApplyReason,
     /// Whether no such object is known, so that one that exists has to be looked at before it is taken over.
     pub is_new: bool,
+    /// Whether the API server is known to take it: it did, or it took a dry run.
+    pub is_verified: bool,
+    /// When an apply under our name changed the live object last.
+    pub applied_at: Option<Timestamp>,
 }
 
 /// Everything that a plan is made from beside what was rendered.
@@ -146,11 +154,17 @@ pub struct PlanInput<'a> {
 
 /// Plans a pass.
 #[must_use]
-pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
+pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Plan {
+    let warnings = rendered
+        .components
+        .iter_mut()
+        .flat_map(|component| fixed_selectors::keep(component, input.live))
+        .collect();
     let autoscaled = autoscaled(&rendered);
     let unseen = managed::unseen(&rendered, input);
     let all: HashSet<_> = keys(&rendered).cloned().collect();
     let injector = webhook_ca::injector(&rendered, input.live).cloned();
+    let istiod = webhook_order::istiod(&rendered).cloned();
     let mut components: Vec<_> = rendered
         .components
         .iter()
@@ -159,9 +173,7 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
     let mut by_rank: Vec<_> = rendered.components.into_iter().enumerate().collect();
     by_rank.sort_by_key(|(index, component)| (component.kind.apply_rank(), *index));
 
-    // What belongs to the default tag goes ahead of the rest of its role: the webhooks that it replaces rest only once it
-    // is there.
-    let mut waves: BTreeMap<(Role, bool), Vec<ObjectToApply>> = BTreeMap::new();
+    let mut schedule = Schedule::default();
     let tag = TagAssignment::of(&merged.revision, input.live, input.desired);
     let mut gaps: BTreeMap<ComponentKind, String> = BTreeMap::new();
     for (index, component) in by_rank {
@@ -179,14 +191,11 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
             was_rolled_out: was_rolled_out(&component, merged, input),
         };
         let kind = component.kind;
-        for object in component.objects {
-            match step.decide(kind, object) {
-                ObjectPlan::Apply(send) => {
-                    let wave = (send.kind.role, !belongs_to_default_tag(&send.body));
-                    waves.entry(wave).or_default().push(send);
-                }
-                ObjectPlan::Skip(key, decision) => components[index].decided.push((key, decision)),
-            }
+        let decide = |object| step.decide(kind, object);
+        let decided: Vec<_> = component.objects.into_iter().map(decide).collect();
+        let lacking = webhook_order::lacking_workload(kind, &decided, istiod.as_ref(), input.live);
+        for object in decided {
+            schedule.take(&mut components[index], object, lacking.as_ref());
         }
         if let Some(unready_reason) = components[index].unready_reason(input.live) {
             gaps.entry(kind).or_insert(unready_reason);
@@ -200,19 +209,24 @@ pub fn plan(merged: &Merged, rendered: Rendered, input: PlanInput<'_>) -> Plan {
     };
     let Orphans { delete, in_use } =
         orphans::orphans(input.cr, input.live, input.desired, rendering);
-    let is_done = gaps.is_empty() && input.desired.are_others_rendered(input.cr);
+    let is_done = gaps.is_empty()
+        && !components.iter().any(PlannedComponent::has_waiting_webhook)
+        && input.desired.are_others_rendered(input.cr);
     let mut findings: Vec<_> = in_use.iter().map(old_revision).collect();
     findings.extend(unwatched_owners(&components, input.desired));
-    let waves: Vec<_> = waves.into_values().collect();
-    let namespaces = namespaces(merged, &waves, input.live);
+    let waves: Vec<_> = schedule.waves.into_values().collect();
+    let postponed = schedule.postponed;
+    let namespaces = namespaces(merged, waves.iter().flatten().chain(&postponed), input.live);
     let is_in_sync = is_done && delete.is_empty() && unseen.is_empty();
     Plan {
         components,
         namespaces,
         waves,
+        postponed,
         prune: if is_done { delete } else { Vec::new() },
         findings,
         unseen,
+        warnings,
         is_in_sync,
     }
 }
@@ -363,7 +377,10 @@ impl PlannedComponent {
         let is_up = |decision: &Decision| {
             matches!(
                 decision,
-                Decision::Unchanged | Decision::OwnedByOther(_) | Decision::TagElsewhere
+                Decision::Unchanged
+                    | Decision::OwnedByOther(_)
+                    | Decision::TagElsewhere
+                    | Decision::WaitingForWorkload(_)
             )
         };
         let up = self
@@ -374,14 +391,21 @@ impl PlannedComponent {
         if up < self.keys.len() {
             return Some(format!("{} is not applied yet", self.label()));
         }
-        let mut ours = self
-            .decided
-            .iter()
-            .filter(|(_, decision)| *decision != Decision::TagElsewhere);
+        let mut ours = self.decided.iter().filter(|(_, decision)| {
+            !matches!(
+                decision,
+                Decision::TagElsewhere | Decision::WaitingForWorkload(_)
+            )
+        });
         let unready_reason = ours.find_map(|(key, _)| Some((key, live.unready_reason(key)?)));
         unready_reason.map(|(key, unready_reason)| {
             format!("{} is not ready: {key}: {unready_reason}", self.label())
         })
+    }
+
+    fn has_waiting_webhook(&self) -> bool {
+        let is_one = |(_, decision): &_| matches!(decision, Decision::WaitingForWorkload(_));
+        self.decided.iter().any(is_one)
     }
 
     fn label(&self) -> String {
@@ -417,34 +441,6 @@ fn autoscaled(rendered: &Rendered) -> BTreeSet<(Option<String>, String)> {
                 .then(|| (object.key.namespace.clone(), name.to_owned()))
         })
         .collect()
-}
-
-/// The namespaces of what is sent that are not known to exist.
-fn namespaces(merged: &Merged, waves: &[Vec<ObjectToApply>], live: &Live) -> Vec<Namespace> {
-    let sent = waves
-        .iter()
-        .flatten()
-        .filter_map(|send| send.key.namespace.as_ref());
-    let missing: BTreeSet<_> = sent
-        .filter(|namespace| !live.has_namespace(namespace))
-        .collect();
-    missing
-        .into_iter()
-        .map(|name| Namespace {
-            name: name.clone(),
-            network: network(merged, name),
-        })
-        .collect()
-}
-
-/// The network of the namespace that Istio is installed in; others carry none, as upstream has it.
-fn network(merged: &Merged, namespace: &str) -> Option<String> {
-    let values = merged.components.iter().map(|component| &component.values);
-    let mut networks = values.filter_map(|values| values.pointer("/global/network")?.as_str());
-    networks
-        .next()
-        .filter(|name| !name.is_empty() && namespace == merged.namespace)
-        .map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Plans of a small installation: base with a CRD, istiod with an autoscaler and a webhook, one gateway.
 
 mod default_tag;
+mod webhook_order;
 
 use serde_json::{Value, json};
 
+use super::namespaces::network;
 use super::*;
 use crate::catalogue::Version;
 use crate::cluster::{Injector, OwnerLabels, Readiness, TagRequest, Workload, key};
@@ -244,9 +246,9 @@ fn components_follow_their_parents_and_workloads_their_config() {
         world.apply(plan),
         [
             "ConfigMap istio-system/istio",
-            "ValidatingWebhookConfiguration validator",
             "Deployment istio-system/istiod",
             "HorizontalPodAutoscaler istio-system/istiod",
+            "ValidatingWebhookConfiguration validator",
         ]
     );
     world.remember_in_sync();

@@ -67,7 +67,7 @@ pub enum PassResult {
     /// The CR is paused by its annotation.
     Paused,
     /// The spec was followed as far as possible.
-    Applied(InstallProgress),
+    Applied(Box<InstallProgress>),
     /// The CR is being deleted.
     Deleting(DeletionProgress),
 }

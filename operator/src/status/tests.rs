@@ -345,12 +345,12 @@ fn a_deletion_says_what_is_left_and_what_blocks_it() {
 fn warnings_are_a_condition_of_their_own() {
     let mut story = Story::new();
     let warned = |text: &str| {
-        PassResult::Applied(InstallProgress {
+        PassResult::Applied(Box::new(InstallProgress {
             version: INSTALLED,
             revision: "default".into(),
             warnings: vec![text.to_owned()],
             applied: Applied::default(),
-        })
+        }))
     };
     let mut told = Vec::new();
     let mut step = |result: &PassResult| {

@@ -40,9 +40,9 @@ fn the_tag_goes_ahead_of_the_injector_that_rests_beside_it() {
         world.apply(plan),
         [
             "Service istio-system/istiod-revision-tag-default",
+            "Deployment istio-system/istiod",
             "MutatingWebhookConfiguration istio-revision-tag-default",
             "MutatingWebhookConfiguration istio-sidecar-injector",
-            "Deployment istio-system/istiod",
         ]
     );
     world.remember_in_sync();

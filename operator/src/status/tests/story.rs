@@ -160,12 +160,12 @@ impl Story {
 }
 
 pub(super) fn progress(applied: Applied) -> PassResult {
-    PassResult::Applied(InstallProgress {
+    PassResult::Applied(Box::new(InstallProgress {
         version: INSTALLED,
         revision: "default".into(),
         warnings: Vec::new(),
         applied,
-    })
+    }))
 }
 
 pub(super) fn istiod(verdict: Verdict) -> Vec<(ObjectKey, Verdict)> {
