@@ -38,14 +38,18 @@ pub fn parse_minor(text: &str) -> Option<u16> {
 /// One minor of the catalogue.
 #[derive(Clone, Debug)]
 pub struct Release {
-    /// The minor with the newest patch release that the charts were checked against.
+    /// The minor with the newest patch release that was seen.
     pub version: Version,
     /// The registry path of this minor's images, without a tag.
     pub hub: String,
+    /// The day of the minor's first release, as `YYYY-MM-DD`.
+    pub released: String,
+    /// The last day of upstream's support, as `YYYY-MM-DD`; absent until the minor after the next one is released.
+    pub end_of_life: Option<String>,
     /// The oldest supported Kubernetes minor: the 32 of `1.32`.
     pub kubernetes: u16,
-    /// The day on which upstream's support ends, as `YYYY-MM-DD`.
-    pub end_of_life: String,
+    /// The oldest and the newest Kubernetes minor that upstream tested.
+    pub tested: (u16, u16),
     /// The values of `spec.compatibilityVersion` that this minor accepts, oldest first.
     pub compatibility: Vec<String>,
 }
@@ -72,9 +76,18 @@ struct Entry {
     minor: String,
     patch: u16,
     hub: String,
-    kubernetes: String,
-    end_of_life: String,
+    released: String,
+    end_of_life: Option<String>,
+    kubernetes: Kubernetes,
     compatibility: Vec<String>,
+}
+
+/// The Kubernetes minors of one entry.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kubernetes {
+    oldest: String,
+    tested: (String, String),
 }
 
 impl Catalogue {
@@ -152,8 +165,13 @@ fn release(entry: Entry) -> Result<Release, String> {
             patch: entry.patch,
         },
         hub: entry.hub,
-        kubernetes: minor(&entry.kubernetes)?,
+        released: entry.released,
         end_of_life: entry.end_of_life,
+        kubernetes: minor(&entry.kubernetes.oldest)?,
+        tested: (
+            minor(&entry.kubernetes.tested.0)?,
+            minor(&entry.kubernetes.tested.1)?,
+        ),
         compatibility: entry.compatibility,
     })
 }
@@ -170,7 +188,7 @@ mod tests {
     fn versions_are_found_as_users_write_them() {
         let c = catalogue();
         let text = |s: &str| c.version(s).map(|v| v.to_string());
-        assert_eq!(text("1.30").as_deref(), Some("1.30.3"));
+        assert_eq!(text("1.30").as_deref(), Some("1.30.5"));
         assert_eq!(text("1.30.1").as_deref(), Some("1.30.1"));
         assert_eq!(text("v1.26.8-distroless").as_deref(), Some("1.26.8"));
         for unknown in [
