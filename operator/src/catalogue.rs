@@ -14,6 +14,16 @@ pub struct Version {
 }
 
 impl Version {
+    /// Reads a version such as `1.30.3`, as labels of objects have it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (minor, patch) = text.rsplit_once('.')?;
+        Some(Self {
+            minor: parse_minor(minor)?,
+            patch: patch.parse().ok()?,
+        })
+    }
+
     /// The minor as users write it, such as `1.30`.
     #[must_use]
     pub fn minor_text(self) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::default_tag::TagAssignment;
-use super::{Decision, ObjectToApply, PlanInput, webhook_ca};
+use super::{Decision, ObjectToApply, PlanInput, injector_template, webhook_ca};
 use crate::api::ComponentKind;
 use crate::charts::yaml::Document;
 use crate::cluster::{
@@ -29,6 +29,8 @@ pub(super) struct ComponentPlanner<'a> {
     pub(super) tag: TagAssignment<'a>,
     /// The CR's own injector that has a CA already.
     pub(super) injector: Option<&'a ObjectKey>,
+    /// The component's own Deployment.
+    pub(super) deployment: Option<ObjectKey>,
     pub(super) index: usize,
     /// Which parent is not ready, and why.
     pub(super) unready_parent: Option<String>,
@@ -130,10 +132,11 @@ impl ComponentPlanner<'_> {
                 || !self.was_rolled_out
                 || (kind.role == Role::Workload && there.is_some()));
         let parent = self.unready_parent.as_ref().filter(|_| follows_parents);
-        parent.cloned().or_else(|| {
-            let unready = self.unready.as_ref();
-            self.tag.wait_reason(key, body, there.is_some(), unready)
-        })
+        let unready = self.unready.as_ref();
+        parent
+            .cloned()
+            .or_else(|| injector_template::wait_reason(self, key, there?))
+            .or_else(|| self.tag.wait_reason(key, body, there.is_some(), unready))
     }
 
     /// The decision about an object that belongs to another CR, that another CR is creating, or that another tool manages.

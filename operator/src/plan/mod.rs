@@ -10,6 +10,7 @@
 mod component_planner;
 mod default_tag;
 mod fixed_selectors;
+mod injector_template;
 mod managed;
 mod namespaces;
 mod order;
@@ -187,6 +188,7 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
             injector: injector.as_ref(),
             index,
             unready_parent: unready_parent.cloned(),
+            deployment: deployment(&component).cloned(),
             unready: unready(&component, input.live),
             was_rolled_out: was_rolled_out(&component, merged, input),
         };
@@ -416,13 +418,16 @@ impl PlannedComponent {
     }
 }
 
+/// The Deployment of a component.
+fn deployment(component: &RenderedComponent) -> Option<&ObjectKey> {
+    let mut keys = component.objects.iter().map(|object| &object.key);
+    keys.find(|key| key.kind == "Deployment")
+}
+
 /// Why the Deployment of a component is not ready.
 fn unready(component: &RenderedComponent, live: &Live) -> Option<String> {
-    let mut keys = component.objects.iter().map(|object| &object.key);
-    keys.find_map(|key| match key.kind.as_str() {
-        "Deployment" => Some(format!("{key}: {}", live.unready_reason(key)?)),
-        _ => None,
-    })
+    let key = deployment(component)?;
+    Some(format!("{key}: {}", live.unready_reason(key)?))
 }
 
 /// The Deployments that a rendered autoscaler scales, by namespace and name.
