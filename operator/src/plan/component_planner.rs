@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::default_tag::TagAssignment;
 use super::{Decision, ObjectToApply, PlanInput, injector_template, webhook_ca};
 use crate::api::ComponentKind;
+use crate::catalogue::Version;
 use crate::charts::yaml::Document;
 use crate::cluster::{
     AppliedDigests, ApplyReason, CoOwnedFields, Kind, LiveObject, Role, Scaling,
@@ -60,7 +61,10 @@ impl ComponentPlanner<'_> {
         if belongs_to_default_tag && !self.tag.is_ours() {
             return ObjectPlan::Skip(key, Decision::TagElsewhere);
         }
-        if let Some(decision) = self.other_owner(&key, there, belongs_to_default_tag) {
+        if kind.role == Role::Crd && there.and_then(running_version) > Some(self.merged.version) {
+            return ObjectPlan::Skip(key, Decision::NewerInCluster);
+        }
+        if let Some(decision) = self.other_owner(component, &key, there, belongs_to_default_tag) {
             return ObjectPlan::Skip(key, decision);
         }
         let version = self.merged.version.to_string();
@@ -140,8 +144,11 @@ impl ComponentPlanner<'_> {
     }
 
     /// The decision about an object that belongs to another CR, that another CR is creating, or that another tool manages.
+    ///
+    /// What all revisions share belongs to the newest of them.
     fn other_owner(
         &self,
+        component: ComponentKind,
         key: &ObjectKey,
         there: Option<&LiveObject>,
         belongs_to_default_tag: bool,
@@ -154,10 +161,18 @@ impl ComponentPlanner<'_> {
         };
         let owner = desired.other_owner(cr, key, there, may_adopt);
         let owner = owner.filter(|owner| !belongs_to_default_tag || self.tag.may_share_with(owner));
+        let is_older = running_version(there).is_some_and(|there| there < self.merged.version);
+        let is_shared = component == ComponentKind::Base;
+        let owner = owner.filter(|owner| !(is_shared && is_older && desired.is_watched(owner)));
         match (owner, there.managed_by) {
             (Some(owner), _) => Some(Decision::OwnedByOther(owner.clone())),
             (None, Some(tool)) if !may_adopt => Some(Decision::ManagedBy(tool)),
             (None, _) => None,
         }
     }
+}
+
+/// The Istio version that an object is of, by its label.
+pub(super) fn running_version(object: &LiveObject) -> Option<Version> {
+    Version::parse(object.owner_labels.version.as_deref()?)
 }

@@ -4,8 +4,7 @@
 //! server refuses every new pod (measured from 1.30 to 1.31). So on the way up the templates follow istiod; on the way
 //! down they go first, because configuration does. A newer istiod works with the older templates.
 
-use super::component_planner::ComponentPlanner;
-use crate::catalogue::Version;
+use super::component_planner::{ComponentPlanner, running_version};
 use crate::cluster::LiveObject;
 use crate::render::ObjectKey;
 
@@ -22,12 +21,11 @@ pub(super) fn wait_reason(
         return None;
     }
     let version = planner.merged.version;
-    let version_of = |object: &LiveObject| Version::parse(object.owner_labels.version.as_deref()?);
-    if version_of(there).is_some_and(|there| there >= version) {
+    if running_version(there).is_some_and(|there| there >= version) {
         return None;
     }
     let istiod = planner.input.live.get(planner.deployment.as_ref()?)?;
-    let is_applied = version_of(istiod) == Some(version);
+    let is_applied = running_version(istiod) == Some(version);
     match &planner.unready {
         None if is_applied => None,
         Some(why) if is_applied => Some(format!("the templates follow istiod {version}: {why}")),

@@ -99,6 +99,8 @@ pub enum Decision {
     OwnedByOther(CrKey),
     /// It belongs to the default tag, which this revision has not.
     TagElsewhere,
+    /// It is a CRD of a newer Istio. An older one would drop fields that objects have.
+    NewerInCluster,
     /// Something else has to happen first.
     Waiting(String),
     /// It is a webhook that fails closed, and the workload that answers it was not accepted yet. Nothing waits for it.
@@ -382,6 +384,7 @@ impl PlannedComponent {
                 Decision::Unchanged
                     | Decision::OwnedByOther(_)
                     | Decision::TagElsewhere
+                    | Decision::NewerInCluster
                     | Decision::WaitingForWorkload(_)
             )
         };

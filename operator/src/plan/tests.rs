@@ -1,5 +1,6 @@
 //! Plans of a small installation: base with a CRD, istiod with an autoscaler and a webhook, one gateway.
 
+mod base;
 mod default_tag;
 mod injector_template;
 mod webhook_order;
