@@ -33,5 +33,8 @@ pub use component::{ComponentInfo, ComponentKind, ValuesScope, Workload, Workloa
 pub use path::{FieldError, Path, Warning};
 pub use resource::{IstioOperator, RawSpec, crd, strict_schema};
 pub use spec::DeletionPolicy;
-pub use status::{ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus};
+pub use status::{
+    CheckResult, CheckStatus, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
+    UpgradeStatus,
+};
 pub use stored::StoredCr;

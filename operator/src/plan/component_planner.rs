@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::default_tag::TagAssignment;
+use super::precheck::running_version;
 use super::{Decision, ObjectToApply, PlanInput, injector_template, webhook_ca};
 use crate::api::ComponentKind;
-use crate::catalogue::Version;
 use crate::charts::yaml::Document;
 use crate::cluster::{
     AppliedDigests, ApplyReason, CoOwnedFields, Kind, LiveObject, Role, Scaling,
@@ -51,6 +51,7 @@ impl ComponentPlanner<'_> {
             live,
             last_applied,
             desired: _,
+            held_by: _,
             now,
         } = self.input;
         let Some(kind) = Kind::of(&key) else {
@@ -136,6 +137,13 @@ impl ComponentPlanner<'_> {
                 || !self.was_rolled_out
                 || (kind.role == Role::Workload && there.is_some()));
         let parent = self.unready_parent.as_ref().filter(|_| follows_parents);
+        if let Some(why) = self
+            .input
+            .held_by
+            .filter(|_| reason == ApplyReason::Rollout)
+        {
+            return Some(why.to_owned());
+        }
         let unready = self.unready.as_ref();
         parent
             .cloned()
@@ -170,9 +178,4 @@ impl ComponentPlanner<'_> {
             (None, _) => None,
         }
     }
-}
-
-/// The Istio version that an object is of, by its label.
-pub(super) fn running_version(object: &LiveObject) -> Option<Version> {
-    Version::parse(object.owner_labels.version.as_deref()?)
 }

@@ -4,7 +4,8 @@
 //! server refuses every new pod (measured from 1.30 to 1.31). So on the way up the templates follow istiod; on the way
 //! down they go first, because configuration does. A newer istiod works with the older templates.
 
-use super::component_planner::{ComponentPlanner, running_version};
+use super::component_planner::ComponentPlanner;
+use super::precheck::running_version;
 use crate::cluster::LiveObject;
 use crate::render::ObjectKey;
 

@@ -15,6 +15,7 @@ mod managed;
 mod namespaces;
 mod order;
 mod orphans;
+mod precheck;
 mod webhook_ca;
 mod webhook_order;
 
@@ -30,6 +31,7 @@ use order::Schedule;
 pub use order::in_apply_order;
 pub use orphans::{DeletionStep, ObjectToDelete, deletion_step};
 use orphans::{InUse, Orphans, Rendering};
+pub use precheck::Precheck;
 pub use webhook_ca::copy as copy_ca;
 
 use crate::api::{Annotations, ComponentKind, condition};
@@ -151,6 +153,8 @@ pub struct PlanInput<'a> {
     pub last_applied: &'a LastApplied,
     /// What all living CRs render.
     pub desired: &'a DesiredInventory,
+    /// Why nothing may be rolled out.
+    pub held_by: Option<&'a str>,
     /// The present.
     pub now: Instant,
 }

@@ -75,6 +75,7 @@ impl World {
                 live,
                 last_applied,
                 desired,
+                held_by: None,
                 now: *now,
             },
         )

@@ -47,7 +47,7 @@ fn a_newer_cr_takes_base_over_and_an_older_one_does_not() {
         let owned: Vec<_> = world.live.iter().map(|(key, _)| key.clone()).collect();
         for key in owned {
             world.edit(&key, |object| {
-                object.owner_labels.owner = Some(other.clone())
+                object.owner_labels.owner = Some(other.clone());
             });
         }
     };
