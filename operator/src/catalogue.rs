@@ -62,6 +62,51 @@ pub struct Release {
     pub tested: (u16, u16),
     /// The values of `spec.compatibilityVersion` that this minor accepts, oldest first.
     pub compatibility: Vec<String>,
+    /// What the step to this minor changes for a mesh that runs.
+    pub changes: Vec<Change>,
+}
+
+/// What the step to a minor changes for a mesh that runs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Change {
+    /// What changes, as a sentence.
+    pub text: String,
+    /// Whom it concerns; everybody if it is absent.
+    pub of: Option<Concerned>,
+    /// The `spec.compatibilityVersion` that keeps what was.
+    pub kept_by: Option<String>,
+}
+
+/// The installations that a change concerns.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Concerned {
+    /// Those with this component, by its name in `spec.components`.
+    Component(String),
+    /// Those that set this environment variable of istiod.
+    Env(String),
+    /// Those that set this field of `spec.values`.
+    Value(Vec<String>),
+    /// Those that set this field of `spec.meshConfig`.
+    Mesh(Vec<String>),
+}
+
+impl TryFrom<String> for Concerned {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let keys = |path: &str| path.split('.').map(str::to_owned).collect();
+        match text.split_once(' ') {
+            Some(("component", name)) => Ok(Self::Component(name.to_owned())),
+            Some(("env", name)) => Ok(Self::Env(name.to_owned())),
+            Some(("value", path)) => Ok(Self::Value(keys(path))),
+            Some(("mesh", path)) => Ok(Self::Mesh(keys(path))),
+            _ => Err(format!(
+                "{text:?} does not begin with component, env, value or mesh"
+            )),
+        }
+    }
 }
 
 /// Every minor that the charts can render, oldest first.
@@ -90,6 +135,8 @@ struct Entry {
     end_of_life: Option<String>,
     kubernetes: Kubernetes,
     compatibility: Vec<String>,
+    #[serde(default)]
+    changes: Vec<Change>,
 }
 
 /// The Kubernetes minors of one entry.
@@ -183,6 +230,7 @@ fn release(entry: Entry) -> Result<Release, String> {
             minor(&entry.kubernetes.tested.1)?,
         ),
         compatibility: entry.compatibility,
+        changes: entry.changes,
     })
 }
 

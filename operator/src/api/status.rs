@@ -112,6 +112,10 @@ pub struct UpgradeStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Option<Vec<CheckStatus>>")]
     pub checks: Vec<CheckStatus>,
+    /// What the step changes for this mesh although nobody changes a setting.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub notes: Vec<String>,
 }
 
 /// One check before a change of the version.

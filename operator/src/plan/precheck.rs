@@ -3,6 +3,8 @@
 //! Only the CR, the catalogue and what watches tell is asked. What they do not tell is reported as not checked, never as
 //! passed. Facts: upstream's documentation of upgrades and its issues, by number at each check.
 
+mod step_notes;
+
 use crate::api::{CheckResult, CheckStatus, ComponentKind, UpgradeStatus};
 use crate::catalogue::{Catalogue, Version};
 use crate::cluster::{Live, LiveObject};
@@ -17,6 +19,7 @@ pub struct Precheck {
     /// The version that is asked for.
     pub to: Version,
     checks: Vec<CheckStatus>,
+    notes: Vec<String>,
 }
 
 /// Istio's proxies before this version do not understand what istiod 1.30.0 and 1.30.1 send (issue 60486).
@@ -61,7 +64,13 @@ impl Precheck {
                 check.result = CheckResult::Skipped;
             }
         }
-        Some(Self { from, to, checks })
+        let notes = step_notes::notes(merged, pilot, from, catalogue);
+        Some(Self {
+            from,
+            to,
+            checks,
+            notes,
+        })
     }
 
     /// Why the version may not change, and what to do about it.
@@ -106,6 +115,7 @@ impl Precheck {
             from: self.from.to_string(),
             to: self.to.to_string(),
             checks: self.checks.clone(),
+            notes: self.notes.clone(),
         }
     }
 
