@@ -110,6 +110,9 @@ impl Sender {
                 .await?;
             Ok(LiveObject::read(send.kind.kind, &answer.metadata))
         };
+        if let Some(version) = send.judged_version.filter(|version| *version > 0) {
+            body["metadata"]["resourceVersion"] = version.to_string().into();
+        }
         if send.is_new {
             body["metadata"]["resourceVersion"] = ABSENT.into();
             match apply(&body).await {
@@ -333,6 +336,7 @@ mod tests {
             is_new: false,
             is_verified: true,
             applied_at: None,
+            judged_version: None,
         }
     }
 
