@@ -21,7 +21,7 @@ use crate::api::{ComponentKind, FieldError, Path, Warning, strict_schema};
 use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::charts::tree::at;
-use schema::Checker;
+use schema::{Checker, Mesh};
 
 pub(super) use schema::{Definitions, camel_case};
 pub(super) use wording::unlike;
@@ -101,10 +101,10 @@ impl Checked<'_> {
         let types = &strict["$defs"];
         let spec = Path::root("spec");
         let no_shapes = Map::new();
-        let mut check = |node: &Value, value, path: &Path, shapes, mesh_version| {
+        let mut check = |node: &Value, value, path: &Path, shapes, mesh: Option<&Mesh>| {
             let mut checker = Checker {
                 definitions: Definitions { types, shapes },
-                mesh_version,
+                mesh,
                 findings,
             };
             checker.check(node, value, path);
@@ -115,14 +115,26 @@ impl Checked<'_> {
             Ok(schema) => schema,
             Err(error) => return findings.error(spec.key("values"), error.to_string()),
         };
-        for (keys, node, mesh_version) in [
+        let proxy = &schema.values["properties"]["global"]["properties"]["proxy"];
+        let mesh = Mesh {
+            version: self.version,
+            homes: [
+                ("meshConfig", &schema.mesh),
+                (
+                    "meshConfig.defaultConfig",
+                    &schema.mesh["properties"]["defaultConfig"],
+                ),
+                ("values.global.proxy", proxy),
+            ],
+        };
+        for (keys, node, mesh) in [
             (&["values"][..], &schema.values, None),
-            (&["meshConfig"], &schema.mesh, Some(self.version)),
-            (&["values", "meshConfig"], &schema.mesh, Some(self.version)),
+            (&["meshConfig"], &schema.mesh, Some(&mesh)),
+            (&["values", "meshConfig"], &schema.mesh, Some(&mesh)),
         ] {
             // If the value is not an object, the schema of the spec has refused it already.
             if let Some(value @ Value::Object(_)) = at(self.user, keys) {
-                check(node, value, &spec.keys(keys), &schema.shapes, mesh_version);
+                check(node, value, &spec.keys(keys), &schema.shapes, mesh);
             }
         }
     }

@@ -58,13 +58,21 @@ impl<'a> Definitions<'a> {
     }
 }
 
+/// What is known where mesh settings are checked.
+pub(super) struct Mesh<'a> {
+    /// The version that reads them.
+    pub version: Version,
+    /// Where settings of proxies may stand, and the schema of each place.
+    pub homes: [(&'static str, &'a Value); 3],
+}
+
 /// Checks values against schemas and keeps what it finds.
 pub(super) struct Checker<'a> {
     /// The schemas that references lead to.
     pub definitions: Definitions<'a>,
     /// Set for mesh settings: a field that the messages of this version do not have is a warning. istiod ignores it, and
     /// a newer patch release may know it.
-    pub mesh_version: Option<Version>,
+    pub mesh: Option<&'a Mesh<'a>>,
     /// Where errors and warnings are kept.
     pub findings: &'a mut Findings,
 }
@@ -166,13 +174,13 @@ impl Checker<'_> {
                     self.findings.errors.push(unknown_field(key, node, path));
                 }
                 (None, _) => {
-                    let mesh_version = self.mesh_version.filter(|_| known.is_some());
+                    let mesh = self.mesh.filter(|_| known.is_some());
                     // A removed setting has a warning that says more.
                     let warnings = &self.findings.warnings;
-                    if let Some(version) = mesh_version
+                    if let Some(mesh) = mesh
                         && warnings.iter().all(|warning| warning.path != path)
                     {
-                        let warning = unknown_mesh_setting(&camel_case(key), node, version, path);
+                        let warning = unknown_mesh_setting(&camel_case(key), node, mesh, path);
                         self.findings.warnings.push(warning);
                     }
                 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::schema::Mesh;
 use crate::api::{FieldError, Path, Warning, strict_schema};
-use crate::catalogue::Version;
 
 /// The error of a field whose value is not of the expected kind.
 pub(in crate::merge) fn unlike(expected: &str, found: &Value, path: &Path) -> FieldError {
@@ -120,18 +120,17 @@ pub(super) fn unknown_field(key: &str, node: &Value, path: Path) -> FieldError {
 }
 
 /// The warning about a mesh setting that the object schema `node` does not have. `key` is its name in camel case.
-pub(super) fn unknown_mesh_setting(
-    key: &str,
-    node: &Value,
-    version: Version,
-    path: Path,
-) -> Warning {
-    let hint = match (other_minors(key, node), nearest(key, &names(node))) {
+pub(super) fn unknown_mesh_setting(key: &str, node: &Value, mesh: &Mesh, path: Path) -> Warning {
+    let mut homes = mesh.homes.iter();
+    let home = homes.find(|(_, node)| names(node).contains(&key));
+    let near = home.map(|(home, _)| format!("{home}.{key}"));
+    let near = near.or_else(|| nearest(key, &names(node)).map(str::to_owned));
+    let hint = match (other_minors(key, node), near) {
         (Some(minors), _) => format!("; it is known {minors}"),
         (None, Some(near)) => format!("; did you mean {near}?"),
         (None, None) => String::new(),
     };
-    let minor = version.minor_text();
+    let minor = mesh.version.minor_text();
     let text = format!("is not a known mesh setting of Istio {minor}{hint}");
     Warning::new(path, text)
 }
