@@ -211,8 +211,8 @@ impl Replicas<'_> {
         if let Some(field) = set.or(pods.field) {
             let pods = pods.number;
             let text = format!(
-                "the PodDisruptionBudget wants {needed} to stay where there may be {pods}, so no node with such a pod can be drained; let \
-                 there be more pods, or switch it off with values.global.defaultPodDisruptionBudget.enabled: false"
+                "the PodDisruptionBudget wants {needed} to stay where there may be {pods}, so no node with such a pod \
+                 can be drained; let there be more pods, or switch it off with values.global.defaultPodDisruptionBudget.enabled: false"
             );
             findings.warn(field, text);
         }
