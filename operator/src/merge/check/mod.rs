@@ -20,6 +20,7 @@ use crate::charts::tree::at;
 use schema::{Checker, Definitions};
 
 pub(super) use wording::unlike;
+pub(crate) use wording::{named, nearest};
 
 /// What the checks read.
 pub(super) struct Checked<'a> {
