@@ -141,6 +141,7 @@ const RELATIONS: &[(&str, Relation)] = &[
         Relation::Needs("spec"),
     ),
     ("core.v1.Container", Relation::Holds(pods::readiness)),
+    ("core.v1.ServiceSpec", Relation::Holds(services::families)),
     ("core.v1.Service", Relation::Needs("spec")),
     ("core.v1.ServiceSpec", Relation::Holds(services::addresses)),
     (

@@ -118,3 +118,14 @@ pub(super) fn addresses(spec: &Fields) -> Vec<Broken> {
         text,
     )
 }
+
+/// Several address families need a policy that lets them in.
+pub(super) fn families(spec: &Fields) -> Vec<Broken> {
+    let families = spec
+        .get("ipFamilies")
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len);
+    let is_single = text(spec, "ipFamilyPolicy") == "SingleStack";
+    let text = "cannot be SingleStack beside several ipFamilies";
+    when(is_single && families > 1, &["ipFamilyPolicy"], text)
+}

@@ -19,6 +19,11 @@ const TARGET: &[&str] = &["autoscaling.v2.MetricTarget"];
 
 pub(super) const ROWS: &[Row] = &[
     // Services.
+    (
+        SERVICE,
+        &["trafficDistribution"],
+        Word(&["PreferClose", "PreferSameNode", "PreferSameZone"]),
+    ),
     (SERVICE, &["clusterIP"], IfAny(ClusterAddress)),
     (SERVICE, &["clusterIPs"], Each(&IfAny(ClusterAddress))),
     (SERVICE, &["externalIPs"], Each(&Is(Address))),
