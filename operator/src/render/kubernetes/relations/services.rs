@@ -119,13 +119,16 @@ pub(super) fn addresses(spec: &Fields) -> Vec<Broken> {
     )
 }
 
-/// Several address families need a policy that lets them in.
+/// Several address families need a policy that lets them in, which no policy is not where the Service has an address.
 pub(super) fn families(spec: &Fields) -> Vec<Broken> {
     let families = spec
         .get("ipFamilies")
         .and_then(Value::as_array)
         .map_or(0, Vec::len);
-    let is_single = text(spec, "ipFamilyPolicy") == "SingleStack";
-    let text = "cannot be SingleStack beside several ipFamilies";
+    let is_single = match text(spec, "ipFamilyPolicy") {
+        "" => text(spec, "clusterIP") != "None",
+        policy => policy == "SingleStack",
+    };
+    let text = "expected PreferDualStack or RequireDualStack beside several ipFamilies";
     when(is_single && families > 1, &["ipFamilyPolicy"], text)
 }
