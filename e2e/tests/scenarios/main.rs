@@ -9,6 +9,7 @@
 )]
 
 mod acceptance;
+mod accepted_crs;
 mod accepted_inputs;
 mod accepted_objects;
 mod bystander;
@@ -35,6 +36,9 @@ mod truthful_status;
 mod two_owners;
 mod upgrades;
 mod what_is_in_use;
+
+#[path = "../random/mod.rs"]
+mod random;
 
 use std::fs;
 

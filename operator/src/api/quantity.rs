@@ -51,6 +51,11 @@ pub(crate) fn canonical(value: &Value) -> Option<String> {
     (quantity.nano != 0).then(|| write(quantity))
 }
 
+/// The amount of a quantity in units of 10⁻⁹; none for a value that is not a quantity.
+pub(crate) fn amount(value: &Value) -> Option<i128> {
+    parse_value(value).map(|quantity| quantity.nano)
+}
+
 fn parse_value(value: &Value) -> Option<Quantity> {
     match value {
         Value::Number(number) => parse(&number.to_string()),

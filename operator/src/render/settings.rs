@@ -6,6 +6,7 @@
 
 use serde_json::{Value, json};
 
+use super::entries::keep_the_users_source;
 use super::{Object, RenderError, strategic};
 use crate::api::{FieldError, Warning, Workload, WorkloadName};
 use crate::merge::{Component, Merged};
@@ -40,7 +41,7 @@ const FIELDS: [(&str, Target, Place); 18] = [
         Target::Workload,
         Place::At(&["spec", "template", "spec", "affinity"]),
     ),
-    ("env", Target::Workload, Place::Container("env")),
+    (VARIABLES, Target::Workload, Place::Container("env")),
     (
         "hpaSpec",
         Target::SameName("HorizontalPodAutoscaler"),
@@ -113,6 +114,8 @@ const FIELDS: [(&str, Target, Place); 18] = [
 
 /// The field whose patch may leave two bounds of which the API server accepts one.
 const BUDGET: &str = "podDisruptionBudget";
+/// The field whose patch may leave a variable with a value and a source, of which the API server accepts one.
+const VARIABLES: &str = "env";
 
 /// Patches the objects of a component with its `k8s` block, and warns of settings that have no effect.
 pub(super) fn apply(
@@ -146,8 +149,10 @@ pub(super) fn apply(
             found = true;
             let changed = object.body.change_all(|body| {
                 strategic::apply(kind, body, &change)?;
-                if field == BUDGET {
-                    keep_one_bound(body);
+                match field {
+                    BUDGET => keep_one_bound(body),
+                    VARIABLES => keep_the_users_source(body, workload.container, value),
+                    _ => {}
                 }
                 Ok(())
             });
