@@ -107,7 +107,7 @@ const K8S: &[(&str, &str)] = &[
     ),
     (
         "hpaSpec: {minReplicas: 7, maxReplicas: 6}",
-        ".hpaSpec.minReplicas: expected at most the maxReplicas 6, found 7",
+        ".hpaSpec.minReplicas: 7 is above the most pods that there may be, the 6 of",
     ),
     (
         "hpaSpec: {behavior: {scaleUp: {policies: []}}}",
@@ -142,7 +142,7 @@ const K8S: &[(&str, &str)] = &[
         ".priorityClassName: expected a name of at most 253",
     ),
     (
-        "readinessProbe: {tcpSocket: {port: 1}}",
+        "readinessProbe: {tcpSocket: {port: 1}, httpGet: {port: 1}}",
         ".readinessProbe: expected only one of httpGet, tcpSocket",
     ),
     (
@@ -198,7 +198,7 @@ const K8S: &[(&str, &str)] = &[
         ".strategy.rollingUpdate.maxUnavailable: cannot be 0",
     ),
     (
-        "strategy: {type: Recreate}",
+        "strategy: {type: Recreate, rollingUpdate: {maxSurge: 1}}",
         ".strategy: cannot stand beside the type Recreate",
     ),
     (
@@ -270,7 +270,7 @@ fn a_value_that_no_api_server_takes_is_told_with_its_path() {
     let cases = [
         (
             "{pilot: {autoscaleMin: 9}}",
-            "pilot.autoscaleMin: expected at most the maxReplicas 5, found 9",
+            "pilot.autoscaleMin: 9 is above the most pods that there may be, the 5 that",
         ),
         (
             "{pilot: {nodeSelector: {a: 'b c'}}}",
@@ -570,7 +570,7 @@ fn gateways_tell_their_own_settings() {
     let cases = [
         (
             "service: {ports: [{name: a, port: 8080}, {name: a, port: 8081}]}",
-            ".service.ports[1]: another element has the same name a",
+            ".service.ports[1].name: another port is called a too",
         ),
         (
             "service: {ports: [{name: a, port: 8080}, {name: b, port: 8080}]}",
@@ -590,7 +590,7 @@ fn gateways_tell_their_own_settings() {
         ),
         (
             "hpaSpec: {maxReplicas: 0}",
-            ".hpaSpec.maxReplicas: expected a number of at least 1",
+            ".hpaSpec.maxReplicas: 0 is below the fewest pods that there may be",
         ),
     ];
     for (k8s, expected) in cases {

@@ -140,7 +140,7 @@ pub(super) fn apply(
             // `merge` has warned of it.
             Target::Nothing => continue,
         };
-        let change = patch(place, workload.container, value);
+        let change = patch(place, workload.container, &with_exclusions(field, value));
         let mut found = false;
         for object in objects
             .iter_mut()
@@ -190,6 +190,29 @@ fn patch(place: Place, container: &str, value: &Value) -> Value {
             nested(POD, json!({"containers": [container]}))
         }
     }
+}
+
+/// The fields of a probe of which one may be there.
+const PROBE_HANDLERS: [&str; 4] = ["exec", "grpc", "httpGet", "tcpSocket"];
+
+/// The setting with nulls for those fields that cannot stand beside what it asks for, so that the chart's go away.
+fn with_exclusions(field: &str, value: &Value) -> Value {
+    let mut value = value.clone();
+    let Value::Object(block) = &mut value else {
+        return value;
+    };
+    let mut excluded = Vec::new();
+    if field == "strategy" && block.get("type").is_some_and(|kind| kind == "Recreate") {
+        excluded.push("rollingUpdate");
+    }
+    let is_set = |name: &&str| block.get(*name).is_some_and(Value::is_object);
+    if field == "readinessProbe" && PROBE_HANDLERS.iter().any(is_set) {
+        excluded.extend(PROBE_HANDLERS);
+    }
+    for name in excluded {
+        block.entry(name).or_insert(Value::Null);
+    }
+    value
 }
 
 /// Removes the chart's `minAvailable` if `maxUnavailable` is set: the API server refuses a budget with both.
