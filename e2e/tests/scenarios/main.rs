@@ -30,6 +30,7 @@ mod refused_changes;
 mod remote;
 mod replicas;
 mod restarts;
+mod restored_backup;
 mod status;
 mod tag_in_use;
 mod truthful_status;
