@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use istio_operator::api::IstioOperator;
 use istio_operator::charts::Charts;
-use istio_operator::cluster::KINDS;
+use istio_operator::cluster::{KINDS, Upkeep};
 use istio_operator::merge::{Cluster, merge};
 use istio_operator::render::{Object, operator, render};
 use serde_json::{Value, json};
@@ -167,14 +167,12 @@ fn the_operator_writes_exactly_the_kinds_that_charts_render() {
         }));
     };
     for kind in &KINDS {
-        expect(
-            kind.group,
-            kind.plural,
-            &["get", "list", "watch", "create", "patch"],
-        );
-        if kind.kind != "CustomResourceDefinition" {
-            expect(kind.group, kind.plural, &["delete"]);
-        }
+        let verbs: &[&str] = match kind.upkeep {
+            Upkeep::Full => &["get", "list", "watch", "create", "patch", "delete"],
+            Upkeep::Kept => &["get", "list", "watch", "create", "patch"],
+            Upkeep::CreatedOnly => &["create"],
+        };
+        expect(kind.group, kind.plural, verbs);
     }
     expect(
         "install.istio.io",

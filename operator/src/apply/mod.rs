@@ -6,6 +6,7 @@
 mod error;
 #[cfg(test)]
 pub(crate) mod fake_api_server;
+mod generated;
 mod managed;
 mod send;
 mod text;

@@ -10,11 +10,14 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams
 use kube::core::discovery::Scope;
 use kube::core::{ApiResource, ObjectMeta};
 use kube::{Client, core::GroupVersionKind};
+use serde::Deserialize;
 use serde_json::Value;
 
-use super::ApplyError;
+use super::{ApplyError, generated};
 use crate::charts::yaml::Document;
-use crate::cluster::{ApplyReason, Kind, LiveObject, MANAGER, ManagingTool, conflicting_manager};
+use crate::cluster::{
+    ApplyReason, Kind, LiveObject, MANAGER, ManagingTool, Upkeep, conflicting_manager,
+};
 use crate::plan::{Namespace, ObjectToApply, ObjectToDelete, copy_ca};
 use crate::render::ObjectKey;
 
@@ -89,6 +92,9 @@ impl Sender {
     /// An object that was not known and exists all the same is not taken over from another tool.
     pub(super) async fn apply(&self, send: &ObjectToApply) -> Result<LiveObject, ApplyError> {
         tracing::debug!(object = %send.key, reason = ?send.reason, "applying");
+        if send.kind.upkeep == Upkeep::CreatedOnly {
+            return self.create(send, false).await;
+        }
         let api = self.api(send.kind, &send.key);
         // For the strict check the API server parses the body once more, an eighth of its work on a large CRD. What is
         // sent again as it was has passed that check.
@@ -128,6 +134,9 @@ impl Sender {
 
     /// Asks what [`Sender::apply`] would give, and changes nothing.
     pub(super) async fn dry_run(&self, object: &ObjectToApply) -> Result<LiveObject, ApplyError> {
+        if object.kind.upkeep == Upkeep::CreatedOnly {
+            return self.create(object, true).await;
+        }
         let params = PatchParams::apply(MANAGER).validation_strict();
         let params = params.dry_run().force();
         let patch = Patch::Apply(object.body.value());
@@ -135,6 +144,33 @@ impl Sender {
         let call = api.patch_metadata(&object.key.name, &params, &patch);
         let answer = self.write(call).await?;
         Ok(LiveObject::read(object.kind.kind, &answer.metadata))
+    }
+
+    /// Creates an object if there is none, and leaves one that is there as it is. Nothing of it is read back: what is known of
+    /// it afterwards is what was sent, without what was generated.
+    async fn create(
+        &self,
+        object: &ObjectToApply,
+        dry_run: bool,
+    ) -> Result<LiveObject, ApplyError> {
+        let mut body = object.body.value();
+        let sent = ObjectMeta::deserialize(&body["metadata"]).unwrap_or_default();
+        let sent = LiveObject::read(object.kind.kind, &sent);
+        generated::fill(&mut body).map_err(|error| ApplyError::NoRandomness(error.to_string()))?;
+        let body = DynamicObject::deserialize(&body)
+            .map_err(|error| ApplyError::Malformed(error.to_string()))?;
+        let params = PostParams {
+            dry_run,
+            field_manager: Some(MANAGER.to_owned()),
+        };
+        let api = self.api(object.kind, &object.key);
+        let call = async {
+            match api.create(&params, &body).await {
+                Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
+                other => other.map(drop),
+            }
+        };
+        self.write(call).await.map(|()| sent)
     }
 
     /// Reads the UID and the selector of a workload, if it exists and is one.
@@ -366,6 +402,33 @@ mod tests {
         let late = sender.apply(&sending(ApplyReason::Rollout)).await;
         assert_eq!(late.unwrap_err().reason(), "NotLeader");
         assert_eq!(api.calls().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_secret_is_created_once_and_left_alone() {
+        let key = crate::cluster::key("Secret", "grafana");
+        let metadata =
+            json!({"name": "grafana", "annotations": {generated::GENERATED: "password"}});
+        let secret = ObjectToApply {
+            kind: Kind::of(&key).unwrap(),
+            key,
+            body: Document::from(
+                &json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata}),
+            ),
+            ..new_object()
+        };
+        let created = Answer::Object(json!({"metadata": {"name": "grafana", "uid": "1"}}));
+        let exists = Answer::Failure(409, "secrets \"grafana\" already exists");
+        let api = FakeApiServer::answering([created, exists]);
+        for _ in 0..2 {
+            let live = api.sender().apply(&secret).await.unwrap();
+            assert_eq!((live.uid.as_str(), live.our_fields), ("", None));
+        }
+        let calls = api.calls();
+        assert_eq!(calls.len(), 2);
+        let made_up = |call: usize| calls[call].body["stringData"]["password"].as_str().unwrap();
+        assert_eq!(made_up(0).len(), 32);
+        assert_ne!(made_up(0), made_up(1));
     }
 
     fn new_object() -> ObjectToApply {

@@ -25,7 +25,7 @@ pub(crate) use injector::{
 pub use injector::{Injector, TagMode, TagRequest};
 #[cfg(test)]
 pub(crate) use kinds::key;
-pub use kinds::{KINDS, Kind, Role};
+pub use kinds::{KINDS, Kind, Role, Upkeep};
 pub use last_applied::{AppliedDigests, ApplyReason, Interference, LastApplied};
 pub(crate) use live::digest;
 pub use live::{Live, LiveObject, version};
