@@ -114,6 +114,10 @@ fn specs(charts: &Charts) -> Vec<Value> {
             .extend(repair.as_object().unwrap().clone());
         specs.push(spec);
     }
+    specs.push(json!({
+        "profile": "empty",
+        "addonComponents": {"prometheus": {}, "kiali": {"viewOnly": false}},
+    }));
     // Base is the same for all and by far the largest, so once is enough.
     for spec in specs.iter_mut().filter(|spec| spec["profile"] != "default") {
         spec["components"]["base"] = json!({"enabled": false});
@@ -209,6 +213,24 @@ fn no_right_is_a_way_to_more() {
     }
     let own = &all[0];
     assert!(own.iter().all(|right| right.resource != "*"), "{own:?}");
+}
+
+#[test]
+fn addons_read_neither_secrets_nor_nodes() {
+    let charts = Charts::embedded().unwrap();
+    let addons = json!({
+        "prometheus": {}, "grafana": {}, "jaeger": {}, "kiali": {"viewOnly": false}, "loki": {},
+    });
+    let spec = json!({"profile": "empty", "addonComponents": addons});
+    let roles = objects(&charts, &spec, "1.31").into_iter();
+    let roles = roles.filter(|o| ["Role", "ClusterRole"].contains(&o.key.kind.as_str()));
+    let rights: BTreeSet<Right> = roles.flat_map(|role| rights(&role.body.value())).collect();
+    assert!(!rights.is_empty());
+    for right in rights {
+        let is_wild = right.group.is_empty() && right.resource == "*";
+        let forbidden = ["secrets", "nodes/proxy"].contains(&right.resource.as_str());
+        assert!(!is_wild && !forbidden, "{right:?}");
+    }
 }
 
 #[test]

@@ -1,5 +1,10 @@
 //! The `IstioOperator` resource that users write and read: its spec, status, conditions and field paths.
 
+#[allow(
+    clippy::doc_markdown,
+    reason = "these comments are the CRD's descriptions, in plain text"
+)]
+pub mod addons;
 mod annotations;
 mod component;
 pub mod condition;
@@ -29,9 +34,9 @@ mod status;
 mod stored;
 
 pub use annotations::Annotations;
-pub use component::{ComponentInfo, ComponentKind, ValuesScope, Workload, WorkloadName};
+pub use component::{ComponentInfo, ComponentKind, Section, ValuesScope, Workload, WorkloadName};
 pub use path::{FieldError, Path, Warning};
 pub use resource::{IstioOperator, RawSpec, crd, strict_schema};
 pub use spec::DeletionPolicy;
-pub use status::{ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus};
+pub use status::{ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus, NodePort};
 pub use stored::StoredCr;

@@ -51,6 +51,11 @@ pub(crate) fn canonical(value: &Value) -> Option<String> {
     (quantity.nano != 0).then(|| write(quantity))
 }
 
+/// The whole units of a quantity, such as its bytes; none for a value that is not a quantity, and for a negative one.
+pub(crate) fn whole(value: &Value) -> Option<u64> {
+    u64::try_from(parse_value(value)?.nano / NANO).ok()
+}
+
 fn parse_value(value: &Value) -> Option<Quantity> {
     match value {
         Value::Number(number) => parse(&number.to_string()),

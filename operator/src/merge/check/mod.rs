@@ -2,6 +2,7 @@
 //!
 //! In: the spec as written and the merged spec. Out: errors, which refuse the CR, and warnings.
 
+mod addons;
 mod balance;
 mod gateway;
 pub(super) mod limits;
@@ -27,6 +28,8 @@ pub(super) struct Checked<'a> {
     pub user: &'a Value,
     /// The merged spec, with `unvalidatedValues` in `values`.
     pub spec: &'a Value,
+    /// The namespace of components that name none.
+    pub namespace: &'a str,
     /// The enabled components.
     pub components: &'a [Component],
     /// The version whose charts are rendered.
@@ -63,6 +66,7 @@ impl Checked<'_> {
         gateway::check(self, findings);
         mesh::check(self, findings);
         support::check(self, findings);
+        addons::check(self, findings);
     }
 
     /// Checks names and types of everything that has a schema.

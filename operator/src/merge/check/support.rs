@@ -100,15 +100,6 @@ fn not_implemented(checked: &Checked, findings: &mut Findings) {
         let problem = format!("{what} not supported by this version of the operator");
         findings.error(path, problem);
     };
-    let addons = checked
-        .user
-        .get("addonComponents")
-        .and_then(Value::as_object);
-    for (name, addon) in addons.into_iter().flatten() {
-        if !addon.is_null() && addon.get("enabled") != Some(&Value::Bool(false)) {
-            refuse(spec.key("addonComponents").key(name), "addons are");
-        }
-    }
     let strategy = spec.key("updateStrategy");
     for (keys, value) in [
         (&["type"][..], "Canary"),
