@@ -72,6 +72,8 @@ pub struct AppliedComponent {
     pub kind: ComponentKind,
     /// The name of its workload; empty for base.
     pub name: String,
+    /// The image of its workload, if it is an addon.
+    pub image: Option<String>,
     /// Its objects.
     pub objects: Vec<(ObjectKey, Verdict)>,
 }
@@ -335,6 +337,7 @@ async fn decided(sender: &Sender, planned: PlannedComponent) -> AppliedComponent
     let PlannedComponent {
         kind,
         name,
+        image,
         keys: _,
         decided,
     } = planned;
@@ -363,6 +366,7 @@ async fn decided(sender: &Sender, planned: PlannedComponent) -> AppliedComponent
     AppliedComponent {
         kind,
         name,
+        image,
         objects,
     }
 }

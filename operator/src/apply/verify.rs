@@ -219,6 +219,7 @@ mod tests {
         let component = PlannedComponent {
             kind: ComponentKind::Pilot,
             name: "istiod".into(),
+            image: None,
             keys: Vec::new(),
             decided: waiting.collect(),
         };

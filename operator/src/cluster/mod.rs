@@ -32,4 +32,4 @@ pub use live::{Live, LiveObject, version};
 pub use managing_tool::ManagingTool;
 pub(crate) use owner_labels::label;
 pub use owner_labels::{CrKey, MANAGER, MAX_NAME, OwnerLabels, revision_label};
-pub use readiness::{Readiness, WatchedSpec, WatchedStatus, Workload};
+pub use readiness::{Exposure, Readiness, WatchedSpec, WatchedStatus, Workload};
