@@ -11,6 +11,7 @@
 mod acceptance;
 mod accepted_inputs;
 mod accepted_objects;
+mod addons;
 mod bystander;
 mod crash;
 mod default_tag;
