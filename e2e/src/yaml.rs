@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_names_its_file() {
+    fn an_error_names_its_file() {
         let error = documents("cr.yaml", "a: [").unwrap_err().to_string();
         assert!(error.starts_with("cr.yaml: "), "{error}");
     }

@@ -33,6 +33,18 @@ pub use rendering::{Answer, Rendering, answer_rows, user_templates};
 pub use table::{Rows, Table, differing_rows};
 pub use texts::Texts;
 
+/// The releases of upstream whose answers these are, one for each minor.
+const VERSIONS: [&str; 8] = [
+    "1.24.6", "1.25.5", "1.26.8", "1.27.9", "1.28.10", "1.29.6", "1.30.3", "1.31.1",
+];
+
+/// The release of a minor, such as `1.30`, whose answers these are.
+#[must_use]
+pub fn version(minor: &str) -> &'static str {
+    let is_of_minor = |version: &&&str| version.rsplit_once('.').is_some_and(|(of, _)| of == minor);
+    VERSIONS.iter().find(is_of_minor).unwrap()
+}
+
 /// The row of a case that says whether upstream accepts the input: `accepted` or `refused`.
 pub const ANSWER: &str = "answer";
 

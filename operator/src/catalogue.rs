@@ -15,6 +15,16 @@ pub struct Version {
 }
 
 impl Version {
+    /// Reads a version such as `1.30.3`, as labels of objects have it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (minor, patch) = text.rsplit_once('.')?;
+        Some(Self {
+            minor: parse_minor(minor)?,
+            patch: patch.parse().ok()?,
+        })
+    }
+
     /// The minor as users write it, such as `1.30`.
     #[must_use]
     pub fn minor_text(self) -> String {
@@ -39,16 +49,65 @@ pub fn parse_minor(text: &str) -> Option<u16> {
 /// One minor of the catalogue.
 #[derive(Clone, Debug)]
 pub struct Release {
-    /// The minor with the newest patch release that the charts were checked against.
+    /// The minor with the newest patch release that was seen.
     pub version: Version,
     /// The registry path of this minor's images, without a tag.
     pub hub: String,
+    /// The day of the minor's first release, as `YYYY-MM-DD`.
+    pub released: String,
+    /// The last day of upstream's support, as `YYYY-MM-DD`; absent until the minor after the next one is released.
+    pub end_of_life: Option<String>,
     /// The oldest supported Kubernetes minor: the 32 of `1.32`.
     pub kubernetes: u16,
-    /// The day on which upstream's support ends, as `YYYY-MM-DD`.
-    pub end_of_life: String,
+    /// The oldest and the newest Kubernetes minor that upstream tested.
+    pub tested: (u16, u16),
     /// The values of `spec.compatibilityVersion` that this minor accepts, oldest first.
     pub compatibility: Vec<String>,
+    /// What the step to this minor changes for a mesh that runs.
+    pub changes: Vec<Change>,
+}
+
+/// What the step to a minor changes for a mesh that runs.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Change {
+    /// What changes, as a sentence.
+    pub text: String,
+    /// Whom it concerns; everybody if it is absent.
+    pub of: Option<Concerned>,
+    /// The `spec.compatibilityVersion` that keeps what was.
+    pub kept_by: Option<String>,
+}
+
+/// The installations that a change concerns.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Concerned {
+    /// Those with this component, by its name in `spec.components`.
+    Component(String),
+    /// Those that set this environment variable of istiod.
+    Env(String),
+    /// Those that set this field of `spec.values`.
+    Value(Vec<String>),
+    /// Those that set this field of `spec.meshConfig`.
+    Mesh(Vec<String>),
+}
+
+impl TryFrom<String> for Concerned {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let keys = |path: &str| path.split('.').map(str::to_owned).collect();
+        match text.split_once(' ') {
+            Some(("component", name)) => Ok(Self::Component(name.to_owned())),
+            Some(("env", name)) => Ok(Self::Env(name.to_owned())),
+            Some(("value", path)) => Ok(Self::Value(keys(path))),
+            Some(("mesh", path)) => Ok(Self::Mesh(keys(path))),
+            _ => Err(format!(
+                "{text:?} does not begin with component, env, value or mesh"
+            )),
+        }
+    }
 }
 
 /// The image of an addon.
@@ -105,9 +164,20 @@ struct Entry {
     minor: String,
     patch: u16,
     hub: String,
-    kubernetes: String,
-    end_of_life: String,
+    released: String,
+    end_of_life: Option<String>,
+    kubernetes: Kubernetes,
     compatibility: Vec<String>,
+    #[serde(default)]
+    changes: Vec<Change>,
+}
+
+/// The Kubernetes minors of one entry.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kubernetes {
+    oldest: String,
+    tested: (String, String),
 }
 
 impl Catalogue {
@@ -213,9 +283,15 @@ fn release(entry: Entry) -> Result<Release, String> {
             patch: entry.patch,
         },
         hub: entry.hub,
-        kubernetes: minor(&entry.kubernetes)?,
+        released: entry.released,
         end_of_life: entry.end_of_life,
+        kubernetes: minor(&entry.kubernetes.oldest)?,
+        tested: (
+            minor(&entry.kubernetes.tested.0)?,
+            minor(&entry.kubernetes.tested.1)?,
+        ),
         compatibility: entry.compatibility,
+        changes: entry.changes,
     })
 }
 
@@ -231,7 +307,7 @@ mod tests {
     fn versions_are_found_as_users_write_them() {
         let c = catalogue();
         let text = |s: &str| c.version(s).map(|v| v.to_string());
-        assert_eq!(text("1.30").as_deref(), Some("1.30.3"));
+        assert_eq!(text("1.30").as_deref(), Some("1.30.5"));
         assert_eq!(text("1.30.1").as_deref(), Some("1.30.1"));
         assert_eq!(text("v1.26.8-distroless").as_deref(), Some("1.26.8"));
         for unknown in [

@@ -366,3 +366,36 @@ fn version_is_that_of_the_package() {
     let expected = concat!("istio-operator ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!(succeed(&["--version"]), expected);
 }
+
+#[test]
+fn versions_are_what_the_catalogue_says() {
+    let charts = Charts::embedded().unwrap();
+    let releases = charts.catalogue().releases();
+    let table = succeed(&["versions"]);
+    let lines: Vec<_> = table.lines().collect();
+    assert_eq!(lines.len(), releases.len() + 3, "{table}");
+    let versions: Value = serde_json::from_str(&succeed(&["versions", "-o", "json"])).unwrap();
+    let default = charts.catalogue().default_version().to_string();
+    assert_eq!(versions["default"], default);
+    assert!(lines[lines.len() - 1].contains(&default), "{table}");
+    for (number, release) in releases.iter().enumerate() {
+        let version = release.version.to_string();
+        assert!(lines[number + 1].starts_with(&version), "{table}");
+        assert_eq!(versions["versions"][number]["version"], version);
+        // Each is what `render` installs if it is asked for the minor.
+        let minor = release.version.minor_text();
+        let sample = format!("{SAMPLES}/minimal.yaml");
+        let rendered = succeed(&["render", "-f", &sample, "--istio-version", &minor]);
+        assert!(
+            rendered.contains(&format!(":{version}\""))
+                || rendered.contains(&format!(":{version}\n")),
+            "{minor}"
+        );
+    }
+    let (oldest, newest) = (&versions["versions"][0], &versions["versions"][7]);
+    assert_eq!(oldest["endOfLife"], "2025-06-19");
+    assert_eq!(oldest["kubernetes"]["tested"], json!(["1.28", "1.31"]));
+    assert_eq!(newest["endOfLife"], Value::Null);
+    let yaml = succeed(&["versions", "-o", "yaml"]);
+    assert_eq!(serde_saphyr::from_str::<Value>(&yaml).unwrap(), versions);
+}

@@ -33,7 +33,7 @@ fn rendered(minor: u16, profile: &str, values: &Value) -> Result<Vec<Value>, Str
         Cluster::default(),
         &CHARTS,
     );
-    let merged = merged.map_err(|mistakes| mistakes[0].to_string())?;
+    let merged = merged.map_err(|errors| errors[0].to_string())?;
     let rendered = render(&merged, &CHARTS).map_err(|errors| errors[0].to_string())?;
     let objects = rendered.components.into_iter().flat_map(|c| c.objects);
     Ok(objects.map(|object| object.body.value()).collect())

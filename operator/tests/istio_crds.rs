@@ -31,13 +31,7 @@ fn crds(version: Version, values: &Value) -> Crds {
         "values": values,
     });
     let cr = IstioOperator::new("cr", RawSpec(spec));
-    let merged = merge(
-        &cr,
-        Some(&version.minor_text()),
-        Cluster::default(),
-        &CHARTS,
-    )
-    .unwrap();
+    let merged = merge(&cr, Some(&version.to_string()), Cluster::default(), &CHARTS).unwrap();
     let rendered = render(&merged, &CHARTS).unwrap();
     let objects = rendered.components.into_iter().flat_map(|c| c.objects);
     objects
@@ -46,8 +40,16 @@ fn crds(version: Version, values: &Value) -> Crds {
         .collect()
 }
 
+/// The releases that upstream's CRDs are of.
 fn versions() -> impl Iterator<Item = Version> {
-    CHARTS.catalogue().releases().iter().map(|r| r.version)
+    let minors = CHARTS.catalogue().releases().iter();
+    let version = |minor: String| {
+        CHARTS
+            .catalogue()
+            .version(goldens::version(&minor))
+            .unwrap()
+    };
+    minors.map(move |release| version(release.version.minor_text()))
 }
 
 /// Shows every property of a schema to `check`, with the place where it is.

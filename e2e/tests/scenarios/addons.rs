@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::{SOON, healthy, manifest, running};
 
 /// Where the addons are: a namespace that admits restricted pods only, and a volume for what is kept.
-const PLACE: &str = r#"
+const PLACE: &str = r"
 apiVersion: v1
 kind: Namespace
 metadata:
@@ -33,7 +33,7 @@ spec:
   capacity: {storage: 2Gi}
   accessModes: [ReadWriteOnce]
   hostPath: {path: /metrics}
-"#;
+";
 
 /// What stays when everything is deleted.
 const KEPT: [&str; 3] = [

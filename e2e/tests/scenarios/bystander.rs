@@ -110,9 +110,13 @@ async fn what_the_api_server_refuses_is_tried_again_with_growing_delay() {
         // No Service of this cluster can have it, which only the API server knows.
         "patches": [{"path": "spec.clusterIP", "value": "203.0.113.7"}],
     });
-    let spec =
-        json!({"profile": "minimal", "components": {"pilot": {"k8s": {"overlays": [overlay]}}}});
-    let refused = Cr::apply(&plane, &cr("refused", &spec)).await.unwrap();
+    // An installation that runs already, so that no other event starts a pass.
+    let spec = json!({"profile": "minimal"});
+    let refused = healthy(&plane, &cr("refused", &spec)).await;
+    quiet(&plane, &operator, Duration::from_secs(2)).await;
+    let since = Timestamp::now();
+    let change = json!({"components": {"pilot": {"k8s": {"overlays": [overlay]}}}});
+    refused.patch(&json!({"spec": change})).await.unwrap();
     let told = serde_json::to_value(refused.wait_for("ERROR", SOON).await.unwrap()).unwrap();
     assert_eq!(condition(&told, "Stalled")["reason"], "ApplyRefused");
     let message = told["status"]["message"].as_str().unwrap();
@@ -124,7 +128,7 @@ async fn what_the_api_server_refuses_is_tried_again_with_growing_delay() {
     );
 
     let attempts = wait_until("four attempts", SOON, || async {
-        let mut events = plane.audit().by(operator.user(), Timestamp::UNIX_EPOCH)?;
+        let mut events = plane.audit().by(operator.user(), since)?;
         // Nothing is written, so these are dry runs.
         events.retain(|event| {
             event.verb == "patch"

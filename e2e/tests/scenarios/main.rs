@@ -34,6 +34,7 @@ mod status;
 mod tag_in_use;
 mod truthful_status;
 mod two_owners;
+mod upgrades;
 mod what_is_in_use;
 
 use std::fs;

@@ -80,7 +80,7 @@ async fn every_minor_is_installed_as_printed_and_removed() {
 }
 
 /// The CR for one minor.
-fn everything(release: &Release) -> String {
+pub fn everything(release: &Release) -> String {
     let mut cr = yaml::documents("everything.yaml", EVERYTHING)
         .unwrap()
         .remove(0);
@@ -92,7 +92,7 @@ fn everything(release: &Release) -> String {
 }
 
 /// The cluster holds the printed objects and no others, and each of them with the printed fields and no others.
-async fn is_as_printed(client: &Client, minor: &str, items: &[Item], printed: &[Value]) {
+pub async fn is_as_printed(client: &Client, minor: &str, items: &[Item], printed: &[Value]) {
     let mut expected: Vec<_> = printed.iter().map(name).collect();
     expected.sort();
     let found: Vec<_> = items.iter().map(Item::name).collect();

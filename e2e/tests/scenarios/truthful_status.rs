@@ -70,7 +70,8 @@ impl Replay {
         let generation = &now["metadata"]["generation"];
         let is_new = before["metadata"]["generation"] != *generation;
         if is_new {
-            self.were_available.clear();
+            let available = self.deployments.iter().filter(|(_, it)| is_available(it));
+            self.were_available = available.map(|(name, _)| name.clone()).collect();
         }
         let status = &now["status"];
         let (argo, kstatus) = (argo(now), kstatus(now));

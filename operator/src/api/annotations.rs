@@ -9,6 +9,9 @@ const PRUNE_REVISION: &str = "install.istio.io/prune-revision";
 /// `true`: take over objects that belong to another tool, or to a CR in a namespace that is not watched.
 const ADOPT: &str = "install.istio.io/adopt";
 
+/// Names the checks, separated by commas, that do not hold up a change of the version.
+const SKIP_CHECKS: &str = "install.istio.io/skip-checks";
+
 /// What the annotations of a CR ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Annotations {
@@ -18,6 +21,8 @@ pub struct Annotations {
     pub prune_revision: Option<String>,
     /// Objects of other tools, and of CRs in namespaces that are not watched, may be taken over.
     pub may_adopt: bool,
+    /// The checks that do not hold up a change of the version.
+    pub skipped_checks: Vec<String>,
 }
 
 impl Annotations {
@@ -29,6 +34,14 @@ impl Annotations {
             is_paused: is_true(PAUSE),
             prune_revision: annotations.get(PRUNE_REVISION).cloned(),
             may_adopt: is_true(ADOPT),
+            skipped_checks: names(annotations.get(SKIP_CHECKS)),
         }
     }
+}
+
+/// The names in a list that is separated by commas.
+fn names(list: Option<&String>) -> Vec<String> {
+    let names = list.into_iter().flat_map(|list| list.split(','));
+    let names = names.map(str::trim).filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
 }

@@ -92,6 +92,10 @@ pub mod reason {
     pub const INVALID_SPEC: &str = "InvalidSpec";
     /// The operator itself failed on the spec; nothing was touched.
     pub const INTERNAL_ERROR: &str = "InternalError";
+    /// The Istio version may not change as the spec asks for; the one that runs stays.
+    pub const UPGRADE_REFUSED: &str = "UpgradeRefused";
+    /// The version changes although checks failed, because the user skips them.
+    pub const CHECKS_SKIPPED: &str = "ChecksSkipped";
     /// A chart could not be rendered with these values.
     pub const RENDER_FAILED: &str = "RenderFailed";
     /// The API server refused an object in a way that trying again does not cure.

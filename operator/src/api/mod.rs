@@ -38,5 +38,8 @@ pub use component::{ComponentInfo, ComponentKind, Section, ValuesScope, Workload
 pub use path::{FieldError, Path, Warning};
 pub use resource::{IstioOperator, RawSpec, crd, strict_schema};
 pub use spec::DeletionPolicy;
-pub use status::{ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus, NodePort};
+pub use status::{
+    CheckResult, CheckStatus, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
+    NodePort, UpgradeStatus,
+};
 pub use stored::StoredCr;

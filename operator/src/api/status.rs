@@ -40,6 +40,9 @@ pub struct IstioOperatorStatus {
     /// The installed gateways.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gateways: Vec<GatewayStatus>,
+    /// The change of the Istio version that is under way or refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradeStatus>,
     /// Conditions, one per type.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
@@ -119,6 +122,52 @@ pub struct GatewayStatus {
     pub addresses: Vec<String>,
 }
 
+/// A change of the Istio version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UpgradeStatus {
+    /// The version that ran before.
+    pub from: String,
+    /// The version that is asked for.
+    pub to: String,
+    /// What was looked at before anything changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<CheckStatus>>")]
+    pub checks: Vec<CheckStatus>,
+    /// What the step changes for this mesh although nobody changes a setting.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub notes: Vec<String>,
+}
+
+/// One check before a change of the version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckStatus {
+    /// Name of the check, as the annotation install.istio.io/skip-checks takes it.
+    pub name: String,
+    /// Passed, Warning, Failed, Skipped or NotChecked.
+    #[schemars(with = "String")]
+    pub result: CheckResult,
+    /// What was found, and what to do about it.
+    pub message: String,
+}
+
+/// How a check came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CheckResult {
+    /// Nothing stands against the change.
+    Passed,
+    /// It may go wrong.
+    Warning,
+    /// It is refused.
+    Failed,
+    /// It would be refused, and the user wants it all the same.
+    Skipped,
+    /// The operator cannot see what it would have to.
+    NotChecked,
+}
+
 impl<'de> Deserialize<'de> for IstioOperatorStatus {
     /// Never fails on a JSON value. A field of another type, which another operator may have written, counts as absent: the
     /// next status replaces it.
@@ -135,6 +184,7 @@ impl<'de> Deserialize<'de> for IstioOperatorStatus {
             default_tag: readable(&fields, "defaultTag"),
             component_status: readable(&fields, "componentStatus").unwrap_or_default(),
             gateways: readable(&fields, "gateways").unwrap_or_default(),
+            upgrade: readable(&fields, "upgrade"),
             conditions: readable(&fields, "conditions").unwrap_or_default(),
         })
     }

@@ -119,9 +119,9 @@ impl ApplyError {
         match self {
             Self::ReferenceMissing(_)
             | Self::NamespaceMissing(_)
-            | Self::NamespaceTerminating(_) => Class::Wait,
-            Self::NoDryRun(_)
-            | Self::Conflict(_)
+            | Self::NamespaceTerminating(_)
+            | Self::NoDryRun(_) => Class::Wait,
+            Self::Conflict(_)
             | Self::Unavailable { .. }
             | Self::TimedOut
             | Self::Unreachable(_)
@@ -268,7 +268,7 @@ mod tests {
             400,
             r#"admission webhook "v.example.com" does not support dry run"#,
             "NoDryRun",
-            Class::Retry,
+            Class::Wait,
         ),
         (404, "404 page not found", "NotServed", Class::Permanent),
         (

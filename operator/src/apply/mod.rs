@@ -344,7 +344,7 @@ async fn decided(sender: &Sender, planned: PlannedComponent) -> AppliedComponent
     let mut objects = Vec::new();
     for (key, decision) in decided {
         let verdict = match decision {
-            Decision::Unchanged => Verdict::Unchanged,
+            Decision::Unchanged | Decision::NewerInCluster => Verdict::Unchanged,
             Decision::OwnedByOther(owner) => Verdict::OwnedByOther(owner),
             Decision::TagElsewhere => Verdict::TagElsewhere,
             Decision::Waiting(why) | Decision::WaitingForWorkload(why) => Verdict::Waiting(why),

@@ -41,11 +41,12 @@ pub(super) struct FixedSelector {
 
 /// What a dry run of one object says.
 enum Answered {
+    /// It would be taken, or nobody can tell before something else is there. Asking again would not tell more.
     Accepted,
     UpToDate(Box<LiveObject>),
     Refused(ApplyError),
     Fixed(FixedSelector),
-    /// Nothing: the API server cannot tell yet, or not now.
+    /// Nothing: the API server cannot tell now.
     Unknown,
 }
 
@@ -100,7 +101,8 @@ async fn ask(sender: &Sender, object: &ObjectToApply) -> Answered {
     }
     match error.class() {
         Class::Refusal | Class::Permanent => Answered::Refused(error),
-        Class::Wait | Class::Retry => Answered::Unknown,
+        Class::Wait => Answered::Accepted,
+        Class::Retry => Answered::Unknown,
     }
 }
 

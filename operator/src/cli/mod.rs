@@ -5,6 +5,7 @@
 
 mod manifests;
 mod render;
+mod versions;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -45,6 +46,7 @@ enum Command {
     /// Print the CRD of the IstioOperator resource.
     Crd,
     Manifests(manifests::Args),
+    Versions(versions::Args),
 }
 
 /// Why a command failed.
@@ -116,6 +118,7 @@ impl Cli {
             Command::Render(args) => render::render(&args, Box::leak(Box::new(charts))),
             Command::Crd => print(&[yaml::write(&crd()?)]),
             Command::Manifests(args) => manifests::manifests(&args, &charts),
+            Command::Versions(args) => versions::versions(&args, charts.catalogue()),
         }
     }
 }

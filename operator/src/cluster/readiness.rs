@@ -211,7 +211,11 @@ impl Workload {
             ))
         } else if current > updated {
             let old = told(current - updated);
-            Some(format!("{old} old replicas are still there"))
+            Some(if available < current {
+                format!("its new pods are not available yet; old ones still there: {old}")
+            } else {
+                format!("waiting for old pods to end: {old}")
+            })
         } else if available < desired {
             let available = told(available);
             Some(format!("{available} of {desired} replicas are available"))
@@ -267,7 +271,11 @@ mod tests {
         );
         assert_eq!(
             unready_reason(status(3, 3, 2, 3)).unwrap(),
-            "1 old replicas are still there"
+            "waiting for old pods to end: 1"
+        );
+        assert_eq!(
+            unready_reason(status(3, 3, 2, 2)).unwrap(),
+            "its new pods are not available yet; old ones still there: 1"
         );
         assert_eq!(
             unready_reason(status(3, 2, 2, 1)).unwrap(),

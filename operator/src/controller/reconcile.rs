@@ -8,13 +8,13 @@ use super::rendering::{RenderedSpec, SpecRejection, catch_panic};
 use super::requeue::{Action, jitter, resync};
 use super::state::{annotations_of, key_of};
 use super::{cleanup, finalizer};
-use crate::api::{IstioOperator, StoredCr};
+use crate::api::{IstioOperator, StoredCr, condition};
 use crate::apply::{ApplyError, Class, Verdict, apply};
 use crate::catalogue::Version;
 use crate::cluster::{CrKey, revision_label};
 use crate::merge::Merged;
-use crate::plan::{Plan, PlanInput, plan, plan_inputs_digest};
-use crate::status::{InstallProgress, PassResult, overwrite_event};
+use crate::plan::{Plan, PlanInput, Precheck, plan, plan_inputs_digest};
+use crate::status::{InstallProgress, PassResult, overwrite_event, skipped_checks_event};
 
 /// How often it is looked whether objects that another tool manages are managed still.
 const MANAGED_POLL_INTERVAL: Duration = Duration::from_mins(1);
@@ -27,6 +27,7 @@ struct PlannedPass {
     version: Version,
     revision: String,
     warnings: Vec<String>,
+    upgrade: Option<Precheck>,
 }
 
 /// Brings the cluster one step closer to what a CR says, and its status up to date.
@@ -61,12 +62,16 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
         Ok(rendered) => rendered,
         Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
     };
-    mark_reconciling(ctx, &cr, &rendered.merged).await?;
+    mark_reconciling(ctx, &cr, &rendered).await?;
     let draft = match catch_panic(|| Ok(make_plan(ctx, &cr, rendered))) {
         Ok(draft) => draft,
         Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
     };
     let inputs_digest = draft.inputs_digest;
+    let upgrade = draft.upgrade.as_ref();
+    if let Some(event) = upgrade.and_then(|it| skipped_checks_event(it, cr.status.as_ref())) {
+        ctx.publisher.announce(&cr, event).await;
+    }
     let progress = apply_plan(ctx, key, draft).await;
     if let Some(event) = overwrite_event(&progress.applied) {
         tracing::warn!(note = event.note, "objects were overwritten");
@@ -92,7 +97,7 @@ pub async fn announce(ctx: &Ctx, key: &CrKey) -> Result<(), ApplyError> {
         return Ok(());
     }
     match render_spec(ctx, key, &cr).await {
-        Ok(RenderedSpec { merged, .. }) => mark_reconciling(ctx, &cr, &merged).await,
+        Ok(rendered) => mark_reconciling(ctx, &cr, &rendered).await,
         Err(_) => Ok(()),
     }
 }
@@ -112,39 +117,79 @@ async fn ensure_finalizer(
     }))
 }
 
-/// CR → merged → rendered; the desired inventory learns of it.
+/// CR → merged → rendered; the desired inventory learns of it. If the version may not change as the CR asks for, the one
+/// that runs is rendered.
 async fn render_spec(
     ctx: &Ctx,
     key: &CrKey,
     cr: &Arc<StoredCr>,
 ) -> Result<RenderedSpec, SpecRejection> {
-    let rendered = ctx.render_thread.render(Arc::clone(cr)).await;
+    let mut rendered = ctx.render_thread.render(Arc::clone(cr), None).await;
+    if let Ok(asked) = &mut rendered
+        && let Some(upgrade) = precheck(ctx, cr, &asked.merged)
+    {
+        if let Some(why) = upgrade.refusal() {
+            let running = ctx.render_thread.render(Arc::clone(cr), Some(upgrade.from));
+            rendered = running.await.map_err(|rejection| {
+                let reason = condition::reason::UPGRADE_REFUSED;
+                let errors = std::iter::once(why).chain(rejection.errors).collect();
+                SpecRejection {
+                    reason,
+                    errors,
+                    ..rejection
+                }
+            });
+        }
+        if let Ok(rendered) = &mut rendered {
+            rendered.upgrade = Some(upgrade);
+        }
+    }
     ctx.update(|state| match &rendered {
-        Ok(RenderedSpec { merged, rendered }) => state.set_rendered(key, merged, rendered),
+        Ok(RenderedSpec {
+            merged, rendered, ..
+        }) => state.set_rendered(key, merged, rendered),
         Err(_) => state.mark_unreadable(cr),
     });
     rendered
 }
 
+/// What stands against the change of the version that a CR asks for, if it asks for one.
+fn precheck(ctx: &Ctx, cr: &StoredCr, merged: &Merged) -> Option<Precheck> {
+    let skipped = annotations_of(cr).skipped_checks;
+    let status = cr.status.as_ref();
+    let installed = status.and_then(|status| Version::parse(status.version.as_ref()?));
+    let catalogue = ctx.charts.catalogue();
+    Precheck::of(merged, &ctx.state().live, catalogue, installed, &skipped)
+}
+
 /// Finds out what a paused CR renders, so that other CRs leave its objects alone.
 async fn learn_inventory(ctx: &Ctx, key: &CrKey, cr: &Arc<StoredCr>) {
-    let rendered = ctx.render_thread.render(Arc::clone(cr)).await;
+    let rendered = ctx.render_thread.render(Arc::clone(cr), None).await;
     ctx.update(|state| match &rendered {
-        Ok(RenderedSpec { merged, rendered }) => state.set_paused(key, merged, rendered),
+        Ok(RenderedSpec {
+            merged, rendered, ..
+        }) => state.set_paused(key, merged, rendered),
         Err(_) => state.mark_unreadable(cr),
     });
 }
 
-/// The first write for a new generation, before anything that takes time.
+/// The first write for a new generation or a new version, before anything that takes time.
 async fn mark_reconciling(
     ctx: &Ctx,
     cr: &IstioOperator,
-    merged: &Merged,
+    rendered: &RenderedSpec,
 ) -> Result<(), ApplyError> {
-    if !is_noticed(cr) {
-        let version = merged.version;
-        ctx.publish(cr, &PassResult::Started { version }).await?;
+    let version = rendered.merged.version;
+    let begins = |upgrade: &&Precheck| upgrade.refusal().is_none();
+    let upgrade = rendered.upgrade.as_ref().filter(begins).cloned();
+    let status = cr.status.as_ref();
+    let shown = status.and_then(|status| status.upgrade.as_ref());
+    let is_shown = |upgrade: &Precheck| shown == Some(&upgrade.status());
+    if is_noticed(cr) && upgrade.as_ref().is_none_or(is_shown) {
+        return Ok(());
     }
+    ctx.publish(cr, &PassResult::Started { version, upgrade })
+        .await?;
     Ok(())
 }
 
@@ -156,12 +201,17 @@ fn is_noticed(cr: &IstioOperator) -> bool {
 
 /// Rendered → planned, from what is known at this moment.
 fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPass {
-    let RenderedSpec { merged, rendered } = rendered;
+    let RenderedSpec {
+        merged,
+        rendered,
+        upgrade,
+    } = rendered;
     let warnings = merged.warnings.iter().chain(&rendered.warnings);
     let mut warnings: Vec<_> = warnings.map(ToString::to_string).collect();
     let version = merged.version;
     let revision = revision_label(&merged.revision).to_owned();
     let (key, annotations) = (&key_of(cr), &annotations_of(cr));
+    let held_by = upgrade.as_ref().and_then(Precheck::refusal);
     let mut state = ctx.state();
     let input = PlanInput {
         cr: key,
@@ -169,6 +219,7 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         live: &state.live,
         last_applied: &state.last_applied,
         desired: &state.desired,
+        held_by: held_by.as_deref(),
         now: Instant::now(),
     };
     let inputs_digest = plan_inputs_digest(key, annotations, &state.live, &state.desired);
@@ -181,6 +232,7 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         version,
         revision,
         warnings,
+        upgrade,
     }
 }
 
@@ -192,6 +244,7 @@ async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgre
         version,
         revision,
         warnings,
+        upgrade,
     } = draft;
     let mut applied = apply(&ctx.sender, plan).await;
     ctx.count(&applied);
@@ -200,6 +253,7 @@ async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgre
         version,
         revision,
         warnings,
+        upgrade,
         applied,
     }
 }

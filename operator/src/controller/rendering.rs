@@ -13,9 +13,11 @@ use tokio::sync::oneshot;
 
 use crate::api::condition::reason;
 use crate::api::{FieldError, Path, StoredCr};
+use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::cluster::MAX_NAME;
 use crate::merge::{Cluster, Merged, merge};
+use crate::plan::Precheck;
 use crate::render::{RenderError, Rendered, render_in_time};
 
 /// How long merging and rendering one CR may take; the largest CR that the caps allow takes a second.
@@ -39,6 +41,8 @@ pub struct RenderedSpec {
     pub merged: Merged,
     /// Its objects.
     pub rendered: Rendered,
+    /// The change of the version that the CR asks for. If it is refused, the version that runs is rendered.
+    pub upgrade: Option<Precheck>,
 }
 
 type RenderResult = Result<RenderedSpec, SpecRejection>;
@@ -46,6 +50,8 @@ type RenderResult = Result<RenderedSpec, SpecRejection>;
 /// One CR to render, and where the result goes.
 struct Job {
     cr: Arc<StoredCr>,
+    /// The version to render instead of the one that the CR asks for.
+    version: Option<Version>,
     result: oneshot::Sender<RenderResult>,
 }
 
@@ -60,13 +66,18 @@ impl RenderThread {
     pub fn start(charts: Arc<Charts>, cluster: Cluster) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let work = move || {
-            for Job { cr, result } in queue {
+            for Job {
+                cr,
+                version,
+                result,
+            } in queue
+            {
                 // A pass that was cut off waits for nothing any more.
                 if !result.is_closed() {
                     let deadline = Instant::now() + TIME_LIMIT;
                     let has_time = || Instant::now() < deadline;
                     // Nobody may wait any more by now.
-                    let _ = result.send(render_spec(&cr, cluster, &charts, &has_time));
+                    let _ = result.send(render_spec(&cr, version, cluster, &charts, &has_time));
                 }
             }
         };
@@ -74,11 +85,16 @@ impl RenderThread {
         Ok(Self { jobs })
     }
 
-    /// Merges and renders a CR, after those that were asked for before.
-    pub async fn render(&self, cr: Arc<StoredCr>) -> RenderResult {
+    /// Merges and renders a CR, after those that were asked for before; `version` replaces the one that the CR asks for.
+    pub async fn render(&self, cr: Arc<StoredCr>, version: Option<Version>) -> RenderResult {
         let (result, rendered) = oneshot::channel();
+        let job = Job {
+            cr,
+            version,
+            result,
+        };
         // If the thread is gone, the result is dropped with the job.
-        let _ = self.jobs.send(Job { cr, result });
+        let _ = self.jobs.send(job);
         let ended = |_| Err(SpecRejection::internal("the thread that renders has ended"));
         rendered.await.unwrap_or_else(ended)
     }
@@ -102,28 +118,39 @@ impl SpecRejection {
 /// CR → merged → rendered.
 fn render_spec(
     cr: &StoredCr,
+    version: Option<Version>,
     cluster: Cluster,
     charts: &Charts,
     has_time: &dyn Fn() -> bool,
 ) -> RenderResult {
     catch_panic(|| {
-        let merged = merge_spec(cr, cluster, charts)?;
+        let merged = merge_spec(cr, version, cluster, charts)?;
         let rendered =
             render_in_time(&merged, charts, has_time).map_err(|errors| SpecRejection {
                 is_transient: matches!(errors[..], [RenderError::OutOfTime(_)]),
                 ..SpecRejection::new(reason::RENDER_FAILED, &errors)
             })?;
-        Ok(RenderedSpec { merged, rendered })
+        Ok(RenderedSpec {
+            merged,
+            rendered,
+            upgrade: None,
+        })
     })
 }
 
 /// CR → merged, with the default tag. A name that is too long for a label is one more error.
-fn merge_spec(cr: &StoredCr, cluster: Cluster, charts: &Charts) -> Result<Merged, SpecRejection> {
+fn merge_spec(
+    cr: &StoredCr,
+    version: Option<Version>,
+    cluster: Cluster,
+    charts: &Charts,
+) -> Result<Merged, SpecRejection> {
     if !cr.field_errors().is_empty() {
         return Err(SpecRejection::new(reason::INVALID_SPEC, cr.field_errors()));
     }
     let name = cr.name_any();
-    let merged = merge(cr, None, cluster, charts);
+    let version = version.map(|version| version.to_string());
+    let merged = merge(cr, version.as_deref(), cluster, charts);
     let mut errors = merged.as_ref().err().cloned().unwrap_or_default();
     if name.len() > MAX_NAME {
         let length = name.len();
@@ -166,11 +193,11 @@ mod tests {
     fn a_render_without_time_left_is_told_as_transient() {
         let charts = Charts::embedded().unwrap();
         let cr = IstioOperator::new("cr", RawSpec(json!({"profile": "minimal"}))).into();
-        let rejected = render_spec(&cr, Cluster::default(), &charts, &|| false).unwrap_err();
+        let rejected = render_spec(&cr, None, Cluster::default(), &charts, &|| false).unwrap_err();
         assert!(rejected.is_transient);
         assert_eq!(rejected.reason, reason::RENDER_FAILED);
         assert_eq!(rejected.errors.len(), 1, "{:?}", rejected.errors);
-        assert!(render_spec(&cr, Cluster::default(), &charts, &|| true).is_ok());
+        assert!(render_spec(&cr, None, Cluster::default(), &charts, &|| true).is_ok());
     }
 
     #[tokio::test]
@@ -180,9 +207,9 @@ mod tests {
         let cr = |spec| Arc::new(IstioOperator::new("cr", RawSpec(spec)).into());
         let caught = catch_panic::<()>(|| panic!("oops")).unwrap_err();
         assert_eq!(caught.reason, reason::INTERNAL_ERROR);
-        let wrong = thread.render(cr(json!({"profile": "none"}))).await;
+        let wrong = thread.render(cr(json!({"profile": "none"})), None).await;
         assert_eq!(wrong.unwrap_err().reason, reason::INVALID_SPEC);
-        let right = thread.render(cr(json!({"profile": "minimal"}))).await;
+        let right = thread.render(cr(json!({"profile": "minimal"})), None).await;
         assert!(!right.unwrap().rendered.components.is_empty());
     }
 }

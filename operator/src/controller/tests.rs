@@ -59,7 +59,7 @@ async fn nothing_is_installed_for_a_cr_that_is_gone_before_it_can_be_held() {
     let cr = cr(json!({}));
     let gone = Answer::Failure(404, "istiooperators.install.istio.io \"cr\" not found");
     let (ctx, api) = controller(&cr, [gone]);
-    let next = reconcile(&ctx, &key_of(&cr)).await.unwrap();
+    let next = Box::pin(reconcile(&ctx, &key_of(&cr))).await.unwrap();
     assert_eq!(next, Action::AwaitChange);
     assert_eq!(api.calls().len(), 1, "{:?}", api.calls());
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::default_tag::TagAssignment;
-use super::{Decision, ObjectToApply, PlanInput, webhook_ca};
+use super::precheck::running_version;
+use super::{Decision, ObjectToApply, PlanInput, injector_template, webhook_ca};
 use crate::api::ComponentKind;
 use crate::charts::yaml::Document;
 use crate::cluster::{
@@ -29,6 +30,8 @@ pub(super) struct ComponentPlanner<'a> {
     pub(super) tag: TagAssignment<'a>,
     /// The CR's own injector that has a CA already.
     pub(super) injector: Option<&'a ObjectKey>,
+    /// The component's own Deployment.
+    pub(super) deployment: Option<ObjectKey>,
     pub(super) index: usize,
     /// Which parent is not ready, and why.
     pub(super) unready_parent: Option<String>,
@@ -48,6 +51,7 @@ impl ComponentPlanner<'_> {
             live,
             last_applied,
             desired: _,
+            held_by: _,
             now,
         } = self.input;
         let Some(kind) = Kind::of(&key) else {
@@ -58,7 +62,10 @@ impl ComponentPlanner<'_> {
         if belongs_to_default_tag && !self.tag.is_ours() {
             return ObjectPlan::Skip(key, Decision::TagElsewhere);
         }
-        if let Some(decision) = self.other_owner(&key, there, belongs_to_default_tag) {
+        if kind.role == Role::Crd && there.and_then(running_version) > Some(self.merged.version) {
+            return ObjectPlan::Skip(key, Decision::NewerInCluster);
+        }
+        if let Some(decision) = self.other_owner(component, &key, there, belongs_to_default_tag) {
             return ObjectPlan::Skip(key, decision);
         }
         let version = self.merged.version.to_string();
@@ -130,15 +137,26 @@ impl ComponentPlanner<'_> {
                 || !self.was_rolled_out
                 || (kind.role == Role::Workload && there.is_some()));
         let parent = self.unready_parent.as_ref().filter(|_| follows_parents);
-        parent.cloned().or_else(|| {
-            let unready = self.unready.as_ref();
-            self.tag.wait_reason(key, body, there.is_some(), unready)
-        })
+        if let Some(why) = self
+            .input
+            .held_by
+            .filter(|_| reason == ApplyReason::Rollout)
+        {
+            return Some(why.to_owned());
+        }
+        let unready = self.unready.as_ref();
+        parent
+            .cloned()
+            .or_else(|| injector_template::wait_reason(self, key, there?))
+            .or_else(|| self.tag.wait_reason(key, body, there.is_some(), unready))
     }
 
     /// The decision about an object that belongs to another CR, that another CR is creating, or that another tool manages.
+    ///
+    /// What all revisions share belongs to the newest of them.
     fn other_owner(
         &self,
+        component: ComponentKind,
         key: &ObjectKey,
         there: Option<&LiveObject>,
         belongs_to_default_tag: bool,
@@ -151,6 +169,9 @@ impl ComponentPlanner<'_> {
         };
         let owner = desired.other_owner(cr, key, there, may_adopt);
         let owner = owner.filter(|owner| !belongs_to_default_tag || self.tag.may_share_with(owner));
+        let is_older = running_version(there).is_some_and(|there| there < self.merged.version);
+        let is_shared = component == ComponentKind::Base;
+        let owner = owner.filter(|owner| !(is_shared && is_older && desired.is_watched(owner)));
         match (owner, there.managed_by) {
             (Some(owner), _) => Some(Decision::OwnedByOther(owner.clone())),
             (None, Some(tool)) if !may_adopt => Some(Decision::ManagedBy(tool)),

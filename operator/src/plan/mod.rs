@@ -10,10 +10,12 @@
 mod component_planner;
 mod default_tag;
 mod fixed_selectors;
+mod injector_template;
 mod managed;
 mod namespaces;
 mod order;
 mod orphans;
+mod precheck;
 mod webhook_ca;
 mod webhook_order;
 
@@ -29,6 +31,7 @@ use order::Schedule;
 pub use order::in_apply_order;
 pub use orphans::{DeletionStep, ObjectToDelete, deletion_step};
 use orphans::{InUse, Orphans, Rendering};
+pub use precheck::Precheck;
 pub use webhook_ca::copy as copy_ca;
 
 use crate::api::{Annotations, ComponentKind, condition};
@@ -100,6 +103,8 @@ pub enum Decision {
     OwnedByOther(CrKey),
     /// It belongs to the default tag, which this revision has not.
     TagElsewhere,
+    /// It is a CRD of a newer Istio. An older one would drop fields that objects have.
+    NewerInCluster,
     /// Something else has to happen first.
     Waiting(String),
     /// It is a webhook that fails closed, and the workload that answers it was not accepted yet. Nothing waits for it.
@@ -150,6 +155,8 @@ pub struct PlanInput<'a> {
     pub last_applied: &'a LastApplied,
     /// What all living CRs render.
     pub desired: &'a DesiredInventory,
+    /// Why nothing may be rolled out.
+    pub held_by: Option<&'a str>,
     /// The present.
     pub now: Instant,
 }
@@ -189,6 +196,7 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
             injector: injector.as_ref(),
             index,
             unready_parent: unready_parent.cloned(),
+            deployment: deployment(&component).cloned(),
             unready: unready(&component, input.live),
             was_rolled_out: was_rolled_out(&component, merged, input),
         };
@@ -383,6 +391,7 @@ impl PlannedComponent {
                 Decision::Unchanged
                     | Decision::OwnedByOther(_)
                     | Decision::TagElsewhere
+                    | Decision::NewerInCluster
                     | Decision::WaitingForWorkload(_)
             )
         };
@@ -423,13 +432,16 @@ impl PlannedComponent {
     }
 }
 
+/// The Deployment of a component.
+fn deployment(component: &RenderedComponent) -> Option<&ObjectKey> {
+    let mut keys = component.objects.iter().map(|object| &object.key);
+    keys.find(|key| key.kind == "Deployment")
+}
+
 /// Why the Deployment of a component is not ready.
 fn unready(component: &RenderedComponent, live: &Live) -> Option<String> {
-    let mut keys = component.objects.iter().map(|object| &object.key);
-    keys.find_map(|key| match key.kind.as_str() {
-        "Deployment" => Some(format!("{key}: {}", live.unready_reason(key)?)),
-        _ => None,
-    })
+    let key = deployment(component)?;
+    Some(format!("{key}: {}", live.unready_reason(key)?))
 }
 
 /// The Deployments that a rendered autoscaler scales, by namespace and name.

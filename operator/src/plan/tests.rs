@@ -1,6 +1,8 @@
 //! Plans of a small installation: base with a CRD, istiod with an autoscaler and a webhook, one gateway.
 
+mod base;
 mod default_tag;
+mod injector_template;
 mod webhook_order;
 
 use serde_json::{Value, json};
@@ -16,6 +18,7 @@ use crate::render::Object;
 struct World {
     cr: CrKey,
     revision: &'static str,
+    version: Version,
     annotations: Annotations,
     live: Live,
     last_applied: LastApplied,
@@ -35,6 +38,7 @@ impl World {
         Self {
             cr,
             revision: "",
+            version: merged().version,
             annotations: Annotations::default(),
             live,
             last_applied,
@@ -46,6 +50,7 @@ impl World {
     fn plan(&mut self, rendered: Rendered) -> Plan {
         let merged = Merged {
             revision: self.revision.into(),
+            version: self.version,
             ..merged()
         };
         self.desired.set_objects(&self.cr, keys(&rendered));
@@ -54,6 +59,7 @@ impl World {
         let Self {
             cr,
             revision: _,
+            version: _,
             annotations,
             live,
             last_applied,
@@ -69,6 +75,7 @@ impl World {
                 live,
                 last_applied,
                 desired,
+                held_by: None,
                 now: *now,
             },
         )

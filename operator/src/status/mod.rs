@@ -30,7 +30,7 @@ use crate::api::{InstallState, IstioOperatorStatus, Warning};
 use crate::apply::{Applied, ApplyError};
 use crate::catalogue::Version;
 use crate::cluster::Live;
-use crate::plan::Finding;
+use crate::plan::{Finding, Precheck};
 use crate::render::ObjectKey;
 use conditions::{Conditions, Truth};
 use health::{Health, Judge, Problem, Severity};
@@ -56,6 +56,8 @@ pub enum PassResult {
     Started {
         /// The Istio version that it asks for.
         version: Version,
+        /// The change of the version that begins.
+        upgrade: Option<Precheck>,
     },
     /// The spec cannot be followed; nothing was touched.
     Rejected {
@@ -81,6 +83,8 @@ pub struct InstallProgress {
     pub revision: String,
     /// Settings that have no effect.
     pub warnings: Vec<String>,
+    /// The change of the version that the spec asks for.
+    pub upgrade: Option<Precheck>,
     /// What became of every object.
     pub applied: Applied,
 }
@@ -116,7 +120,7 @@ impl PassResult {
     #[must_use]
     pub const fn version(&self) -> Option<Version> {
         match self {
-            Self::Started { version } => Some(*version),
+            Self::Started { version, .. } => Some(*version),
             Self::Applied(progress) => Some(progress.version),
             Self::Rejected { .. } | Self::Paused | Self::Deleting(_) => None,
         }
@@ -147,8 +151,9 @@ pub fn of(
     let mut conditions = Conditions::new(&input.before.conditions, input.generation, input.now);
     let mut next_change = None;
     match result {
-        PassResult::Started { version } => {
+        PassResult::Started { version, upgrade } => {
             mark_reconciling(&mut status, &mut conditions, *version);
+            set_upgrade(&mut status, upgrade.as_ref(), &version.to_string(), false);
         }
         PassResult::Rejected { reason, errors } => {
             let message = bounded(errors.join("; "));
@@ -261,19 +266,27 @@ fn set_progress(
         version,
         revision,
         warnings,
+        upgrade,
         applied,
     } = progress;
+    let refusal = upgrade.as_ref().and_then(Precheck::refusal);
     let installed = version.to_string();
     let problems = health.problems();
     let worst = problems.first().copied().or(unpruned.first());
     status.component_status = health.component_status(&installed, input.before);
     status.gateways = health.gateways();
+    set_upgrade(status, upgrade.as_ref(), &installed, worst.is_none());
     let message = match worst {
+        _ if let Some(refusal) = &refusal => bounded(refusal.clone()),
         None if health.components.is_empty() => "no components are enabled".to_owned(),
         None => format!("Istio {installed} is installed and available"),
         Some(worst) => bounded(summary(worst, problems.len() + unpruned.len())),
     };
     match worst {
+        _ if refusal.is_some() => {
+            status.status = Some(InstallState::Error);
+            stall(conditions, reason::UPGRADE_REFUSED, &message);
+        }
         None => {
             status.status = Some(InstallState::Healthy);
             status.version = Some(installed);
@@ -327,6 +340,36 @@ fn set_progress(
     let (reason, warnings) = (reason::NO_EFFECT, warnings.iter().cloned());
     set_if_any(conditions, condition::WARNINGS, reason, warnings);
     status.message = Some(message);
+}
+
+/// Shows the change of the version from its first pass until it is done. Later passes see the new version running already.
+fn set_upgrade(
+    status: &mut IstioOperatorStatus,
+    upgrade: Option<&Precheck>,
+    version: &str,
+    is_healthy: bool,
+) {
+    status.upgrade = match (upgrade, status.upgrade.take()) {
+        (Some(upgrade), _) => Some(upgrade.status()),
+        (None, Some(shown)) if !is_healthy && shown.to == version => Some(shown),
+        (None, _) => None,
+    };
+}
+
+/// The Event that tells which failed checks of a change of the version are skipped; `None` if `before`, the status so far,
+/// shows that it was told.
+#[must_use]
+pub fn skipped_checks_event(
+    upgrade: &Precheck,
+    before: Option<&IstioOperatorStatus>,
+) -> Option<StatusEvent> {
+    let skipped = upgrade.skipped()?;
+    let is_told = before.and_then(|before| before.upgrade.as_ref()) == Some(&upgrade.status());
+    (!is_told).then(|| StatusEvent {
+        is_warning: true,
+        reason: reason::CHECKS_SKIPPED.to_owned(),
+        note: bounded(skipped),
+    })
 }
 
 /// Sets each condition that something was found for, once: the API server refuses two of one type.

@@ -194,6 +194,7 @@ fn an_update_says_so() {
     story.progress(istiod(Verdict::Unchanged));
     story.generation = 2;
     story.step(&PassResult::Started {
+        upgrade: None,
         version: Version {
             minor: 32,
             patch: 0,
@@ -307,6 +308,7 @@ fn warnings_are_a_condition_of_their_own() {
     let mut story = Story::new();
     let warned = |text: &str| {
         PassResult::Applied(Box::new(InstallProgress {
+            upgrade: None,
             version: INSTALLED,
             revision: "default".into(),
             warnings: vec![text.to_owned()],
@@ -317,7 +319,10 @@ fn warnings_are_a_condition_of_their_own() {
     let mut step = |result: &PassResult| {
         let before = story.status.clone();
         assert_eq!(
-            story.step(&PassResult::Started { version: INSTALLED }),
+            story.step(&PassResult::Started {
+                version: INSTALLED,
+                upgrade: None
+            }),
             PROGRESSING
         );
         told.extend(status_events(&before, &story.status));

@@ -167,9 +167,10 @@ fn differences(minor: &str, case: &str, upstream: &Rows, ours: &Rendering) -> Ve
 
 /// Merges and renders an input; the messages of a refusal otherwise.
 fn ours(charts: &Charts, minor: &str, input: &str) -> Result<Rendered, Vec<String>> {
-    let text = |mistakes: Vec<_>| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let text = |errors: Vec<_>| errors.iter().map(ToString::to_string).collect::<Vec<_>>();
     let cr: IstioOperator = serde_saphyr::from_str(input).map_err(|e| vec![e.to_string()])?;
-    let merged = merge(&cr, Some(minor), Cluster::default(), charts).map_err(text)?;
+    let version = Some(goldens::version(minor));
+    let merged = merge(&cr, version, Cluster::default(), charts).map_err(text)?;
     render(&merged, charts).map_err(|errors| errors.iter().map(ToString::to_string).collect())
 }
 

@@ -16,7 +16,7 @@ with those of `istioctl manifest generate` of the newest patch release of the mi
 not current.
 
 - `=`: every object is equal.
-- `refused`: upstream refuses the input, and so do we, with the path of the mistake.
+- `refused`: upstream refuses the input, and so do we, with the path of the error.
 - `not yet`: something differs.
 
 What differs on purpose, outside these cases, stands in the [README](README.md#deliberate-differences-from-upstream).

@@ -1,5 +1,7 @@
 //! The cluster in tables, as kubectl prints them.
 
+use std::fmt::Write;
+
 use e2e::{actions::cr::Cr, control_plane::ControlPlane, error::Error};
 
 use crate::say;
@@ -32,7 +34,8 @@ pub async fn print_addons(plane: &ControlPlane, crs: &[(String, String)]) -> Res
                 let path = PATHS.iter().find(|(addon, _)| addon == name);
                 let path = path.map_or("/", |(_, path)| path);
                 let state = status["status"].as_str().unwrap_or("-");
-                lines += &format!("{name:<12} {state:<12} http://{node}:{port}{path}\n");
+                // Writing to a string never fails.
+                let _ = writeln!(lines, "{name:<12} {state:<12} http://{node}:{port}{path}");
             }
         }
     }

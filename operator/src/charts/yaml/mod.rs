@@ -22,9 +22,9 @@ pub use write::write;
 /// Why a text is not the YAML it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct YamlError {
-    /// Line of the mistake, counted from 1; absent where the content, not the notation, is wrong.
+    /// Line of the error, counted from 1; absent where the content, not the notation, is wrong.
     pub line: Option<usize>,
-    /// Column of the mistake, counted from 1.
+    /// Column of the error, counted from 1.
     pub column: Option<usize>,
     /// What is wrong.
     pub message: String,

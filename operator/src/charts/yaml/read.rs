@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_with_their_place() {
+    fn errors_are_told_with_their_place() {
         let place = |text: &str| {
             let error = read(text).unwrap_err();
             (error.line, error.column)

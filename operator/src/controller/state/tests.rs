@@ -216,6 +216,7 @@ fn a_settled_pass_holds_while_spec_and_cluster_stay() {
     state.set_objects(&name("one"), [object("a")].iter());
     state.put_object(&object("a"), owned("one", 1), true);
     let progress = InstallProgress {
+        upgrade: None,
         version: Version {
             minor: 31,
             patch: 1,

@@ -126,7 +126,10 @@ impl Story {
     }
 
     pub(super) fn mark_reconciling(&mut self) -> (&'static str, &'static str) {
-        self.step(&PassResult::Started { version: INSTALLED })
+        self.step(&PassResult::Started {
+            version: INSTALLED,
+            upgrade: None,
+        })
     }
 
     pub(super) fn progress(
@@ -162,6 +165,7 @@ impl Story {
 
 pub(super) fn progress(applied: Applied) -> PassResult {
     PassResult::Applied(Box::new(InstallProgress {
+        upgrade: None,
         version: INSTALLED,
         revision: "default".into(),
         warnings: Vec::new(),
