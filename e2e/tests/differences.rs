@@ -60,6 +60,11 @@ fn upstream_reads_files_as_the_readme_says() {
             .len()
             > 10
     );
+    let other = named.replace("install.istio.io/v1alpha1", "operator.istio.io/v1");
+    let other = other.replace("IstioOperator", "IstioOperators");
+    assert!(generate(&other).is_ok());
+    let refusal = generate(&format!("{named}values: {{}}\n")).unwrap_err();
+    assert!(refusal.contains("unknown field \"values\""), "{refusal}");
     let refusal = generate(&format!("{named}status: {{}}\n")).unwrap_err();
     assert!(refusal.contains("unknown field \"status\""), "{refusal}");
 }

@@ -186,6 +186,26 @@ fn an_unknown_mesh_setting_is_a_warning_and_is_handed_on() {
 }
 
 #[test]
+fn fields_beside_the_spec_are_read_as_fields_of_it() {
+    let input = format!("{EMPTY}values: {{global: {{hub: h}}}}\n");
+    let output = run_on(&input, &["render", "-f", "-"]);
+    let warning = "warning: values: is read as spec.values; write it there";
+    assert_eq!(complaints(&output), [warning]);
+    assert!(output.status.success());
+    let refused = run_on(
+        format!("{input}deletionPolicy: Orphan\n"),
+        &["render", "-f", "-"],
+    );
+    let refusal = refusal(&refused);
+    assert!(
+        refusal.contains(
+            "deletionPolicy: is no field of the resource; write spec.deletionPolicy instead"
+        ),
+        "{refusal}"
+    );
+}
+
+#[test]
 fn a_file_that_is_no_istio_operator_is_refused() {
     let cases = [
         ("a: [", "-: unclosed bracket"),
@@ -197,6 +217,11 @@ fn a_file_that_is_no_istio_operator_is_refused() {
         (
             "apiVersion: v1\nkind: Service\n",
             "-: apiVersion: expected install.istio.io/v1alpha1",
+        ),
+        (
+            "apiVersion: operator.istio.io/v1alpha1\nkind: IstioOperators\n",
+            "-: apiVersion: expected install.istio.io/v1alpha1, found \"operator.istio.io/v1alpha1\"; \
+             kind: expected IstioOperator, found \"IstioOperators\"",
         ),
         (
             "apiVersion: install.istio.io/v1alpha1\nkind: Istio\n",

@@ -64,13 +64,23 @@ async fn each_step_in_place_ends_as_a_fresh_installation() {
 /// its version. The user may take it all the same. CRDs never go back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_that_istio_does_not_support_is_refused() {
-    let (plane, operator) = running().await;
-    let version = |version: &str| json!({"profile": "minimal", "version": version});
+    let (plane, mut operator) = running().await;
+    let mesh = |version: &str, has_gateway: bool| {
+        json!({
+            "profile": "minimal",
+            "version": version,
+            "components": {"ingressGateways": [{"name": "edge", "enabled": has_gateway}]},
+        })
+    };
+    let version = |version: &str| mesh(version, true);
     let cr = healthy(&plane, &manifest("mesh", &version("1.28")).to_string()).await;
     quiet(&plane, &operator, Duration::from_secs(2)).await;
 
     let since = Timestamp::now();
-    cr.patch(&json!({"spec": version("1.31")})).await.unwrap();
+    // With another edit: a refused change is refused as a whole.
+    cr.patch(&json!({"spec": mesh("1.31", false)}))
+        .await
+        .unwrap();
     let told = cr.wait_for("ERROR", SOON).await.unwrap().data;
     let stalled = condition(&told, "Stalled");
     assert_eq!(stalled["reason"], "UpgradeRefused");
@@ -91,6 +101,9 @@ async fn a_step_that_istio_does_not_support_is_refused() {
     let written = object_writes(&plane, &operator, since);
     assert!(written.is_empty(), "{written:?}");
 
+    operator.process().kill().unwrap();
+    operator.process().restart().unwrap();
+    operator.wait_until_ready().await.unwrap();
     plane
         .kubectl(["delete", "deployment", "istiod", "-n=istio-system"])
         .unwrap();
@@ -103,6 +116,10 @@ async fn a_step_that_istio_does_not_support_is_refused() {
     .await
     .unwrap();
 
+    let gateway = ["get", "deployment", "edge", "-n=istio-system"];
+    plane.kubectl(gateway).unwrap();
+
+    cr.patch(&json!({"spec": version("1.31")})).await.unwrap();
     let skipped = json!({"metadata": {"annotations": {
         "install.istio.io/skip-checks": "version-step, node-agents",
     }}});

@@ -6,6 +6,7 @@
 )]
 pub mod addons;
 mod annotations;
+mod beside_spec;
 mod component;
 pub mod condition;
 pub(crate) mod format;
@@ -34,6 +35,8 @@ mod status;
 mod stored;
 
 pub use annotations::Annotations;
+pub(crate) use beside_spec::name_beside_spec;
+pub use beside_spec::{belongs_into_spec, keep_beside_spec};
 pub use component::{ComponentInfo, ComponentKind, Section, ValuesScope, Workload, WorkloadName};
 pub use path::{FieldError, Path, Warning};
 pub use resource::{IstioOperator, RawSpec, crd, strict_schema};

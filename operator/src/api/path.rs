@@ -36,6 +36,15 @@ impl Path {
     pub fn index(&self, index: usize) -> Self {
         Self(format!("{}[{index}]", self.0))
     }
+
+    /// The last key, such as `name` of `spec.env[0].name`, or the whole last part if it names a list element.
+    #[must_use]
+    pub fn last(&self) -> &str {
+        let quoted = self.0.strip_suffix("\"]");
+        let quoted = quoted.and_then(|start| start.rsplit_once("[\""));
+        let (_, last) = self.0.rsplit_once('.').unwrap_or(("", &self.0));
+        quoted.map_or(last, |(_, key)| key)
+    }
 }
 
 impl fmt::Display for Path {
@@ -59,6 +68,12 @@ impl FieldError {
     pub fn new(path: Path, problem: impl Into<String>) -> Self {
         let problem = problem.into();
         Self { path, problem }
+    }
+}
+
+impl From<Warning> for FieldError {
+    fn from(warning: Warning) -> Self {
+        Self::new(warning.path, warning.text)
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::beside_spec::{belongs_into_spec, keep_beside_spec};
 use super::path::{FieldError, Path};
 use super::resource::{IstioOperator, RawSpec};
 use super::spec::DeletionPolicy;
@@ -75,30 +76,28 @@ impl DerefMut for StoredCr {
     }
 }
 
-/// The parts of a CR as JSON texts. A text is skipped over without recursion, however deep it is.
-#[derive(Deserialize)]
-struct Parts {
-    metadata: Fields,
-    #[serde(default)]
-    spec: Option<Box<RawValue>>,
-    #[serde(default)]
-    status: Option<Box<RawValue>>,
-}
-
+/// Fields as JSON texts. A text is skipped over without recursion, however deep it is.
 type Fields = BTreeMap<String, Box<RawValue>>;
 
 impl<'de> Deserialize<'de> for StoredCr {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Parts {
-            mut metadata,
-            spec,
-            status,
-        } = Parts::deserialize(deserializer)?;
+        let mut fields = Fields::deserialize(deserializer)?;
+        let metadata = fields.remove("metadata");
+        let metadata = metadata.ok_or_else(|| Error::missing_field("metadata"))?;
+        let mut metadata: Fields = read(&metadata).map_err(Error::custom)?;
         metadata.remove("managedFields");
         let metadata = serde_json::to_string(&metadata).map_err(Error::custom)?;
         let metadata = serde_json::from_str(&metadata).map_err(Error::custom)?;
         let mut field_errors = Vec::new();
-        let spec = spec.map_or(Value::Null, |spec| read_spec(&spec, &mut field_errors));
+        let spec = fields.remove("spec");
+        let mut spec = spec.map_or(Value::Null, |spec| read_spec(&spec, &mut field_errors));
+        let status = fields.remove("status");
+        for (name, field) in fields.iter().filter(|(name, _)| belongs_into_spec(name)) {
+            match read(field) {
+                Ok(value) => keep_beside_spec(&mut spec, name, value),
+                Err(error) => field_errors.push(field_error(Path::root(name), &error)),
+            }
+        }
         let mut cr = IstioOperator::new("", RawSpec(spec));
         cr.metadata = metadata;
         // A status that cannot be read is replaced by the next one.
@@ -246,6 +245,28 @@ mod tests {
             let stored: StoredCr = serde_json::from_str(&text).unwrap();
             assert_eq!(stored.spec.0, read, "{spec}");
         }
+    }
+
+    #[test]
+    fn fields_beside_the_spec_are_kept_in_it() {
+        let text =
+            r#"{"metadata": {"name": "a"}, "values": {"a": 1}, "spec": {"hub": "h"}, "other": 1}"#;
+        let stored: StoredCr = serde_json::from_str(text).unwrap();
+        assert_eq!(stored.spec.0, json!({"hub": "h", "/values": {"a": 1}}));
+        let text = r#"{"metadata": {"name": "a"}, "values": {}, "spec": "text"}"#;
+        let stored: StoredCr = serde_json::from_str(text).unwrap();
+        assert_eq!(stored.spec.0, json!("text"));
+        let text = format!(r#"{{"metadata": {{}}, "values": {}}}"#, nested(200));
+        let stored: StoredCr = serde_json::from_str(&text).unwrap();
+        let errors: Vec<String> = stored
+            .field_errors()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            errors,
+            ["values: is nested too deeply: at most 127 levels can be read"]
+        );
     }
 
     #[test]

@@ -38,6 +38,9 @@ pub enum ApplyError {
     /// 403 for a namespace that is on its way out; not a matter of rights.
     #[error("its namespace is being deleted: {0}")]
     NamespaceTerminating(String),
+    /// 422 for a node port or an address that another Service has, which may be about to let go of it.
+    #[error("something that it asks for is taken: {0}")]
+    Taken(String),
     /// 422 for a field that cannot be changed in place, such as the selector of a Deployment.
     #[error(
         "a field of it cannot be changed in place; delete the object, and it is created again: {0}"
@@ -120,6 +123,7 @@ impl ApplyError {
             Self::ReferenceMissing(_)
             | Self::NamespaceMissing(_)
             | Self::NamespaceTerminating(_)
+            | Self::Taken(_)
             | Self::NoDryRun(_) => Class::Wait,
             Self::Conflict(_)
             | Self::Unavailable { .. }
@@ -152,7 +156,7 @@ impl ApplyError {
     #[must_use]
     pub const fn patience(&self) -> Duration {
         match self {
-            Self::NamespaceTerminating(_) => REFUSAL_PATIENCE,
+            Self::NamespaceTerminating(_) | Self::Taken(_) => REFUSAL_PATIENCE,
             _ => match self.class() {
                 Class::Wait | Class::Retry => OUTAGE_PATIENCE,
                 Class::Refusal => REFUSAL_PATIENCE,
@@ -164,7 +168,8 @@ impl ApplyError {
     /// Whether the API server refuses the write, which a person has to look at if it lasts.
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
-        matches!(self.class(), Class::Refusal) || matches!(self, Self::NamespaceTerminating(_))
+        matches!(self.class(), Class::Refusal)
+            || matches!(self, Self::NamespaceTerminating(_) | Self::Taken(_))
     }
 
     /// A stable word for metrics.
@@ -181,6 +186,7 @@ impl ApplyError {
             Self::TooLarge(_) => "TooLarge",
             Self::Forbidden(_) => "Forbidden",
             Self::Denied(_) => "Denied",
+            Self::Taken(_) => "Taken",
             Self::NoDryRun(_) => "NoDryRun",
             Self::WebhookUnavailable(_) => "WebhookUnavailable",
             Self::Unauthorized(_) => "Unauthorized",
@@ -217,6 +223,7 @@ impl ApplyError {
             409 => Self::Conflict(text),
             413 => Self::TooLarge(text),
             422 if is_overtaken(status) => Self::Conflict(text),
+            422 if says("already allocated") => Self::Taken(text),
             422 if IMMUTABLE.iter().any(|words| says(words)) => Self::Immutable(text),
             400 | 422 => Self::Invalid(text),
             500 if says("failed calling webhook") => Self::WebhookUnavailable(text),
@@ -263,7 +270,13 @@ mod tests {
     use super::*;
 
     /// Answers as kube-apiserver 1.36 gives them to writes: code, message, what they are taken for.
-    const ANSWERS: [(u16, &str, &str, Class); 22] = [
+    const ANSWERS: [(u16, &str, &str, Class); 23] = [
+        (
+            422,
+            r#"Service "x" is invalid: spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated"#,
+            "Taken",
+            Class::Wait,
+        ),
         (
             400,
             r#"admission webhook "v.example.com" does not support dry run"#,

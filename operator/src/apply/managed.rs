@@ -134,6 +134,7 @@ mod tests {
             is_new: true,
             is_verified: true,
             applied_at: None,
+            judged_version: None,
         };
         let component = PlannedComponent {
             kind: ComponentKind::Pilot,

@@ -116,6 +116,9 @@ impl Sender {
                 .await?;
             Ok(LiveObject::read(send.kind.kind, &answer.metadata))
         };
+        if let Some(version) = send.judged_version.filter(|version| *version > 0) {
+            body["metadata"]["resourceVersion"] = version.to_string().into();
+        }
         if send.is_new {
             body["metadata"]["resourceVersion"] = ABSENT.into();
             match apply(&body).await {

@@ -1,6 +1,6 @@
 //! Asks the API server, before anything of a rollout is written, whether it would take all of it.
 //!
-//! A change that is refused in part would leave half an installation. So if one object is refused for good, nothing of the
+//! A change that is refused in part would leave half an installation. So unless every object would be taken, nothing of the
 //! rollout is sent, and what runs goes on running. Repairs of what was applied before are sent all the same.
 
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use crate::plan::ObjectToApply;
 use crate::render::ObjectKey;
 
 /// Why objects wait that the API server would take.
-const HELD_BACK: &str = "nothing of this change is applied while the API server refuses";
+const HELD_BACK: &str = "nothing of this change is applied before the API server takes";
 
 /// How old the last apply has to be, in seconds, before its time proves that a dry run changed nothing. Times are whole
 /// seconds, and clocks differ a little.
@@ -44,10 +44,9 @@ enum Answered {
     /// It would be taken, or nobody can tell before something else is there. Asking again would not tell more.
     Accepted,
     UpToDate(Box<LiveObject>),
+    /// It would not be taken, or the API server cannot tell now.
     Refused(ApplyError),
     Fixed(FixedSelector),
-    /// Nothing: the API server cannot tell now.
-    Unknown,
 }
 
 /// Asks for a dry run of each object of which the answer is not known, except those in namespaces that do not exist yet.
@@ -77,7 +76,6 @@ pub(super) async fn verify(
             Answered::UpToDate(live) => verification.up_to_date.push((key, *live)),
             Answered::Refused(error) => verification.refused.push((key, error)),
             Answered::Fixed(selector) => verification.selectors.push(selector),
-            Answered::Unknown => {}
         }
     }
     verification
@@ -96,13 +94,12 @@ async fn ask(sender: &Sender, object: &ObjectToApply) -> Answered {
                 return Answered::Fixed(FixedSelector { key, uid, selector });
             }
             Ok(_) => {}
-            Err(_) => return Answered::Unknown,
+            Err(unread) => return Answered::Refused(unread),
         }
     }
     match error.class() {
-        Class::Refusal | Class::Permanent => Answered::Refused(error),
+        Class::Refusal | Class::Permanent | Class::Retry => Answered::Refused(error),
         Class::Wait => Answered::Accepted,
-        Class::Retry => Answered::Unknown,
     }
 }
 
@@ -210,6 +207,7 @@ mod tests {
             is_new: false,
             is_verified: reason != ApplyReason::Rollout,
             applied_at: Some("2026-01-01T00:00:00Z".parse().unwrap()),
+            judged_version: None,
         }
     }
 
@@ -293,6 +291,24 @@ mod tests {
             let role = object("ClusterRole", ApplyReason::Rollout);
             let applied = apply(&api.sender(), plan(vec![vec![role]], Vec::new())).await;
             assert_eq!((applied.writes, api.calls().len()), (1, 2));
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_while_the_api_server_cannot_tell() {
+        let busy = Answer::Failure(429, "too many requests");
+        let immutable = Answer::Failure(422, "spec.selector: field is immutable");
+        for (answers, kind) in [
+            (vec![busy.clone()], "ClusterRole"),
+            (vec![immutable, busy], "Deployment"),
+        ] {
+            let count = answers.len();
+            let api = FakeApiServer::answering(answers);
+            let waves = vec![vec![object(kind, ApplyReason::Rollout)]];
+            let applied = apply(&api.sender(), plan(waves, Vec::new())).await;
+            assert_eq!((applied.writes, api.calls().len()), (0, count), "{kind}");
+            let class = applied.refusals().map(|(_, error)| error.class()).max();
+            assert_eq!(class, Some(Class::Retry), "{kind}");
         }
     }
 

@@ -7,6 +7,7 @@ mod dashboard;
 mod files;
 mod functions;
 mod helpers;
+mod removed;
 mod schema;
 mod template;
 pub mod tree;
@@ -23,6 +24,7 @@ use serde_json::Value;
 
 use crate::catalogue::Catalogue;
 use files::{Files, has_suffix};
+pub use removed::RemovedSetting;
 pub use schema::ChartSchema;
 pub use template::Output;
 use template::Templates;
@@ -64,6 +66,7 @@ pub struct Charts {
     by_name: BTreeMap<String, Chart>,
     schema_files: OnceLock<Result<[Value; 3], ChartError>>,
     schemas: BTreeMap<u16, OnceLock<Result<ChartSchema, ChartError>>>,
+    removed: OnceLock<Result<Vec<RemovedSetting>, ChartError>>,
     last_outputs: Mutex<BTreeMap<String, LastOutput>>,
 }
 
@@ -152,6 +155,7 @@ impl Charts {
             by_name,
             schema_files: OnceLock::new(),
             schemas,
+            removed: OnceLock::new(),
             last_outputs: Mutex::default(),
         })
     }
@@ -161,6 +165,7 @@ impl Charts {
         for minor in self.schemas.keys() {
             self.schema(*minor)?;
         }
+        self.removed()?;
         for file in self.values.keys() {
             self.versioned_values(file)?;
         }
@@ -225,6 +230,18 @@ impl Charts {
         };
         let parsed = self.schema_files.get_or_init(read_all);
         parsed.as_ref().map_err(Clone::clone)
+    }
+
+    /// The settings that Istio removed or calls deprecated.
+    pub fn removed(&self) -> Result<&[RemovedSetting], ChartError> {
+        let file = "schema/removed.yaml";
+        let read = || {
+            let text = self.files.get(file);
+            let text = text.ok_or_else(|| bad(file, "is absent"))?;
+            yaml::parse(text).map_err(|e| bad(file, e.message))
+        };
+        let parsed = self.removed.get_or_init(read);
+        parsed.as_ref().map(Vec::as_slice).map_err(Clone::clone)
     }
 
     /// The default values of a chart, as they are in one minor.

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::{fs, io, thread};
 
 use clap::ValueEnum;
-use istio_operator::api::{IstioOperator, Warning};
+use istio_operator::api::{IstioOperator, Warning, belongs_into_spec, keep_beside_spec};
 use istio_operator::charts::Charts;
 use istio_operator::merge::{Cluster, merge, out_of_support};
 use istio_operator::parallel::in_parallel;
 use istio_operator::plan::in_apply_order;
 use istio_operator::render::{Object, render_in_parallel};
 use k8s_openapi::jiff;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Failure, complain, print};
 
@@ -111,18 +111,17 @@ fn decode(text: &str) -> Result<IstioOperator, String> {
             "expected one IstioOperator, found {found} documents"
         ));
     };
-    for (field, expected) in [("apiVersion", API_VERSION), ("kind", "IstioOperator")] {
-        match document.get(field) {
-            Some(Value::String(value)) if value == expected => {}
-            Some(value) => return Err(format!("{field}: expected {expected}, found {value}")),
-            None => return Err(format!("{field}: expected {expected}, found nothing")),
-        }
+    let unlike = TYPE.map(|(field, expected)| match document.get(field) {
+        Some(Value::String(value)) if value == expected => None,
+        Some(value) => Some(format!("{field}: expected {expected}, found {value}")),
+        None => Some(format!("{field}: expected {expected}, found nothing")),
+    });
+    let unlike: Vec<String> = unlike.into_iter().flatten().collect();
+    if !unlike.is_empty() {
+        return Err(unlike.join("; "));
     }
-    // A misspelt `spec` would install the default profile.
-    let mut keys = document.as_object().into_iter().flatten();
-    if let Some((key, _)) = keys.find(|(key, _)| !FIELDS.contains(&key.as_str())) {
-        let known = FIELDS.join(", ");
-        return Err(format!("{key}: unknown field; the known are {known}"));
+    if let Some(fields) = document.as_object_mut() {
+        move_into_spec(fields)?;
     }
     // Only the API server needs a name.
     if document.get("metadata").is_none_or(Value::is_null) {
@@ -131,7 +130,27 @@ fn decode(text: &str) -> Result<IstioOperator, String> {
     serde_json::from_value(document).map_err(|error| format!("metadata: {error}"))
 }
 
-const API_VERSION: &str = "install.istio.io/v1alpha1";
+/// Keeps the fields of the spec that stand beside it, and refuses every other one that a resource does not have: a misspelt
+/// `spec` would install the default profile.
+fn move_into_spec(fields: &mut Map<String, Value>) -> Result<(), String> {
+    let other = fields.keys().filter(|key| !FIELDS.contains(&key.as_str()));
+    for key in other.cloned().collect::<Vec<_>>() {
+        if !belongs_into_spec(&key) {
+            let known = FIELDS.join(", ");
+            return Err(format!("{key}: unknown field; the known are {known}"));
+        }
+        let value = fields.remove(&key).unwrap_or_default();
+        let spec = fields.entry("spec").or_insert(Value::Null);
+        keep_beside_spec(spec, &key, value);
+    }
+    Ok(())
+}
+
+/// What the one document of a file is.
+const TYPE: [(&str, &str); 2] = [
+    ("apiVersion", "install.istio.io/v1alpha1"),
+    ("kind", "IstioOperator"),
+];
 const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
 /// The documents of a YAML text that are not empty. Booleans and octal numbers are read as in YAML 1.1, as kubectl does.

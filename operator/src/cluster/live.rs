@@ -177,7 +177,9 @@ impl Live {
     #[must_use]
     pub fn fixed_selector(&self, key: &ObjectKey) -> Option<&Value> {
         let (uid, selector) = self.selectors.get(key)?;
-        (self.get(key)?.uid == *uid).then_some(selector)
+        // One without owner label is not known here, and has its selector all the same.
+        let is_it = self.get(key).is_none_or(|object| object.uid == *uid);
+        is_it.then_some(selector)
     }
 
     /// Takes in the selector of a workload, as it was read.
@@ -317,6 +319,7 @@ impl Live {
 
     /// Takes in that an object is gone; gives what was known of it.
     pub fn remove(&mut self, key: &ObjectKey) -> Option<LiveObject> {
+        self.selectors.remove(key);
         self.objects.remove(key)
     }
 

@@ -129,16 +129,7 @@ async fn render_spec(
         && let Some(upgrade) = precheck(ctx, cr, &asked.merged)
     {
         if let Some(why) = upgrade.refusal() {
-            let running = ctx.render_thread.render(Arc::clone(cr), Some(upgrade.from));
-            rendered = running.await.map_err(|rejection| {
-                let reason = condition::reason::UPGRADE_REFUSED;
-                let errors = std::iter::once(why).chain(rejection.errors).collect();
-                SpecRejection {
-                    reason,
-                    errors,
-                    ..rejection
-                }
-            });
+            rendered = render_applied(ctx, cr, &upgrade, why).await;
         }
         if let Ok(rendered) = &mut rendered {
             rendered.upgrade = Some(upgrade);
@@ -153,10 +144,37 @@ async fn render_spec(
     rendered
 }
 
+/// Renders a CR in the version that was applied last, because `why` stands against the one that it asks for.
+async fn render_applied(
+    ctx: &Ctx,
+    cr: &Arc<StoredCr>,
+    upgrade: &Precheck,
+    why: String,
+) -> Result<RenderedSpec, SpecRejection> {
+    let refused = |errors: Vec<String>| SpecRejection {
+        reason: condition::reason::UPGRADE_REFUSED,
+        errors: std::iter::once(why).chain(errors).collect(),
+        // What runs may be upgraded by somebody else.
+        is_transient: true,
+    };
+    let is_known = |version: &Version| ctx.charts.catalogue().release(version.minor).is_some();
+    let Some(applied) = upgrade.applied.filter(is_known) else {
+        return Err(refused(Vec::new()));
+    };
+    let rendered = ctx
+        .render_thread
+        .render(Arc::clone(cr), Some(applied))
+        .await;
+    rendered.map_err(|rejection| refused(rejection.errors))
+}
+
 /// What stands against the change of the version that a CR asks for, if it asks for one.
 fn precheck(ctx: &Ctx, cr: &StoredCr, merged: &Merged) -> Option<Precheck> {
     let skipped = annotations_of(cr).skipped_checks;
+    // A new revision is installed beside the old one.
     let status = cr.status.as_ref();
+    let status = status
+        .filter(|status| status.revision.as_deref() == Some(revision_label(&merged.revision)));
     let installed = status.and_then(|status| Version::parse(status.version.as_ref()?));
     let catalogue = ctx.charts.catalogue();
     Precheck::of(merged, &ctx.state().live, catalogue, installed, &skipped)
@@ -184,7 +202,7 @@ async fn mark_reconciling(
     let upgrade = rendered.upgrade.as_ref().filter(begins).cloned();
     let status = cr.status.as_ref();
     let shown = status.and_then(|status| status.upgrade.as_ref());
-    let is_shown = |upgrade: &Precheck| shown == Some(&upgrade.status());
+    let is_shown = |upgrade: &Precheck| shown.is_some_and(|shown| upgrade.is_step_of(shown));
     if is_noticed(cr) && upgrade.as_ref().is_none_or(is_shown) {
         return Ok(());
     }

@@ -9,8 +9,10 @@ mod check;
 mod cluster;
 mod component;
 mod derive;
+mod old_forms;
 mod overlay;
 mod profile;
+mod removed;
 mod tree;
 mod version;
 
@@ -116,18 +118,30 @@ pub fn merge(
     charts: &Charts,
 ) -> Result<Merged, Vec<FieldError>> {
     let mut findings = Findings::default();
-    let user = user_spec(&cr.spec.0, &mut findings);
+    let mut user = user_spec(&cr.spec.0, &mut findings);
+    let moved = old_forms::move_into_spec(&mut user);
     limits::check(&user, &mut findings);
     if !findings.errors.is_empty() {
         // Checking the rest would take what the limits are there to save.
         return Err(findings.errors);
     }
+    findings.add(moved);
     let version = version::choose(&user, istio_version, charts.catalogue());
     let version = version.unwrap_or_else(|error| {
         findings.errors.push(error);
         // The rest of the spec is checked as well as it can be.
         charts.catalogue().default_version()
     });
+    // If a file of the schema cannot be read, the check of fields reports it.
+    if let Ok(schema) = charts.schema(version.minor) {
+        old_forms::translate(&mut user, schema, &mut findings);
+    }
+    // A CR that has to be changed is told of its old forms, too.
+    let old_forms = findings.warnings.clone();
+    match charts.removed() {
+        Ok(table) => removed::take_out(&mut user, table, version.minor, &mut findings),
+        Err(error) => findings.error(Path::root("spec"), error.to_string()),
+    }
     let user = without_needed_nulls(user, version, charts);
     let mut profile = profile::read(&user, version, charts, &mut findings);
     if let Err(error) = cluster.lay_settings(&mut profile, &user, version, charts) {
@@ -156,6 +170,7 @@ pub fn merge(
         components: &components,
         version,
         charts,
+        layers: Value::Null,
     }
     .run(&mut findings);
 
@@ -164,7 +179,9 @@ pub fn merge(
         mut warnings,
     } = findings;
     warnings.sort();
+    warnings.dedup();
     if !errors.is_empty() {
+        errors.extend(old_forms.into_iter().map(FieldError::from));
         errors.sort();
         errors.dedup();
         return Err(errors);

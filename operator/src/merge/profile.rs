@@ -29,10 +29,7 @@ pub(super) fn read(
         let mut known = charts.profile_names();
         if !known.contains(&name) {
             known.sort_unstable();
-            let known = known.join(", ");
-            refuse(format!(
-                "profile {name:?} is not known; the known are {known}"
-            ));
+            refuse(unknown(name, &known, charts));
             continue;
         }
         match charts.profile(name, version.minor) {
@@ -41,4 +38,18 @@ pub(super) fn read(
         }
     }
     profile
+}
+
+/// The problem of a name that no profile has.
+fn unknown(name: &str, known: &[&str], charts: &Charts) -> String {
+    // A table that cannot be read is reported where the spec is searched for its settings.
+    let removed = charts.removed().unwrap_or_default();
+    let path = format!("profile.{name}");
+    match removed.iter().find(|setting| setting.path == path) {
+        Some(setting) => format!("profile {name:?} {}", setting.story()),
+        None => format!(
+            "profile {name:?} is not known; the known are {}",
+            known.join(", ")
+        ),
+    }
 }

@@ -29,7 +29,14 @@ pub(super) fn choose(
     match spec.get("tag").and_then(scalar_text) {
         Some(tag) if is_version(&tag) => catalogue.version(&tag).ok_or_else(|| {
             let mut error = unknown(path.key("tag"), &tag, catalogue);
-            error.problem += "; with another tag, say in spec.version which one its images are";
+            // YAML reads 1.30 without quotes as the number 1.3.
+            let whole = format!("{tag}0");
+            if !spec["tag"].is_string() && catalogue.version(&whole).is_some() {
+                let hint = format!("; if {whole} is meant, put it in quotes: tag: \"{whole}\"");
+                error.problem += &hint;
+            } else {
+                error.problem += "; with another tag, say in spec.version which one its images are";
+            }
             error
         }),
         _ => Ok(catalogue.default_version()),
@@ -83,6 +90,13 @@ fn is_version(tag: &str) -> bool {
     let parts: Vec<&str> = number.split('.').collect();
     let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     matches!(parts.len(), 2 | 3) && parts.iter().all(is_number)
+}
+
+/// The minor that an image tag names, such as the 30 of `v1.30.3-distroless`; none if the tag is no Istio version.
+pub(super) fn minor_of(tag: &str) -> Option<u16> {
+    let number = tag.strip_prefix('v').unwrap_or(tag);
+    let minor = number.strip_prefix("1.")?.split(['.', '-']).next()?;
+    minor.parse().ok().filter(|_| is_version(tag))
 }
 
 #[cfg(test)]

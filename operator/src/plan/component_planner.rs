@@ -112,6 +112,9 @@ impl ComponentPlanner<'_> {
             reason,
             is_new: there.is_none() && reason == ApplyReason::Rollout && !annotations.may_adopt,
             applied_at: there.and_then(|there| there.applied_at),
+            judged_version: there
+                .filter(|_| kind.role == Role::Crd)
+                .map(|there| there.version),
             is_verified: reason != ApplyReason::Rollout || last_applied.is_verified(&key, digests),
             key,
         };
@@ -137,11 +140,10 @@ impl ComponentPlanner<'_> {
                 || !self.was_rolled_out
                 || (kind.role == Role::Workload && there.is_some()));
         let parent = self.unready_parent.as_ref().filter(|_| follows_parents);
-        if let Some(why) = self
-            .input
-            .held_by
-            .filter(|_| reason == ApplyReason::Rollout)
-        {
+        // What is gone from a component that runs in this version was lost, and comes back.
+        let is_lost = there.is_none() && self.was_rolled_out;
+        let is_held = reason == ApplyReason::Rollout && !is_lost;
+        if let Some(why) = self.input.held_by.filter(|_| is_held) {
             return Some(why.to_owned());
         }
         let unready = self.unready.as_ref();

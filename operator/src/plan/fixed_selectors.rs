@@ -1,15 +1,15 @@
 //! Keeps the selectors of workloads that exist: Kubernetes lets nobody change them.
 //!
-//! A new label of a gateway is part of its selector in the charts. It goes on the pods alone, and the Service goes on
-//! selecting what it selected, so that running pods keep their traffic.
+//! A new label of a gateway is part of its selector in the charts. It goes on the pods alone. The Service, the disruption
+//! budget and the network policy go on selecting what they selected, so that running pods keep their traffic.
 
 use serde_json::{Map, Value, json};
 
 use crate::cluster::Live;
 use crate::render::{Object, ObjectKey, RenderedComponent};
 
-/// Gives the workloads of a component, and the Services and disruption budgets that select the same pods, the selector that
-/// the workload has in the cluster. Returns a warning for each workload whose selector stays another than the rendered one.
+/// Gives the workloads of a component, and the other objects that select the same pods, the selector that the workload has in
+/// the cluster. Returns a warning for each workload whose selector stays another than the rendered one.
 pub(super) fn keep(component: &mut RenderedComponent, live: &Live) -> Vec<String> {
     let fixed = component.objects.iter().filter_map(|object| {
         let selector = live.fixed_selector(&object.key)?.clone();
@@ -55,6 +55,7 @@ fn select_alike(object: &mut Object, rendered: &Value, selector: &Value) {
     let place = match object.key.kind.as_str() {
         "Service" => "/selector",
         "PodDisruptionBudget" => "/selector/matchLabels",
+        "NetworkPolicy" => "/podSelector/matchLabels",
         _ => return,
     };
     object.body.change("spec", |spec| {
@@ -117,6 +118,10 @@ mod tests {
                 ),
                 object("Service", &json!({"selector": labels})),
                 object(
+                    "NetworkPolicy",
+                    &json!({"podSelector": {"matchLabels": labels}}),
+                ),
+                object(
                     "PodDisruptionBudget",
                     &json!({"selector": {"matchLabels": {"app": "x"}}}),
                 ),
@@ -143,7 +148,7 @@ mod tests {
     fn new_labels_go_on_pods_and_select_nothing() {
         let mut component = gateway(&json!({"istio": "new", "team": "a"}));
         let warnings = keep(&mut component, &live("1"));
-        let [workload, service, budget] = &component.objects[..] else {
+        let [workload, service, policy, budget] = &component.objects[..] else {
             panic!()
         };
         assert_eq!(
@@ -156,6 +161,10 @@ mod tests {
         assert_eq!(
             service.body.field("spec"),
             json!({"selector": {"istio": "edge"}})
+        );
+        assert_eq!(
+            policy.body.field("spec"),
+            json!({"podSelector": {"matchLabels": {"istio": "edge"}}})
         );
         let untouched = json!({"selector": {"matchLabels": {"app": "x"}}});
         assert_eq!(budget.body.field("spec"), untouched);

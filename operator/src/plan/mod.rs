@@ -140,6 +140,8 @@ pub struct ObjectToApply {
     pub is_verified: bool,
     /// When an apply under our name changed the live object last.
     pub applied_at: Option<Timestamp>,
+    /// The resource version of the live object that the plan is about, if the object may be applied to that one only.
+    pub judged_version: Option<u64>,
 }
 
 /// Everything that a plan is made from beside what was rendered.
@@ -233,7 +235,11 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
         namespaces,
         waves,
         postponed,
-        prune: if is_done { delete } else { Vec::new() },
+        prune: if is_done && input.held_by.is_none() {
+            delete
+        } else {
+            Vec::new()
+        },
         findings,
         unseen,
         warnings,

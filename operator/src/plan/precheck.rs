@@ -14,10 +14,12 @@ use crate::render::ObjectKey;
 /// A change of the version, and what the checks say of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Precheck {
-    /// The version that runs.
-    pub from: Version,
+    /// The oldest version that may run; none if it cannot be told.
+    from: Option<Version>,
+    /// The version that was applied last, which is rendered while the change is refused.
+    pub applied: Option<Version>,
     /// The version that is asked for.
-    pub to: Version,
+    to: Version,
     checks: Vec<CheckStatus>,
     notes: Vec<String>,
 }
@@ -31,8 +33,9 @@ const OLDEST_PROXY_FOR_30: Version = Version {
 impl Precheck {
     /// Checks a CR whose control plane runs in another version than it asks for; none if it runs in this one, or not at all.
     ///
-    /// While istiod is not there, `installed` is taken for its version: the last one in which everything was healthy.
-    /// Failed checks that `skipped` names count as skipped.
+    /// `installed` is the last version in which everything was healthy. It is taken for the one that runs while istiod is
+    /// not there, and while the newest istiod is not ready, because older ones serve. Failed checks that `skipped` names
+    /// count as skipped.
     #[must_use]
     pub fn of(
         merged: &Merged,
@@ -46,30 +49,38 @@ impl Precheck {
             .iter()
             .find(|component| component.kind == ComponentKind::Pilot)?;
         let istiod = live.get(&workload("Deployment", &pilot.namespace, &pilot.name));
-        let from = istiod.map_or(installed, running_version)?;
+        let applied = istiod.and_then(running_version).or(installed);
+        let is_ready = istiod.is_some_and(|istiod| istiod.unready_reason().is_none());
+        let from = if is_ready {
+            applied
+        } else {
+            installed.or(applied)
+        };
         let to = merged.version;
-        if from == to {
+        let is_new = from.is_none() && istiod.is_none();
+        if from == Some(to) || is_new {
             return None;
         }
         let mut checks = vec![
-            version_step(from, to),
+            version_step(from, to, catalogue),
             kubernetes(merged, catalogue),
             patch(from, to, catalogue),
             replicas(istiod),
             node_agents(merged, live),
+            data_plane(from, to),
         ];
-        checks.push(data_plane(from, to));
         for check in &mut checks {
             if check.result == CheckResult::Failed && skipped.contains(&check.name) {
                 check.result = CheckResult::Skipped;
             }
         }
-        let notes = step_notes::notes(merged, pilot, from, catalogue);
+        let notes = from.map(|from| step_notes::notes(merged, pilot, from, catalogue));
         Some(Self {
             from,
+            applied,
             to,
             checks,
-            notes,
+            notes: notes.unwrap_or_default(),
         })
     }
 
@@ -86,9 +97,9 @@ impl Precheck {
             .collect();
         let names: Vec<_> = failed.iter().map(|check| check.name.as_str()).collect();
         Some(format!(
-            "Istio {} stays, because the step to {} is refused: {}; the annotation install.istio.io/skip-checks: {} takes it \
-             all the same",
-            self.from,
+            "what runs stays, because the step from Istio {} to {} is refused: {}; the annotation \
+             install.istio.io/skip-checks: {} takes it all the same",
+            told(self.from),
             self.to,
             problems.join("; "),
             names.join(","),
@@ -103,7 +114,7 @@ impl Precheck {
             .iter()
             .map(|check| format!("{}: {}", check.name, check.message))
             .collect();
-        let (from, to) = (self.from, self.to);
+        let (from, to) = (told(self.from), self.to);
         let text = format!("from {from} to {to} although {}", parts.join("; "));
         (!parts.is_empty()).then_some(text)
     }
@@ -112,11 +123,17 @@ impl Precheck {
     #[must_use]
     pub fn status(&self) -> UpgradeStatus {
         UpgradeStatus {
-            from: self.from.to_string(),
+            from: told(self.from),
             to: self.to.to_string(),
             checks: self.checks.clone(),
             notes: self.notes.clone(),
         }
+    }
+
+    /// Whether a status shows this step already, whatever its checks said.
+    #[must_use]
+    pub fn is_step_of(&self, shown: &UpgradeStatus) -> bool {
+        shown.from == told(self.from) && shown.to == self.to.to_string()
     }
 
     fn named(&self, result: CheckResult) -> Vec<&CheckStatus> {
@@ -128,6 +145,11 @@ impl Precheck {
 /// The Istio version that an object is of, by its label.
 pub(super) fn running_version(object: &LiveObject) -> Option<Version> {
     Version::parse(object.owner_labels.version.as_deref()?)
+}
+
+/// A version in words.
+fn told(version: Option<Version>) -> String {
+    version.map_or_else(|| "unknown".to_owned(), |version| version.to_string())
 }
 
 fn workload(kind: &str, namespace: &str, name: &str) -> ObjectKey {
@@ -148,12 +170,22 @@ fn check(name: &str, result: CheckResult, message: impl Into<String>) -> CheckSt
 }
 
 /// In place, Istio supports one minor up at a time, and one back.
-fn version_step(from: Version, to: Version) -> CheckStatus {
+fn version_step(from: Option<Version>, to: Version, catalogue: &Catalogue) -> CheckStatus {
     let name = "version-step";
-    let (up, down) = (
-        to.minor.saturating_sub(from.minor),
-        from.minor.saturating_sub(to.minor),
-    );
+    let Some(from) = from else {
+        let why = "istiod does not tell its version by a label";
+        return check(name, CheckResult::NotChecked, why);
+    };
+    let up = to.minor.saturating_sub(from.minor);
+    let down = from.minor.saturating_sub(to.minor);
+    // The next minor, or with the installer that made it the first one that is known here.
+    let remedy = |next: u16| match catalogue.release(next) {
+        Some(_) => format!("set spec.version to \"{}\" first", minor(next)),
+        None => format!(
+            "take it to one of {} with its own installer first",
+            catalogue.known()
+        ),
+    };
     match (up, down) {
         (0 | 1, 0) => check(name, CheckResult::Passed, format!("{from} to {to}")),
         (0, 1) => {
@@ -161,17 +193,17 @@ fn version_step(from: Version, to: Version) -> CheckStatus {
             check(name, CheckResult::Warning, why)
         }
         (0, _) => {
+            let remedy = remedy(from.minor - 1);
             let why = format!(
-                "{to} is {down} minors older, and Istio supports a step back of one; set spec.version to \"{}\" or newer",
-                minor(from.minor - 1)
+                "{to} is {down} minors older, and Istio supports a step back of one; {remedy}"
             );
             check(name, CheckResult::Failed, why)
         }
         _ => {
             let why = format!(
-                "in place, Istio supports one minor at a time; set spec.version to \"{}\" first, or install {to} beside it by \
-                 a second IstioOperator with a spec.revision",
-                minor(from.minor + 1)
+                "in place, Istio supports one minor at a time; {}, or install {to} beside it by a second IstioOperator with a \
+                 spec.revision",
+                remedy(from.minor + 1)
             );
             check(name, CheckResult::Failed, why)
         }
@@ -214,9 +246,10 @@ fn kubernetes(merged: &Merged, catalogue: &Catalogue) -> CheckStatus {
 }
 
 /// Patch releases that are known to break a step.
-fn patch(from: Version, to: Version, catalogue: &Catalogue) -> CheckStatus {
+fn patch(from: Option<Version>, to: Version, catalogue: &Catalogue) -> CheckStatus {
     let name = "patch";
-    if to.minor == 30 && to.patch < 2 && from < OLDEST_PROXY_FOR_30 {
+    let is_old = from.is_some_and(|from| from < OLDEST_PROXY_FOR_30);
+    if to.minor == 30 && to.patch < 2 && is_old {
         let why = format!(
             "proxies older than {OLDEST_PROXY_FOR_30} refuse what istiod {to} sends; take 1.30.2 or newer"
         );
@@ -275,15 +308,23 @@ fn node_agents(merged: &Merged, live: &Live) -> CheckStatus {
             );
             return check(name, CheckResult::Failed, why);
         }
+        if version.minor > merged.version.minor {
+            let why = format!(
+                "{} {version} would be newer than istiod for a while",
+                agent.kind
+            );
+            return check(name, CheckResult::Warning, why);
+        }
         seen.push(format!("{} {version}", agent.kind));
     }
     check(name, CheckResult::Passed, seen.join(", "))
 }
 
 /// No proxy may be newer than istiod, or more than one minor older.
-fn data_plane(from: Version, to: Version) -> CheckStatus {
-    let what = if to < from { "newer" } else { "older" };
-    let why = format!("whether proxies are {what} than istiod {from} is not known");
+fn data_plane(from: Option<Version>, to: Version) -> CheckStatus {
+    let is_back = from.is_some_and(|from| to < from);
+    let what = if is_back { "newer" } else { "older" };
+    let why = format!("whether proxies are {what} than istiod would be is not known");
     check("data-plane", CheckResult::NotChecked, why)
 }
 
@@ -309,6 +350,9 @@ mod tests {
             },
             readiness: Some(Readiness::Workload(Workload {
                 desired: 2,
+                current: 2,
+                updated: 2,
+                available: 2,
                 ..Workload::default()
             })),
             ..LiveObject::default()
@@ -322,6 +366,49 @@ mod tests {
         }
         let skipped: Vec<_> = skipped.iter().map(|name| (*name).to_owned()).collect();
         Precheck::of(&merged, &live, charts.catalogue(), None, &skipped)
+    }
+
+    /// The step to `to` of a mesh that was healthy in `installed`, whose istiod has the label `applied` and is not ready.
+    fn in_between(installed: &str, applied: Option<&str>, to: &str) -> Option<Precheck> {
+        let charts = Charts::embedded().unwrap();
+        let cr = IstioOperator::new("cr", RawSpec(json!({"profile": "minimal"})));
+        let merged = merge(&cr, Some(to), Cluster::default(), &charts).unwrap();
+        let mut live = Live::default();
+        let istiod = LiveObject {
+            owner_labels: OwnerLabels {
+                version: applied.map(str::to_owned),
+                ..OwnerLabels::default()
+            },
+            readiness: Some(Readiness::Workload(Workload {
+                desired: 1,
+                ..Workload::default()
+            })),
+            ..LiveObject::default()
+        };
+        live.put(workload("Deployment", "istio-system", "istiod"), istiod);
+        let installed = Version::parse(installed);
+        Precheck::of(&merged, &live, charts.catalogue(), installed, &[])
+    }
+
+    #[test]
+    fn steps_count_from_what_serves_and_the_way_back_is_open() {
+        let hasty = in_between("1.28.10", Some("1.29.8"), "1.30.5").unwrap();
+        assert!(hasty.refusal().unwrap().contains("1.28.10 to 1.30.5"));
+        assert_eq!(hasty.applied, Version::parse("1.29.8"));
+        assert_eq!(in_between("1.28.10", Some("1.31.1"), "1.28.10"), None);
+        let going_on = in_between("1.30.5", Some("1.31.1"), "1.31.1").unwrap();
+        assert_eq!(going_on.refusal(), None);
+    }
+
+    #[test]
+    fn a_version_that_no_label_tells_is_not_passed() {
+        for label in [None, Some("1.20.3-vendor0"), Some("unknown")] {
+            let found = in_between("1.30.5", label, "1.31.1").unwrap();
+            assert_eq!(result(&found, "version-step"), CheckResult::Passed);
+            let found = in_between("", label, "1.31.1").unwrap();
+            assert_eq!(result(&found, "version-step"), CheckResult::NotChecked);
+            assert_eq!(found.status().from, "unknown");
+        }
     }
 
     #[test]
@@ -364,13 +451,13 @@ mod tests {
                 "1.20.3",
                 "1.31.1",
                 CheckResult::Failed,
-                "set spec.version to \"1.21\" first",
+                "take it to one of 1.24, 1.25,",
             ),
             (
                 "1.31.1",
                 "1.28.10",
                 CheckResult::Failed,
-                "\"1.30\" or newer",
+                "set spec.version to \"1.30\" first",
             ),
         ] {
             let found = precheck(from, to, &[]).unwrap();
@@ -414,6 +501,8 @@ mod tests {
         assert_eq!(result(&found, "data-plane"), CheckResult::NotChecked);
         assert_eq!(result(&found, "kubernetes"), CheckResult::Passed);
         assert_eq!(result(&found, "node-agents"), CheckResult::Passed);
+        let back = precheck("1.31.1", "1.30.5", &[]).unwrap();
+        assert_eq!(result(&back, "node-agents"), CheckResult::Warning);
         let status = found.status();
         assert_eq!(
             (status.from.as_str(), status.to.as_str()),

@@ -2,6 +2,7 @@
 
 mod base;
 mod default_tag;
+mod held;
 mod injector_template;
 mod webhook_order;
 
@@ -19,6 +20,7 @@ struct World {
     cr: CrKey,
     revision: &'static str,
     version: Version,
+    held_by: Option<&'static str>,
     annotations: Annotations,
     live: Live,
     last_applied: LastApplied,
@@ -39,6 +41,7 @@ impl World {
             cr,
             revision: "",
             version: merged().version,
+            held_by: None,
             annotations: Annotations::default(),
             live,
             last_applied,
@@ -60,6 +63,7 @@ impl World {
             cr,
             revision: _,
             version: _,
+            held_by,
             annotations,
             live,
             last_applied,
@@ -75,7 +79,7 @@ impl World {
                 live,
                 last_applied,
                 desired,
-                held_by: None,
+                held_by: *held_by,
                 now: *now,
             },
         )

@@ -26,7 +26,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::condition::{self, Kept, reason};
-use crate::api::{InstallState, IstioOperatorStatus, Warning};
+use crate::api::{CheckResult, InstallState, IstioOperatorStatus, Warning};
 use crate::apply::{Applied, ApplyError};
 use crate::catalogue::Version;
 use crate::cluster::Live;
@@ -350,9 +350,9 @@ fn set_upgrade(
     is_healthy: bool,
 ) {
     status.upgrade = match (upgrade, status.upgrade.take()) {
-        (Some(upgrade), _) => Some(upgrade.status()),
+        (Some(upgrade), _) if !is_healthy || upgrade.refusal().is_some() => Some(upgrade.status()),
         (None, Some(shown)) if !is_healthy && shown.to == version => Some(shown),
-        (None, _) => None,
+        (_, _) => None,
     };
 }
 
@@ -364,7 +364,14 @@ pub fn skipped_checks_event(
     before: Option<&IstioOperatorStatus>,
 ) -> Option<StatusEvent> {
     let skipped = upgrade.skipped()?;
-    let is_told = before.and_then(|before| before.upgrade.as_ref()) == Some(&upgrade.status());
+    let shown = before.and_then(|before| before.upgrade.as_ref());
+    let is_told = shown.is_some_and(|shown| {
+        upgrade.is_step_of(shown)
+            && shown
+                .checks
+                .iter()
+                .any(|check| check.result == CheckResult::Skipped)
+    });
     (!is_told).then(|| StatusEvent {
         is_warning: true,
         reason: reason::CHECKS_SKIPPED.to_owned(),

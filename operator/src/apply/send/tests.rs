@@ -30,6 +30,7 @@ fn sending(reason: ApplyReason) -> ObjectToApply {
         is_new: false,
         is_verified: true,
         applied_at: None,
+        judged_version: None,
     }
 }
 

@@ -20,9 +20,10 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
             balance::check(mesh, &path, findings);
             stackdriver(mesh, &path, findings);
             private_keys(mesh, &path, findings);
-            curves(mesh, &path, findings);
+            curves(mesh, checked.version.minor, &path, findings);
         }
     }
+    networks(checked, findings);
     // A chart refuses these wherever they come from.
     if let Some(mesh) = at(checked.user, &["unvalidatedValues", "meshConfig"]) {
         let path = spec.key("unvalidatedValues").key("meshConfig");
@@ -63,27 +64,37 @@ fn providers(mesh: &Value, path: &Path, findings: &mut Findings) {
     }
 }
 
-/// The settings that each tracer requires.
-const REQUIRED_BY_TRACERS: [(&str, &[&str]); 3] = [
-    ("datadog", &["address"]),
-    ("lightstep", &["address", "accessToken"]),
+/// The tracers, and the settings that each requires. Of several that are set, Istio takes the last one.
+const TRACERS: [(&str, &[&str]); 5] = [
     ("zipkin", &["address"]),
+    ("lightstep", &["address", "accessToken"]),
+    ("datadog", &["address"]),
+    ("stackdriver", &[]),
+    ("openCensusAgent", &[]),
 ];
 
-/// Checks that tracers know where to send spans.
+/// Checks that the tracer knows where to send spans, and warns of further ones.
 fn tracers(mesh: &Value, path: &Path, findings: &mut Findings) {
     let path = path.key("defaultConfig").key("tracing");
-    for (tracer, needed) in REQUIRED_BY_TRACERS {
-        let settings = at(mesh, &["defaultConfig", "tracing", tracer]);
-        let Some(settings) = settings.filter(|settings| !settings.is_null()) else {
-            continue;
-        };
-        for key in needed {
-            if settings.get(key).is_none_or(|v| v.is_null() || v == "") {
-                let problem = format!("is required by the {tracer} tracer");
-                let path = path.key(tracer).key(key);
-                findings.error(path, problem);
-            }
+    let tracing = &mesh["defaultConfig"]["tracing"];
+    let is_set = |(tracer, _): &(&str, &[&str])| !tracing[*tracer].is_null();
+    let set: Vec<_> = TRACERS.into_iter().filter(is_set).collect();
+    let Some((tracer, needed)) = set.last() else {
+        return;
+    };
+    if set.len() > 1 {
+        let names: Vec<&str> = set.iter().map(|(name, _)| *name).collect();
+        let names = names.join(", ");
+        let text = format!(
+            "has more than one tracer ({names}), and Istio uses {tracer}; remove the others"
+        );
+        findings.warn(path.clone(), text);
+    }
+    for key in *needed {
+        let setting = &tracing[*tracer][*key];
+        if setting.is_null() || *setting == "" {
+            let problem = format!("is required by the {tracer} tracer");
+            findings.error(path.key(tracer).key(key), problem);
         }
     }
 }
@@ -147,9 +158,8 @@ fn stackdriver(mesh: &Value, path: &Path, findings: &mut Findings) {
         if at(mesh, &["defaultConfig", "tracing", "stackdriver", key])
             .is_some_and(|v| !v.is_null() && v != "")
         {
-            let problem = "was removed from Istio";
             let path = path.key("stackdriver").key(key);
-            findings.error(path, problem);
+            findings.error(path, super::support::STACKDRIVER_REMOVED);
         }
     }
 }
@@ -176,12 +186,52 @@ fn private_keys(mesh: &Value, path: &Path, findings: &mut Findings) {
     findings.error(path, problem);
 }
 
-/// Refuses curves for traffic inside of the mesh, where they are fixed.
-fn curves(mesh: &Value, path: &Path, findings: &mut Findings) {
+/// The curves that proxies know, and the minor since which they do.
+const CURVES: [(&str, u16); 7] = [
+    ("P-224", 0),
+    ("P-256", 0),
+    ("P-384", 0),
+    ("P-521", 0),
+    ("X25519", 0),
+    ("X25519Kyber768Draft00", 0),
+    ("X25519MLKEM768", 26),
+];
+
+/// Refuses curves for traffic inside of the mesh, where they are fixed, and warns of others that proxies leave out.
+fn curves(mesh: &Value, minor: u16, path: &Path, findings: &mut Findings) {
+    let mut seen = BTreeSet::new();
+    let other = path.key("tlsDefaults").key("ecdhCurves");
+    for (path, curve) in elements(at(mesh, &["tlsDefaults", "ecdhCurves"]), &other) {
+        let name = curve.as_str().unwrap_or_default();
+        let is_known = |(known, since): &(&str, u16)| *known == name && *since <= minor;
+        if !CURVES.iter().any(is_known) {
+            findings.warn(path, "is no curve that proxies know, so they leave it out");
+        } else if !seen.insert(name) {
+            findings.warn(path, "is in the list already");
+        }
+    }
     let curves = at(mesh, &["meshMTLS", "ecdhCurves"]).and_then(Value::as_array);
     if curves.is_some_and(|curves| !curves.is_empty()) {
         let problem = "is not for traffic inside of the mesh; use tlsDefaults.ecdhCurves";
         let path = path.key("meshMTLS").key("ecdhCurves");
         findings.error(path, problem);
+    }
+}
+
+/// Refuses the form of `meshNetworks` in a mesh config, where the networks are one level deeper than in `values`.
+fn networks(checked: &Checked, findings: &mut Findings) {
+    let keys = ["values", "global", "meshNetworks", "networks"];
+    let nested = at(checked.user, &keys).and_then(Value::as_object);
+    // A network may have any name, this one too.
+    let is_network = |fields: &serde_json::Map<String, Value>| {
+        fields.is_empty()
+            || fields
+                .keys()
+                .any(|key| ["endpoints", "gateways"].contains(&key.as_str()))
+    };
+    if nested.is_some_and(|fields| !is_network(fields)) {
+        let problem =
+            "is one level too deep; write its networks directly below values.global.meshNetworks";
+        findings.error(Path::root("spec").keys(&keys), problem);
     }
 }

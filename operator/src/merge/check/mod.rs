@@ -4,9 +4,13 @@
 
 mod addons;
 mod balance;
+mod data_plane;
 mod gateway;
+mod images;
 pub(super) mod limits;
+mod lists;
 mod mesh;
+mod replicas;
 mod schema;
 mod support;
 mod wording;
@@ -14,12 +18,13 @@ mod wording;
 use serde_json::{Map, Value};
 
 use super::Component;
-use crate::api::{FieldError, Path, Warning, strict_schema};
+use crate::api::{ComponentKind, FieldError, Path, Warning, strict_schema};
 use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::charts::tree::at;
-use schema::{Checker, Definitions};
+use schema::{Checker, Mesh};
 
+pub(super) use schema::{Definitions, camel_case};
 pub(super) use wording::unlike;
 
 /// What the checks read.
@@ -36,6 +41,8 @@ pub(super) struct Checked<'a> {
     pub version: Version,
     /// The charts.
     pub charts: &'a Charts,
+    /// What lies between the charts' defaults and the values of the spec.
+    pub layers: Value,
 }
 
 /// What the checks found.
@@ -53,6 +60,12 @@ impl Findings {
         self.errors.push(FieldError::new(path, problem));
     }
 
+    /// Adds what another look at the spec found.
+    pub fn add(&mut self, other: Self) {
+        self.errors.extend(other.errors);
+        self.warnings.extend(other.warnings);
+    }
+
     /// Adds a warning about the field at `path`.
     pub fn warn(&mut self, path: Path, text: impl Into<String>) {
         self.warnings.push(Warning::new(path, text));
@@ -61,12 +74,29 @@ impl Findings {
 
 impl Checked<'_> {
     /// Runs every check and adds what it finds.
-    pub fn run(&self, findings: &mut Findings) {
+    pub fn run(mut self, findings: &mut Findings) {
         self.fields(findings);
+        support::layers(&mut self, findings);
+        self.rules(findings);
+    }
+
+    /// Checks what no schema can express.
+    fn rules(&self, findings: &mut Findings) {
         gateway::check(self, findings);
+        lists::check(self, findings);
+        images::check(self, findings);
         mesh::check(self, findings);
+        replicas::check(self, findings);
+        data_plane::check(self, findings);
         support::check(self, findings);
         addons::check(self, findings);
+    }
+
+    /// A value that a chart is rendered with, as far as it is no default of the chart.
+    fn value(&self, keys: &[&str]) -> Option<&Value> {
+        let layers = [&self.spec["values"], &self.layers].into_iter();
+        let mut found = layers.filter_map(|values| at(values, keys));
+        found.find(|value| !value.is_null())
     }
 
     /// Checks names and types of everything that has a schema.
@@ -75,10 +105,10 @@ impl Checked<'_> {
         let types = &strict["$defs"];
         let spec = Path::root("spec");
         let no_shapes = Map::new();
-        let mut check = |node: &Value, value, path: &Path, shapes, mesh_version| {
+        let mut check = |node: &Value, value, path: &Path, shapes, mesh: Option<&Mesh>| {
             let mut checker = Checker {
                 definitions: Definitions { types, shapes },
-                mesh_version,
+                mesh,
                 findings,
             };
             checker.check(node, value, path);
@@ -89,14 +119,26 @@ impl Checked<'_> {
             Ok(schema) => schema,
             Err(error) => return findings.error(spec.key("values"), error.to_string()),
         };
-        for (keys, node, mesh_version) in [
+        let proxy = &schema.values["properties"]["global"]["properties"]["proxy"];
+        let mesh = Mesh {
+            version: self.version,
+            homes: [
+                ("meshConfig", &schema.mesh),
+                (
+                    "meshConfig.defaultConfig",
+                    &schema.mesh["properties"]["defaultConfig"],
+                ),
+                ("values.global.proxy", proxy),
+            ],
+        };
+        for (keys, node, mesh) in [
             (&["values"][..], &schema.values, None),
-            (&["meshConfig"], &schema.mesh, Some(self.version)),
-            (&["values", "meshConfig"], &schema.mesh, Some(self.version)),
+            (&["meshConfig"], &schema.mesh, Some(&mesh)),
+            (&["values", "meshConfig"], &schema.mesh, Some(&mesh)),
         ] {
             // If the value is not an object, the schema of the spec has refused it already.
             if let Some(value @ Value::Object(_)) = at(self.user, keys) {
-                check(node, value, &spec.keys(keys), &schema.shapes, mesh_version);
+                check(node, value, &spec.keys(keys), &schema.shapes, mesh);
             }
         }
     }
@@ -111,6 +153,23 @@ fn elements<'v>(
     let list = list.and_then(Value::as_array).into_iter().flatten();
     list.enumerate()
         .map(move |(index, element)| (path.index(index), element))
+}
+
+/// The components that a spec writes, each with its path.
+fn written_components(spec: &Value) -> Vec<(Path, &Value)> {
+    let mut found = Vec::new();
+    for kind in ComponentKind::ALL {
+        let key = kind.spec_key();
+        let path = Path::root("spec").key("components").key(key);
+        let written = at(spec, &["components", key]);
+        found.extend(elements(written, &path));
+        found.extend(
+            written
+                .filter(|written| written.is_object())
+                .map(|one| (path, one)),
+        );
+    }
+    found
 }
 
 #[cfg(test)]
@@ -156,8 +215,11 @@ mod tests {
                     Ok(merged) => merged.warnings.iter().map(ToString::to_string).collect(),
                     Err(errors) => errors.iter().map(ToString::to_string).collect(),
                 };
-                let texts = texts.iter().map(|text| format!("{chart} 1.{minor} {text}"));
-                complaints.extend(texts);
+                // Who writes the default of one pod is told what the chart's disruption budget does to it.
+                let texts = texts
+                    .iter()
+                    .filter(|text| !text.contains("PodDisruptionBudget"));
+                complaints.extend(texts.map(|text| format!("{chart} 1.{minor} {text}")));
             }
         }
         assert!(complaints.is_empty(), "{complaints:#?}");

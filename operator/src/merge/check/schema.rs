@@ -6,13 +6,15 @@
 use serde_json::{Map, Value, json};
 
 use super::Findings;
-use super::wording::{unknown_field, unknown_mesh_setting, unlike};
+use super::wording::{
+    as_list, in_quotes, unknown_field, unknown_mesh_setting, unlike, version_in_quotes,
+};
 use crate::api::{Path, format};
 use crate::catalogue::Version;
 
 /// The schemas that references lead to.
 #[derive(Clone, Copy)]
-pub(super) struct Definitions<'a> {
+pub(in crate::merge) struct Definitions<'a> {
     /// The types of Kubernetes and of our spec.
     pub types: &'a Value,
     /// The shapes of the charts' schema.
@@ -20,9 +22,48 @@ pub(super) struct Definitions<'a> {
 }
 
 impl<'a> Definitions<'a> {
+    /// The schema that a node refers to, or the node itself.
+    fn resolved(&self, node: &'a Value) -> &'a Value {
+        if let Some([only]) = alternatives(node).as_deref() {
+            return self.resolved(only);
+        }
+        let reference = node.get("$ref").and_then(Value::as_str);
+        let name = reference.and_then(|reference| reference.strip_prefix("#/$defs/"));
+        name.and_then(|name| self.get(name)).unwrap_or(node)
+    }
+
+    /// Whether a value could be what the schema `node` describes: it is of its type, and an object has no other fields.
+    pub(in crate::merge) fn could_be(&self, node: &'a Value, value: &Value) -> bool {
+        let node = self.resolved(node);
+        match type_of(node) {
+            Some("object") => {
+                let known = node.get("properties").and_then(Value::as_object);
+                let rest = node.get("additionalProperties");
+                let is_known = |key: &String| {
+                    known.is_none_or(|known| declared(key, Some(known), rest).is_some())
+                };
+                value
+                    .as_object()
+                    .is_some_and(|fields| fields.keys().all(is_known))
+            }
+            Some("array") => value.is_array(),
+            Some("boolean") => value.is_boolean(),
+            Some("string") => value.is_string(),
+            _ => !value.is_object() && !value.is_array(),
+        }
+    }
+
     fn get(&self, name: &str) -> Option<&'a Value> {
         self.shapes.get(name).or_else(|| self.types.get(name))
     }
+}
+
+/// What is known where mesh settings are checked.
+pub(super) struct Mesh<'a> {
+    /// The version that reads them.
+    pub version: Version,
+    /// Where settings of proxies may stand, and the schema of each place.
+    pub homes: [(&'static str, &'a Value); 3],
 }
 
 /// Checks values against schemas and keeps what it finds.
@@ -31,7 +72,7 @@ pub(super) struct Checker<'a> {
     pub definitions: Definitions<'a>,
     /// Set for mesh settings: a field that the messages of this version do not have is a warning. istiod ignores it, and
     /// a newer patch release may know it.
-    pub mesh_version: Option<Version>,
+    pub mesh: Option<&'a Mesh<'a>>,
     /// Where errors and warnings are kept.
     pub findings: &'a mut Findings,
 }
@@ -54,7 +95,13 @@ impl Checker<'_> {
         if let Some(format) = node.get("x-istio-format").and_then(Value::as_str)
             && !format::holds(format, value)
         {
-            self.refuse(format::expected(format).unwrap_or(format), value, path);
+            let hint = format_hint(format, value, path);
+            self.refuse_with_hint(
+                format::expected(format).unwrap_or(format),
+                value,
+                path,
+                &hint,
+            );
             return;
         }
         if let Some(alternatives) = alternatives(node) {
@@ -88,7 +135,9 @@ impl Checker<'_> {
             Some("array") => self.check_list(node, value, path),
             Some("integer") => self.check_whole(node, value, path),
             Some("boolean") if !value.is_boolean() => self.refuse("true or false", value, path),
-            Some("string") if !value.is_string() => self.refuse("a string", value, path),
+            Some("string") if !value.is_string() => {
+                self.refuse_with_hint("a string", value, path, &in_quotes(value, path));
+            }
             Some("number") if !is_number(node, value) => self.refuse("a number", value, path),
             _ => {}
         }
@@ -96,6 +145,13 @@ impl Checker<'_> {
 
     fn refuse(&mut self, expected: &str, found: &Value, path: &Path) {
         self.findings.errors.push(unlike(expected, found, path));
+    }
+
+    /// Refuses a value and tells what to write instead.
+    fn refuse_with_hint(&mut self, expected: &str, found: &Value, path: &Path, hint: &str) {
+        let mut error = unlike(expected, found, path);
+        error.problem += hint;
+        self.findings.errors.push(error);
     }
 
     fn check_object(&mut self, node: &Value, value: &Value, path: &Path) {
@@ -118,8 +174,13 @@ impl Checker<'_> {
                     self.findings.errors.push(unknown_field(key, node, path));
                 }
                 (None, _) => {
-                    if let Some(version) = self.mesh_version.filter(|_| known.is_some()) {
-                        let warning = unknown_mesh_setting(&camel_case(key), node, version, path);
+                    let mesh = self.mesh.filter(|_| known.is_some());
+                    // A removed setting has a warning that says more.
+                    let warnings = &self.findings.warnings;
+                    if let Some(mesh) = mesh
+                        && warnings.iter().all(|warning| warning.path != path)
+                    {
+                        let warning = unknown_mesh_setting(&camel_case(key), node, mesh, path);
                         self.findings.warnings.push(warning);
                     }
                 }
@@ -129,7 +190,11 @@ impl Checker<'_> {
 
     fn check_list(&mut self, node: &Value, value: &Value, path: &Path) {
         let Value::Array(list) = value else {
-            return self.refuse("a list", value, path);
+            let items = node
+                .get("items")
+                .map(|items| self.definitions.resolved(items));
+            let hint = as_list(value, items.unwrap_or(&Value::Null), path);
+            return self.refuse_with_hint("a list", value, path, &hint);
         };
         if let Some(items) = node.get("items") {
             for (index, element) in list.iter().enumerate() {
@@ -182,7 +247,7 @@ fn declared<'n>(
 }
 
 /// `trustDomain` for `trust_domain`.
-fn camel_case(key: &str) -> String {
+pub(in crate::merge) fn camel_case(key: &str) -> String {
     let mut words = key.split('_');
     let mut name = words.next().unwrap_or_default().to_owned();
     for word in words {
@@ -205,6 +270,20 @@ pub(super) fn in_camel_case(value: &Value) -> Value {
         }
         Value::Array(list) => list.iter().map(in_camel_case).collect(),
         scalar => scalar.clone(),
+    }
+}
+
+/// What to write in place of a value that is not of a format, where that can be told.
+fn format_hint(format: &str, found: &Value, path: &Path) -> String {
+    let is_digest = found.as_str().is_some_and(|text| text.contains("@sha256:"));
+    match format {
+        "version" => version_in_quotes(found, path),
+        "tag" if is_digest => "; a digest belongs to one image: write the whole name of each image with its own digest, such as \
+                               values.pilot.image: registry.example.org/pilot@sha256:.. and values.global.proxy.image"
+            .to_owned(),
+        "cidr-list" | "port-list" if found.is_array() => in_quotes(found, path),
+        _ if format::holds(format, &found.to_string().into()) => in_quotes(found, path),
+        _ => String::new(),
     }
 }
 

@@ -16,79 +16,14 @@ pub(super) const STACKDRIVER: [&str; 4] = [
     "maxNumberOfMessageEvents",
 ];
 
-/// Deprecated values, each with what replaces it. Most are no longer in the schema of `values`, so that only
-/// `unvalidatedValues` can hold them.
-const DEPRECATED: [(&str, &str); 21] = [
-    (
-        "global.outboundTrafficPolicy",
-        "meshConfig.outboundTrafficPolicy",
-    ),
-    ("global.certificates", "meshConfig.certificates"),
-    ("global.localityLbSetting", "meshConfig.localityLbSetting"),
-    (
-        "global.policyCheckFailOpen",
-        "meshConfig.policyCheckFailOpen",
-    ),
-    ("global.enableTracing", "meshConfig.enableTracing"),
-    ("global.proxy.accessLogFormat", "meshConfig.accessLogFormat"),
-    ("global.proxy.accessLogFile", "meshConfig.accessLogFile"),
-    (
-        "global.proxy.concurrency",
-        "meshConfig.defaultConfig.concurrency",
-    ),
-    (
-        "global.proxy.envoyAccessLogService",
-        "meshConfig.defaultConfig.envoyAccessLogService",
-    ),
-    (
-        "global.proxy.envoyMetricsService",
-        "meshConfig.defaultConfig.envoyMetricsService",
-    ),
-    (
-        "global.proxy.protocolDetectionTimeout",
-        "meshConfig.protocolDetectionTimeout",
-    ),
-    (
-        "global.proxy.holdApplicationUntilProxyStarts",
-        "meshConfig.defaultConfig.holdApplicationUntilProxyStarts",
-    ),
-    (
-        "pilot.ingress",
-        "meshConfig.ingressService, ingressControllerMode and ingressClass",
-    ),
-    ("global.mtls.enabled", "a PeerAuthentication"),
-    ("global.mtls.auto", "meshConfig.enableAutoMtls"),
-    (
-        "global.tracer.lightstep.address",
-        "meshConfig.defaultConfig.tracing.lightstep.address",
-    ),
-    (
-        "global.tracer.lightstep.accessToken",
-        "meshConfig.defaultConfig.tracing.lightstep.accessToken",
-    ),
-    (
-        "global.tracer.zipkin.address",
-        "meshConfig.defaultConfig.tracing.zipkin.address",
-    ),
-    (
-        "global.tracer.datadog.address",
-        "meshConfig.defaultConfig.tracing.datadog.address",
-    ),
-    (
-        "global.meshExpansion.enabled",
-        "Gateways and other networking resources",
-    ),
-    (
-        "istiocoredns.enabled",
-        "DNS capture in the proxy (ISTIO_META_DNS_CAPTURE)",
-    ),
-];
+/// What is said of [`STACKDRIVER`]. Upstream refuses even a `false` there.
+pub(super) const STACKDRIVER_REMOVED: &str =
+    "was removed after Istio 1.22; use an OpenTelemetry provider in meshConfig.extensionProviders";
 
 pub(super) fn check(checked: &Checked, findings: &mut Findings) {
     not_implemented(checked, findings);
     without_effect(checked, findings);
     overlays(checked, findings);
-    layers(checked, findings);
     removed(checked, findings);
     pilot_replicas(checked, findings);
 }
@@ -185,12 +120,14 @@ fn overlays(checked: &Checked, findings: &mut Findings) {
 }
 
 /// Names of chart profile, compatibility version and platform, which have to exist in the minor.
-fn layers(checked: &Checked, findings: &mut Findings) {
+pub(super) fn layers(checked: &mut Checked, findings: &mut Findings) {
     let values = &checked.spec["values"];
     // Broken charts are reported where they are rendered.
-    let layers = chart_layers(checked.charts, checked.version.minor, values);
+    let found = chart_layers(checked.charts, checked.version.minor, values);
+    let (layers, errors) = found.unwrap_or_default();
+    checked.layers = layers;
     let compatibility = Path::root("spec").keys(&["values", "compatibilityVersion"]);
-    for mut error in layers.map_or_else(|_| Vec::new(), |(_, errors)| errors) {
+    for mut error in errors {
         // The path is that of the field where the author wrote it.
         if error.path == compatibility && checked.user.get("compatibilityVersion").is_some() {
             error.path = Path::root("spec").key("compatibilityVersion");
@@ -202,7 +139,7 @@ fn layers(checked: &Checked, findings: &mut Findings) {
     }
 }
 
-/// Refuses settings that upstream's charts refuse, and warns of those that they call deprecated.
+/// Refuses settings that upstream's charts refuse.
 fn removed(checked: &Checked, findings: &mut Findings) {
     // Only istiod's chart looks at them.
     let mut kinds = checked.components.iter().map(|component| component.kind);
@@ -223,14 +160,20 @@ fn removed(checked: &Checked, findings: &mut Findings) {
             .and_then(|values| at(values, keys));
         value.is_some_and(|value| !value.is_null() && *value != "")
     };
-    let tracer = STACKDRIVER.map(|key| vec!["global", "tracer", "stackdriver", key]);
-    let telemetry = [
-        vec!["telemetry", "v2", "prometheus", "configOverride"],
-        vec!["telemetry", "v2", "stackdriver", "disableOutbound"],
-    ];
-    for keys in tracer.into_iter().chain(telemetry) {
+    for key in STACKDRIVER {
+        let keys = ["global", "tracer", "stackdriver", key];
         if set(&keys) {
-            let problem = "was removed from Istio";
+            findings.error(path(&keys), STACKDRIVER_REMOVED);
+        }
+    }
+    // In `values`, these are refused like everything else that was removed.
+    for (provider, key) in [
+        ("prometheus", "configOverride"),
+        ("stackdriver", "disableOutbound"),
+    ] {
+        let keys = ["telemetry", "v2", provider, key];
+        if set(&keys) {
+            let problem = "was removed after Istio 1.20; use a Telemetry";
             findings.error(path(&keys), problem);
         }
     }
@@ -241,13 +184,6 @@ fn removed(checked: &Checked, findings: &mut Findings) {
         let problem = "is required by the lightstep tracer: address and accessToken";
         let path = path(&lightstep);
         findings.error(path, problem);
-    }
-    for (deprecated, instead) in DEPRECATED {
-        let keys: Vec<&str> = deprecated.split('.').collect();
-        if set(&keys) {
-            let problem = format!("is deprecated; use {instead}");
-            findings.warn(path(&keys), problem);
-        }
     }
 }
 
