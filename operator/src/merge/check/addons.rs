@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::{Checked, Findings};
-use crate::api::ComponentKind::{self, Grafana, Jaeger, Kiali, Pilot, Prometheus, Zipkin};
-use crate::api::Path;
+use crate::api::ComponentKind::{self, Grafana, Jaeger, Kiali, Loki, Pilot, Prometheus, Zipkin};
+use crate::api::{Path, format};
 use crate::charts::tree::at;
 use crate::merge::addons::{Addons, PROVIDER, Tracing, mesh_field};
 use crate::merge::tree::text_at;
@@ -41,6 +41,13 @@ fn path(kind: ComponentKind) -> Path {
 /// Refuses addons that cannot do their work.
 fn combinations(addons: Addons, findings: &mut Findings) {
     let is_on = |kind| addons.get(kind).is_some();
+    let kept = addons
+        .get(Loki)
+        .and_then(|addon| text_at(addon, &["retention"]));
+    if kept.and_then(format::hours).is_some_and(|hours| hours < 24) {
+        let problem = "expected at least 1d, because Loki deletes whole days";
+        findings.error(path(Loki).key("retention"), problem);
+    }
     if is_on(Jaeger) && is_on(Zipkin) {
         let problem = "cannot be installed beside jaeger, because both keep the traces; switch one of them off";
         findings.error(path(Zipkin), problem);
