@@ -11,8 +11,11 @@ use e2e::{
     control_plane::ControlPlane,
     error::Error,
     observe::inventory::{Inventory, Item},
+    operator,
     wait::wait_until,
+    yaml,
 };
+use istio_operator::charts::Charts;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -171,6 +174,53 @@ async fn addons_of_two_meshes_have_one_owner() {
         .unwrap();
     first.delete(SOON).await.unwrap();
     second.wait_for("HEALTHY", SOON).await.unwrap();
+}
+
+/// Every minor's objects are accepted, and so are the pods that its Deployments make, where only restricted ones are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addons_of_every_minor_are_admitted() {
+    let plane = ControlPlane::start().await.unwrap();
+    plane.apply(PLACE).unwrap();
+    let open = ["run", "open", "-n=tools", "--image=x", "--dry-run=server"];
+    assert!(
+        plane.kubectl(open).is_err(),
+        "the namespace admits everything"
+    );
+    let zipkin = json!({"zipkin": {"namespace": "tools"}});
+    let zipkin = json!({"profile": "empty", "addonComponents": zipkin});
+    let mut all = spec();
+    all["profile"] = "empty".into();
+    let mut pods = 0;
+    for release in Charts::embedded().unwrap().catalogue().releases() {
+        for spec in [&all, &zipkin] {
+            let mut spec = spec.clone();
+            spec["version"] = release.version.minor_text().into();
+            if release.version.minor >= 28 {
+                spec["values"] = json!({"global": {"networkPolicy": {"enabled": true}}});
+            }
+            let objects = operator::render(&manifest("mesh", &spec).to_string()).unwrap();
+            let (accounts, others): (Vec<_>, Vec<_>) = objects
+                .into_iter()
+                .partition(|object| object["kind"] == "ServiceAccount");
+            plane.apply(&yaml::stream(&accounts)).unwrap();
+            let made: Vec<_> = others.iter().filter_map(pod).collect();
+            pods += made.len();
+            let asked = yaml::stream(&[others, made].concat());
+            let dry_run = ["apply", "--server-side", "--dry-run=server", "-f", "-"];
+            let answer = plane.kubectl_with_input(dry_run, &asked);
+            answer.unwrap_or_else(|error| panic!("{}: {error}", release.version));
+        }
+    }
+    assert_eq!(pods, 6 * 8);
+}
+
+/// A pod as the Deployment would make it.
+fn pod(object: &Value) -> Option<Value> {
+    let template = object.pointer("/spec/template")?;
+    let mut metadata = template["metadata"].clone();
+    metadata["name"] = format!("{}-0", object["metadata"]["name"].as_str()?).into();
+    metadata["namespace"] = object["metadata"]["namespace"].clone();
+    Some(json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}))
 }
 
 fn is_in_tools(item: &Item) -> bool {
