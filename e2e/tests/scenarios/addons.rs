@@ -11,7 +11,7 @@ use e2e::{
     control_plane::ControlPlane,
     error::Error,
     observe::inventory::{Inventory, Item},
-    operator,
+    operator::{self, Operator},
     wait::wait_until,
     yaml,
 };
@@ -19,7 +19,7 @@ use istio_operator::charts::Charts;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::{SOON, healthy, manifest, running};
+use crate::{SOON, bystander::object_writes, healthy, manifest, running};
 
 /// Where the addons are: a namespace that admits restricted pods only, and a volume for what is kept.
 const PLACE: &str = r"
@@ -88,6 +88,14 @@ async fn addons_come_stay_and_go_with_the_mesh() {
     assert!(mesh.contains("tracing:\n  - jaeger"), "{mesh}");
     assert!(mesh.contains("metrics:\n  - prometheus"), "{mesh}");
 
+    writes_nothing(
+        &plane,
+        &operator,
+        &cr,
+        json!({"spec": {"deletionPolicy": "Delete"}}),
+    )
+    .await;
+
     // Each edited and each deleted once.
     let inventory = plane.inventory().await.unwrap();
     let client = plane.client().await.unwrap();
@@ -108,6 +116,13 @@ async fn addons_come_stay_and_go_with_the_mesh() {
     assert_eq!(secrets.len(), 2, "{:?}", secrets.keys());
     operator.process().restart().unwrap();
     operator.wait_until_ready().await.unwrap();
+    writes_nothing(
+        &plane,
+        &operator,
+        &cr,
+        json!({"spec": {"deletionPolicy": null}}),
+    )
+    .await;
     let zipkin = json!({"jaeger": {"enabled": false}, "grafana": {"enabled": false}, "zipkin": {"enabled": true}});
     cr.patch(&json!({"spec": {"addonComponents": zipkin}}))
         .await
@@ -225,6 +240,15 @@ fn pod(object: &Value) -> Option<Value> {
 
 fn is_in_tools(item: &Item) -> bool {
     item.object.metadata.namespace.as_deref() == Some("tools")
+}
+
+/// A change without a meaning, which takes a whole pass, leads to no write.
+async fn writes_nothing(plane: &ControlPlane, operator: &Operator, cr: &Cr, change: Value) {
+    let since = Timestamp::now();
+    cr.patch(&change).await.unwrap();
+    cr.wait_for("HEALTHY", SOON).await.unwrap();
+    let writes = object_writes(plane, operator, since);
+    assert!(writes.is_empty(), "{writes:?}");
 }
 
 /// Waits until these entries of `componentStatus` are healthy; gives the status then.

@@ -93,7 +93,7 @@ impl Sender {
     pub(super) async fn apply(&self, send: &ObjectToApply) -> Result<LiveObject, ApplyError> {
         tracing::debug!(object = %send.key, reason = ?send.reason, "applying");
         if send.kind.upkeep == Upkeep::CreatedOnly {
-            return self.create(send, false).await;
+            return self.create(send, false).await.map(|_| as_sent(send));
         }
         let api = self.api(send.kind, &send.key);
         // For the strict check the API server parses the body once more, an eighth of its work on a large CRD. What is
@@ -137,9 +137,6 @@ impl Sender {
 
     /// Asks what [`Sender::apply`] would give, and changes nothing.
     pub(super) async fn dry_run(&self, object: &ObjectToApply) -> Result<LiveObject, ApplyError> {
-        if object.kind.upkeep == Upkeep::CreatedOnly {
-            return self.create(object, true).await;
-        }
         let params = PatchParams::apply(MANAGER).validation_strict();
         let params = params.dry_run().force();
         let patch = Patch::Apply(object.body.value());
@@ -149,16 +146,13 @@ impl Sender {
         Ok(LiveObject::read(object.kind.kind, &answer.metadata))
     }
 
-    /// Creates an object if there is none, and leaves one that is there as it is. Nothing of it is read back: what is known of
-    /// it afterwards is what was sent, without what was generated.
-    async fn create(
+    /// Creates an object if there is none, and leaves one that is there as it is; gives whether there was none.
+    pub(super) async fn create(
         &self,
         object: &ObjectToApply,
         dry_run: bool,
-    ) -> Result<LiveObject, ApplyError> {
+    ) -> Result<bool, ApplyError> {
         let mut body = object.body.value();
-        let sent = ObjectMeta::deserialize(&body["metadata"]).unwrap_or_default();
-        let sent = LiveObject::read(object.kind.kind, &sent);
         generated::fill(&mut body).map_err(|error| ApplyError::NoRandomness(error.to_string()))?;
         let body = DynamicObject::deserialize(&body)
             .map_err(|error| ApplyError::Malformed(error.to_string()))?;
@@ -169,11 +163,11 @@ impl Sender {
         let api = self.api(object.kind, &object.key);
         let call = async {
             match api.create(&params, &body).await {
-                Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-                other => other.map(drop),
+                Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(false),
+                other => other.map(|_| true),
             }
         };
-        self.write(call).await.map(|()| sent)
+        self.write(call).await
     }
 
     /// Reads the UID and the selector of a workload, if it exists and is one.
@@ -328,6 +322,13 @@ impl Sender {
         let api = Api::dynamic(self.client.clone(), &kind.resource(), &scope);
         api.constrain(key.namespace.as_deref().unwrap_or_default())
     }
+}
+
+/// What is known of an object that is only created. Nothing of it is read back, so that is what was sent.
+pub(super) fn as_sent(object: &ObjectToApply) -> LiveObject {
+    let metadata = object.body.field("metadata");
+    let metadata = ObjectMeta::deserialize(&metadata).unwrap_or_default();
+    LiveObject::read(object.kind.kind, &metadata)
 }
 
 async fn limit<T>(
