@@ -152,13 +152,13 @@ fn a_budget_guards_two_pods_or_more_since_1_28() {
 #[test]
 fn the_user_overrides_labels_and_annotations_but_not_the_identity() {
     let values = json!({"pilot": {
-        "podLabels": {"number": 5, "istio": "mine", "istio.io/dataplane-mode": "ambient"},
+        "podLabels": {"number": 5, "operator.istio.io/component": "mine", "istio.io/dataplane-mode": "ambient"},
         "podAnnotations": {"prometheus.io/scrape": "false"},
     }});
     let objects = rendered(31, "minimal", &values).unwrap();
     let pod = &named(&objects, "Deployment", "istiod").unwrap()["spec"]["template"]["metadata"];
     assert_eq!(pod["labels"]["number"], "5");
-    assert_eq!(pod["labels"]["istio"], "mine");
+    assert_eq!(pod["labels"]["operator.istio.io/component"], "mine");
     assert_eq!(pod["labels"]["istio.io/dataplane-mode"], "none");
     assert_eq!(pod["annotations"]["prometheus.io/scrape"], "false");
     assert_eq!(pod["annotations"]["prometheus.io/port"], "15014");

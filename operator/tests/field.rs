@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use istio_operator::api::StoredCr;
@@ -87,6 +87,22 @@ fn wrong(row: &Value, minor: &str, charts: &Charts) -> Vec<String> {
         }
     }
     wrong
+}
+
+#[test]
+fn every_input_has_a_row() {
+    let rows = read("answers");
+    let rows = rows.as_array().unwrap().iter();
+    let in_table: BTreeSet<_> = rows
+        .map(|row| row["input"].as_str().unwrap().to_owned())
+        .collect();
+    let files = fs::read_dir(DIR).unwrap();
+    let files = files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned());
+    let inputs: BTreeSet<_> = files
+        .filter_map(|name| name.strip_suffix(".yaml").map(str::to_owned))
+        .filter(|name| name != "answers")
+        .collect();
+    assert_eq!(in_table, inputs);
 }
 
 #[test]

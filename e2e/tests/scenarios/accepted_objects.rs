@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::accepted_inputs::inputs;
 
 /// How many objects are sent at once.
-const PARALLEL: usize = 16;
+pub(crate) const PARALLEL: usize = 16;
 
 /// A kind that no Kubernetes serves by itself; Multus brings it.
 const FOREIGN: &str = r#"{
@@ -42,22 +42,11 @@ const FOREIGN: &str = r#"{
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_rendered_object_is_accepted() {
-    let plane = ControlPlane::start().await.unwrap();
-    plane.apply(FOREIGN).unwrap();
-    plane
-        .wait_until_served("network-attachment-definitions")
-        .await
-        .unwrap();
     let objects = rendered();
-    let namespaces: BTreeSet<_> = objects
+    let namespaces = objects
         .values()
-        .filter_map(|(object, _)| object.key.namespace.clone())
-        .collect();
-    let namespaces: Vec<_> = namespaces
-        .iter()
-        .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
-        .collect();
-    plane.apply(&yaml::stream(&namespaces)).unwrap();
+        .filter_map(|(object, _)| object.key.namespace.as_deref());
+    let plane = prepared(namespaces).await;
     let client = plane.client().await.unwrap();
     let answers = objects.values().map(|(object, inputs)| {
         let client = client.clone();
@@ -77,6 +66,23 @@ async fn every_rendered_object_is_accepted() {
     }
     refused.sort();
     assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+/// A control plane that has these namespaces, and every kind that charts render.
+pub(crate) async fn prepared<'n>(namespaces: impl Iterator<Item = &'n str>) -> ControlPlane {
+    let plane = ControlPlane::start().await.unwrap();
+    plane.apply(FOREIGN).unwrap();
+    plane
+        .wait_until_served("network-attachment-definitions")
+        .await
+        .unwrap();
+    let namespaces: BTreeSet<_> = namespaces.collect();
+    let namespaces: Vec<_> = namespaces
+        .iter()
+        .map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+        .collect();
+    plane.apply(&yaml::stream(&namespaces)).unwrap();
+    plane
 }
 
 /// Every object of every input, once for all that give the same: with the minors and inputs that do.
@@ -108,7 +114,7 @@ fn rendered() -> BTreeMap<String, (Object, Vec<String>)> {
 }
 
 /// Why the API server would not take an object from the operator.
-async fn refusal(client: Client, object: &Object) -> Option<String> {
+pub(crate) async fn refusal(client: Client, object: &Object) -> Option<String> {
     let Some(kind) = Kind::of(&object.key) else {
         return Some("a kind that the operator does not know".into());
     };

@@ -9,6 +9,7 @@
 )]
 
 mod acceptance;
+mod accepted_crs;
 mod accepted_inputs;
 mod accepted_objects;
 mod addons;
@@ -36,6 +37,9 @@ mod truthful_status;
 mod two_owners;
 mod upgrades;
 mod what_is_in_use;
+
+#[path = "../random/mod.rs"]
+mod random;
 
 use std::fs;
 

@@ -51,9 +51,9 @@ pub(crate) fn canonical(value: &Value) -> Option<String> {
     (quantity.nano != 0).then(|| write(quantity))
 }
 
-/// The whole units of a quantity, such as its bytes; none for a value that is not a quantity, and for a negative one.
-pub(crate) fn whole(value: &Value) -> Option<u64> {
-    u64::try_from(parse_value(value)?.nano / NANO).ok()
+/// The amount of a quantity in units of 10⁻⁹; none for a value that is not a quantity.
+pub(crate) fn amount(value: &Value) -> Option<i128> {
+    parse_value(value).map(|quantity| quantity.nano)
 }
 
 fn parse_value(value: &Value) -> Option<Quantity> {

@@ -44,7 +44,10 @@ impl Installation<'_> {
             Some(Value::Array(list)) => {
                 let entries = list.iter().enumerate().filter(|(_, entry)| enabled(entry));
                 entries
-                    .map(|(i, entry)| self.component(kind, entry, path.index(i)))
+                    .map(|(i, entry)| Component {
+                        index: Some(i),
+                        ..self.component(kind, entry, path.index(i))
+                    })
                     .collect()
             }
             Some(spec @ Value::Object(_)) if enabled(spec) => {
@@ -84,6 +87,7 @@ impl Installation<'_> {
             k8s: Value::Object(k8s),
             overlays,
             path,
+            index: None,
         }
     }
 

@@ -23,6 +23,7 @@ use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::charts::tree::merge_over;
 use check::{Checked, Findings, limits};
+pub(crate) use check::{named, nearest};
 use component::Installation;
 use tree::{plain_numbers, scalar_text, text_at};
 
@@ -47,6 +48,17 @@ pub struct Merged {
     pub default_tag: bool,
     /// What the author should look at.
     pub warnings: Vec<Warning>,
+    /// What it was merged from.
+    pub source: Source,
+}
+
+/// What a CR was merged from.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// The spec as its author wrote it, without nulls that count as absent.
+    pub spec: Value,
+    /// The version that the command line chose.
+    pub istio_version: Option<String>,
 }
 
 impl Merged {
@@ -60,6 +72,16 @@ impl Merged {
             default_tag,
             ..self
         }
+    }
+
+    /// The same CR with another spec; none if that is refused.
+    pub(crate) fn with_spec(&self, spec: &Value, charts: &Charts) -> Option<Self> {
+        let istio_version = self.source.istio_version.as_deref();
+        let merged = merge_spec(spec, istio_version, self.cluster, charts).ok()?;
+        Some(Self {
+            default_tag: self.default_tag,
+            ..merged
+        })
     }
 }
 
@@ -82,6 +104,8 @@ pub struct Component {
     pub overlays: Vec<Overlay>,
     /// The component's field in the CR, for warnings and errors.
     pub path: Path,
+    /// Its position in the list of gateways; none if it is no entry of a list.
+    pub index: Option<usize>,
 }
 
 /// One entry of `k8s.overlays`. Its `apiVersion` is not kept, because upstream does not select objects by it.
@@ -117,8 +141,17 @@ pub fn merge(
     cluster: Cluster,
     charts: &Charts,
 ) -> Result<Merged, Vec<FieldError>> {
+    merge_spec(&cr.spec.0, istio_version, cluster, charts)
+}
+
+fn merge_spec(
+    spec: &Value,
+    istio_version: Option<&str>,
+    cluster: Cluster,
+    charts: &Charts,
+) -> Result<Merged, Vec<FieldError>> {
     let mut findings = Findings::default();
-    let mut user = user_spec(&cr.spec.0, &mut findings);
+    let mut user = user_spec(spec, &mut findings);
     let moved = old_forms::move_into_spec(&mut user);
     limits::check(&user, &mut findings);
     if !findings.errors.is_empty() {
@@ -187,6 +220,10 @@ pub fn merge(
         return Err(errors);
     }
     let revision = revision.to_owned();
+    let source = Source {
+        spec: user,
+        istio_version: istio_version.map(str::to_owned),
+    };
     Ok(Merged {
         version,
         revision,
@@ -195,6 +232,7 @@ pub fn merge(
         components,
         default_tag: false,
         warnings,
+        source,
     })
 }
 

@@ -159,6 +159,7 @@ fn merged() -> Merged {
         components: Vec::new(),
         default_tag: false,
         warnings: Vec::new(),
+        source: crate::merge::Source::default(),
     }
 }
 
@@ -503,6 +504,7 @@ fn the_namespace_of_istio_carries_the_network() {
         k8s: json!({}),
         overlays: Vec::new(),
         path: crate::api::Path::default(),
+        index: None,
     });
     assert_eq!(network(&merged, "istio-system").as_deref(), Some("west"));
     assert_eq!(network(&merged, "elsewhere"), None);

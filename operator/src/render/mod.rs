@@ -3,7 +3,10 @@
 //!
 //! Pure: takes no client and reads no clock, environment or file; the caller provides the charts.
 
+mod cause;
 mod document;
+mod entries;
+mod kubernetes;
 mod object;
 mod operator;
 mod overlay;
@@ -11,7 +14,7 @@ mod settings;
 mod strategic;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -94,6 +97,14 @@ pub enum RenderError {
         /// What is wrong with it.
         message: String,
     },
+    /// The API server would refuse an object, and no single setting is why.
+    #[error("{key}: {error}")]
+    Refused {
+        /// The object.
+        key: Box<ObjectKey>,
+        /// The field of the object, and what is wrong with it.
+        error: FieldError,
+    },
     /// Two objects have the same key.
     #[error("{key} is rendered twice, by {first} and by {second}")]
     Duplicate {
@@ -117,6 +128,17 @@ pub enum RenderError {
     OutOfTime(Path),
 }
 
+impl RenderError {
+    /// Its text without the object that it names behind the problem of a setting.
+    fn without_object(&self) -> String {
+        let text = self.to_string();
+        match self {
+            Self::Setting(_) => text.split(" (").next().unwrap_or_default().to_owned(),
+            _ => text,
+        }
+    }
+}
+
 /// etcd refuses requests above 1.5 MiB by default, and the object is almost all of the request.
 const LARGEST_OBJECT: usize = 1536 * 1024;
 
@@ -125,7 +147,8 @@ pub fn render(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderEr
     render_in_time(merged, charts, &|| true)
 }
 
-/// Does what [`render`] does while `has_time` says so; otherwise, [`RenderError::OutOfTime`] is the only error.
+/// Does what [`render`] does while `has_time` says so. Without time, the errors are those found so far, or else
+/// [`RenderError::OutOfTime`] alone.
 pub fn render_in_time(
     merged: &Merged,
     charts: &Charts,
@@ -134,7 +157,14 @@ pub fn render_in_time(
     let mut parts = Vec::with_capacity(merged.components.len());
     for component in &merged.components {
         match render_component(merged, component, charts, has_time) {
-            Err(error @ RenderError::OutOfTime(_)) => return Err(vec![error]),
+            Err(errors) if matches!(errors[..], [RenderError::OutOfTime(_)]) => {
+                let found: Vec<_> = parts
+                    .into_iter()
+                    .filter_map(Result::err)
+                    .flatten()
+                    .collect();
+                return Err(if found.is_empty() { errors } else { found });
+            }
             part => parts.push(part),
         }
     }
@@ -157,7 +187,7 @@ struct Part {
 
 /// Joins rendered components, or the errors of those that failed.
 fn collect(
-    parts: impl Iterator<Item = Result<Part, RenderError>>,
+    parts: impl Iterator<Item = Result<Part, Vec<RenderError>>>,
 ) -> Result<Rendered, Vec<RenderError>> {
     let mut errors = Vec::new();
     let mut rendered = Rendered {
@@ -172,10 +202,13 @@ fn collect(
                 rendered.names_default_tag |= part.names_default_tag;
                 rendered.warnings.extend(part.warnings);
             }
-            Err(error) => errors.push(error),
+            Err(all) => errors.extend(all),
         }
     }
     errors.extend(broken_invariants(&rendered.components));
+    let mut told = BTreeSet::new();
+    // A setting may be wrong in many objects, of which one is named.
+    errors.retain(|error| told.insert(error.without_object()));
     if errors.is_empty() {
         Ok(rendered)
     } else {
@@ -183,7 +216,25 @@ fn collect(
     }
 }
 
+/// Renders a component and checks that the API server would take its objects.
 fn render_component(
+    merged: &Merged,
+    component: &Component,
+    charts: &Charts,
+    has_time: &dyn Fn() -> bool,
+) -> Result<Part, Vec<RenderError>> {
+    let part = objects_of(merged, component, charts, has_time).map_err(|error| vec![error])?;
+    let objects = &part.component.objects;
+    let refusals = cause::refusals(merged, component, objects, charts, has_time);
+    if refusals.is_empty() {
+        Ok(part)
+    } else {
+        Err(refusals)
+    }
+}
+
+/// The objects of a component, with its `k8s` settings and overlays.
+fn objects_of(
     merged: &Merged,
     component: &Component,
     charts: &Charts,
@@ -198,6 +249,7 @@ fn render_component(
     for output in charts.execute(component.kind.info().chart, context)? {
         objects.extend(document::objects(output, charts)?);
     }
+    entries::merge(&mut objects, &values);
     let mut warnings = Vec::new();
     settings::apply(merged, component, &mut objects, &mut warnings)?;
     let injects = merged.revision.is_empty() && objects.iter().any(injects_for_default_tag);

@@ -3,11 +3,13 @@
 //! Upstream's `tpath` package defines the language, with its oddities: missing maps on the way are created, also by a
 //! delete; `[0]` below a missing field is a literal key; `[text]` in a list of scalars is a regular expression; a value set
 //! on a list that an earlier patch of the same overlay added is appended to it. Two things differ on purpose: a patch that
-//! fails or matches nothing is a warning, even an index out of range, where upstream panics; and a string stays a string.
+//! fails or matches nothing is a warning, even an index out of range, where upstream panics; and a text is read by the type
+//! of the field that it sets.
 
 mod path;
 mod pattern;
 mod tree;
+mod typed;
 
 use super::{Object, RenderError, check_time};
 use crate::api::{FieldError, Warning};
@@ -32,12 +34,24 @@ pub(super) fn apply(
             }
         }
         if !found {
-            let (kind, name) = (&overlay.kind, &overlay.name);
-            let text = format!("matches nothing: no {kind} {name} is rendered");
+            let text = matches_nothing(overlay, objects);
             warnings.push(Warning::new(overlay.path.clone(), text));
         }
     }
     Ok(())
+}
+
+/// What a warning says of an overlay without an object: which names of its kind there are.
+fn matches_nothing(overlay: &Overlay, objects: &[Object]) -> String {
+    let (kind, name) = (&overlay.kind, &overlay.name);
+    let same = objects.iter().filter(|object| object.key.kind == *kind);
+    let names: Vec<&str> = same.map(|object| object.key.name.as_str()).collect();
+    let there = match names.as_slice() {
+        [] => String::new(),
+        [one] => format!("; there is {one}"),
+        several => format!("; there are {}", several.join(", ")),
+    };
+    format!("matches nothing: no {kind} {name} is rendered{there}")
 }
 
 fn patched_object(
@@ -50,13 +64,14 @@ fn patched_object(
     for patch in &overlay.patches {
         check_time(has_time, &patch.path)?;
         let elements = path::elements(&patch.target);
-        let levels = elements.len() + depth(&patch.value);
+        let value = typed::read(object, &elements, &patch.value);
+        let levels = elements.len() + depth(&value);
         if levels > DEEPEST {
             let problem = format!("expected at most {DEEPEST} levels, found {levels}");
             let error = FieldError::new(patch.path.clone(), problem);
             return Err(RenderError::Setting(error));
         }
-        if let Err(problem) = root.patch(&elements, &patch.value) {
+        if let Err(problem) = root.patch(&elements, &value) {
             let text = format!("{:?} changes nothing: {problem}", patch.target);
             warnings.push(Warning::new(patch.path.clone(), text));
         }

@@ -6,6 +6,7 @@
 
 use serde_json::{Value, json};
 
+use super::entries::keep_the_users_source;
 use super::{Object, RenderError, strategic};
 use crate::api::{FieldError, Warning, Workload, WorkloadName};
 use crate::merge::{Component, Merged};
@@ -42,7 +43,7 @@ const FIELDS: [(&str, Target, Place); 18] = [
         Target::Workload,
         Place::At(&["spec", "template", "spec", "affinity"]),
     ),
-    ("env", Target::Workload, Place::Container("env")),
+    (VARIABLES, Target::Workload, Place::Container("env")),
     (
         "hpaSpec",
         Target::SameName("HorizontalPodAutoscaler"),
@@ -115,6 +116,8 @@ const FIELDS: [(&str, Target, Place); 18] = [
 
 /// The field whose patch may leave two bounds of which the API server accepts one.
 const BUDGET: &str = "podDisruptionBudget";
+/// The field whose patch may leave a variable with a value and a source, of which the API server accepts one.
+const VARIABLES: &str = "env";
 
 /// Patches the objects of a component with its `k8s` block, and warns of settings that have no effect.
 pub(super) fn apply(
@@ -141,7 +144,7 @@ pub(super) fn apply(
             // `merge` has warned of it.
             Target::Nothing => continue,
         };
-        let change = patch(place, workload.container, value);
+        let change = patch(place, workload.container, &with_exclusions(field, value));
         let name = match target {
             Target::Service => service,
             _ => name,
@@ -154,8 +157,10 @@ pub(super) fn apply(
             found = true;
             let changed = object.body.change_all(|body| {
                 strategic::apply(kind, body, &change)?;
-                if field == BUDGET {
-                    keep_one_bound(body);
+                match field {
+                    BUDGET => keep_one_bound(body),
+                    VARIABLES => keep_the_users_source(body, workload.container, value),
+                    _ => {}
                 }
                 Ok(())
             });
@@ -193,6 +198,29 @@ fn patch(place: Place, container: &str, value: &Value) -> Value {
             nested(POD, json!({"containers": [container]}))
         }
     }
+}
+
+/// The fields of a probe of which one may be there.
+const PROBE_HANDLERS: [&str; 4] = ["exec", "grpc", "httpGet", "tcpSocket"];
+
+/// The setting with nulls for those fields that cannot stand beside what it asks for, so that the chart's go away.
+fn with_exclusions(field: &str, value: &Value) -> Value {
+    let mut value = value.clone();
+    let Value::Object(block) = &mut value else {
+        return value;
+    };
+    let mut excluded = Vec::new();
+    if field == "strategy" && block.get("type").is_some_and(|kind| kind == "Recreate") {
+        excluded.push("rollingUpdate");
+    }
+    let is_set = |name: &&str| block.get(*name).is_some_and(Value::is_object);
+    if field == "readinessProbe" && PROBE_HANDLERS.iter().any(is_set) {
+        excluded.extend(PROBE_HANDLERS);
+    }
+    for name in excluded {
+        block.entry(name).or_insert(Value::Null);
+    }
+    value
 }
 
 /// Removes the chart's `minAvailable` if `maxUnavailable` is set: the API server refuses a budget with both.

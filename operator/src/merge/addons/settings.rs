@@ -94,7 +94,9 @@ fn own(
 /// The bytes of metrics after which Prometheus deletes the oldest.
 fn filled(storage: Option<&Value>) -> u64 {
     let size = storage.and_then(|storage| storage.get("size"));
-    let bytes = size.and_then(quantity::whole).unwrap_or(PROMETHEUS_BYTES);
+    let bytes = size.and_then(quantity::amount);
+    let bytes = bytes.and_then(|nano| u64::try_from(nano / 1_000_000_000).ok());
+    let bytes = bytes.unwrap_or(PROMETHEUS_BYTES);
     bytes / 100 * FILLED
 }
 

@@ -26,6 +26,7 @@ use schema::{Checker, Mesh};
 
 pub(super) use schema::{Definitions, camel_case};
 pub(super) use wording::unlike;
+pub(crate) use wording::{named, nearest};
 
 /// What the checks read.
 pub(super) struct Checked<'a> {

@@ -12,7 +12,7 @@ pub(in crate::merge) fn unlike(expected: &str, found: &Value, path: &Path) -> Fi
 }
 
 /// A value in a few words. Long strings are cut, because a status message has a limit.
-fn named(value: &Value) -> String {
+pub(crate) fn named(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::Bool(flag) => flag.to_string(),
@@ -154,7 +154,7 @@ fn other_minors<'n>(key: &str, node: &'n Value) -> Option<&'n str> {
 
 /// The name that `key` was most likely meant to be: at most a third of its letters are missing, wrong, surplus or swapped
 /// with their neighbours.
-fn nearest<'n>(key: &str, names: &[&'n str]) -> Option<&'n str> {
+pub(crate) fn nearest<'n>(key: &str, names: &[&'n str]) -> Option<&'n str> {
     let length = key.chars().count();
     let most = 1.max(length / 3);
     let key = key.to_lowercase();

@@ -42,6 +42,7 @@ fn component(overlays: &[Written<'_>]) -> Component {
         k8s: json!({}),
         overlays: overlays.iter().map(overlay).collect(),
         path: Path::root("pilot"),
+        index: None,
     }
 }
 
@@ -264,9 +265,19 @@ fn what_fails_is_a_warning_and_the_next_patch_applies() {
 }
 
 #[test]
-fn a_string_stays_a_string() {
-    let text = "a: b\nc: d\n";
-    assert_eq!(one(json!({}), "spec.t", json!(text)), json!({"t": text}));
+fn a_text_for_a_field_without_a_type_is_a_map_where_it_is_for_upstream() {
+    for (text, expected) in [
+        ("a: b\nc: d\n", json!({"a": "b", "c": "d"})),
+        ("{\"a\": 1}", json!("{\"a\": 1}")),
+        ("- a: b", json!("- a: b")),
+        ("a", json!("a")),
+        ("", json!("")),
+    ] {
+        assert_eq!(
+            one(json!({}), "spec.t", json!(text)),
+            json!({"t": expected})
+        );
+    }
 }
 
 #[test]

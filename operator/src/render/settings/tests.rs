@@ -15,6 +15,7 @@ fn merged(revision: &str) -> Merged {
         components: Vec::new(),
         default_tag: false,
         warnings: Vec::new(),
+        source: crate::merge::Source::default(),
     }
 }
 
@@ -27,6 +28,7 @@ fn component(kind: ComponentKind, name: &str, k8s: Value) -> Component {
         k8s,
         overlays: Vec::new(),
         path: Path::root("spec").key("components").key(kind.spec_key()),
+        index: None,
     }
 }
 
