@@ -1,5 +1,6 @@
 //! The Istio minors that this binary knows, read from `charts/versions.yaml`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
@@ -109,11 +110,32 @@ impl TryFrom<String> for Concerned {
     }
 }
 
-/// Every minor that the charts can render, oldest first.
+/// The image of an addon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddonImage<'a> {
+    /// The registry path.
+    pub hub: &'a str,
+    /// The name below it.
+    pub image: &'a str,
+    /// The tag.
+    pub tag: &'a str,
+}
+
+/// The images of one addon.
+#[derive(Clone, Debug)]
+struct AddonImages {
+    hub: String,
+    image: String,
+    /// Each tag by the minor from which on it holds.
+    tags: BTreeMap<u16, String>,
+}
+
+/// Every minor that the charts can render, oldest first, and the images of addons.
 #[derive(Clone, Debug)]
 pub struct Catalogue {
     releases: Vec<Release>,
     default: Version,
+    addons: BTreeMap<String, AddonImages>,
 }
 
 /// The content of `versions.yaml`.
@@ -122,6 +144,17 @@ pub struct Catalogue {
 struct File {
     default: String,
     versions: Vec<Entry>,
+    #[serde(default)]
+    addons: BTreeMap<String, AddonEntry>,
+}
+
+/// One entry of `addons` in `versions.yaml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddonEntry {
+    hub: String,
+    image: String,
+    tags: BTreeMap<String, String>,
 }
 
 /// One entry of `versions.yaml`.
@@ -163,7 +196,22 @@ impl Catalogue {
             .map(|r| r.version)
             .find(|v| Some(v.minor) == minor);
         let default = default.ok_or_else(|| format!("default {:?} is not listed", file.default))?;
-        Ok(Self { releases, default })
+        let addons = file.addons.into_iter();
+        let addons = addons.map(|(name, entry)| Ok((name, images(entry)?)));
+        let addons = addons.collect::<Result<_, String>>()?;
+        Ok(Self {
+            releases,
+            default,
+            addons,
+        })
+    }
+
+    /// The image of an addon in a minor.
+    #[must_use]
+    pub fn addon_image(&self, addon: &str, minor: u16) -> Option<AddonImage<'_>> {
+        let AddonImages { hub, image, tags } = self.addons.get(addon)?;
+        let (_, tag) = tags.range(..=minor).next_back()?;
+        Some(AddonImage { hub, image, tag })
     }
 
     /// The version that is installed when neither `spec.version` nor `spec.tag` chooses one.
@@ -214,8 +262,21 @@ impl Catalogue {
     }
 }
 
+fn minor(text: &str) -> Result<u16, String> {
+    parse_minor(text).ok_or_else(|| format!("{text:?} is not a minor"))
+}
+
+fn images(entry: AddonEntry) -> Result<AddonImages, String> {
+    let tags = entry.tags.into_iter();
+    let tags = tags.map(|(since, tag)| Ok((minor(&since)?, tag)));
+    Ok(AddonImages {
+        hub: entry.hub,
+        image: entry.image,
+        tags: tags.collect::<Result<_, String>>()?,
+    })
+}
+
 fn release(entry: Entry) -> Result<Release, String> {
-    let minor = |text: &str| parse_minor(text).ok_or_else(|| format!("{text:?} is not a minor"));
     Ok(Release {
         version: Version {
             minor: minor(&entry.minor)?,
@@ -262,6 +323,20 @@ mod tests {
         let newest = c.releases().last().unwrap().version;
         assert_eq!(c.default_version(), newest);
         assert!(c.known().ends_with(&format!(", {}", newest.minor_text())));
+    }
+
+    #[test]
+    fn every_minor_has_an_image_of_every_addon() {
+        let c = catalogue();
+        let tag = |addon: &str, minor| c.addon_image(addon, minor).map(|image| image.tag);
+        for release in c.releases() {
+            for addon in c.addons.keys() {
+                assert!(tag(addon, release.version.minor).is_some(), "{addon}");
+            }
+        }
+        assert_eq!(tag("grafana", 26), Some("11.3.1"));
+        assert_eq!(tag("grafana", 27), Some("12.0.1"));
+        assert_eq!(tag("nonesuch", 27), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use istio_operator::api::IstioOperator;
 use istio_operator::charts::Charts;
-use istio_operator::cluster::KINDS;
+use istio_operator::cluster::{KINDS, Upkeep};
 use istio_operator::merge::{Cluster, merge};
 use istio_operator::render::{Object, operator, render};
 use serde_json::{Value, json};
@@ -114,6 +114,10 @@ fn specs(charts: &Charts) -> Vec<Value> {
             .extend(repair.as_object().unwrap().clone());
         specs.push(spec);
     }
+    specs.push(json!({
+        "profile": "empty",
+        "addonComponents": {"prometheus": {}, "kiali": {"viewOnly": false}},
+    }));
     // Base is the same for all and by far the largest, so once is enough.
     for spec in specs.iter_mut().filter(|spec| spec["profile"] != "default") {
         spec["components"]["base"] = json!({"enabled": false});
@@ -167,14 +171,12 @@ fn the_operator_writes_exactly_the_kinds_that_charts_render() {
         }));
     };
     for kind in &KINDS {
-        expect(
-            kind.group,
-            kind.plural,
-            &["get", "list", "watch", "create", "patch"],
-        );
-        if kind.kind != "CustomResourceDefinition" {
-            expect(kind.group, kind.plural, &["delete"]);
-        }
+        let verbs: &[&str] = match kind.upkeep {
+            Upkeep::Full => &["get", "list", "watch", "create", "patch", "delete"],
+            Upkeep::Kept => &["get", "list", "watch", "create", "patch"],
+            Upkeep::CreatedOnly => &["create"],
+        };
+        expect(kind.group, kind.plural, verbs);
     }
     expect(
         "install.istio.io",
@@ -211,6 +213,24 @@ fn no_right_is_a_way_to_more() {
     }
     let own = &all[0];
     assert!(own.iter().all(|right| right.resource != "*"), "{own:?}");
+}
+
+#[test]
+fn addons_read_neither_secrets_nor_nodes() {
+    let charts = Charts::embedded().unwrap();
+    let addons = json!({
+        "prometheus": {}, "grafana": {}, "jaeger": {}, "kiali": {"viewOnly": false}, "loki": {},
+    });
+    let spec = json!({"profile": "empty", "addonComponents": addons});
+    let roles = objects(&charts, &spec, "1.31").into_iter();
+    let roles = roles.filter(|o| ["Role", "ClusterRole"].contains(&o.key.kind.as_str()));
+    let rights: BTreeSet<Right> = roles.flat_map(|role| rights(&role.body.value())).collect();
+    assert!(!rights.is_empty());
+    for right in rights {
+        let is_wild = right.group.is_empty() && right.resource == "*";
+        let forbidden = ["secrets", "nodes/proxy"].contains(&right.resource.as_str());
+        assert!(!is_wild && !forbidden, "{right:?}");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod acceptance;
 mod accepted_crs;
 mod accepted_inputs;
 mod accepted_objects;
+mod addons;
 mod bystander;
 mod crash;
 mod default_tag;

@@ -9,13 +9,15 @@ use e2e::observe::{
     health::{ArgoHealth, Kstatus, argo, kstatus},
     history::Entry,
 };
+use istio_operator::api::ComponentKind;
 use serde_json::Value;
 
 /// Replays a history of one CR after another with its Deployments.
 ///
 /// Whenever the CR begins to look healthy, each Deployment must have been available at some moment since the spec and its
 /// pods last changed. That need not be one moment for all: an autoscaler may scale one while another starts. Argo CD ignores the generation, so it goes by
-/// the old status until the operator writes the new one, which must be the very next write.
+/// the old status until the operator writes the new one, which must be the very next write. Addons hold nothing up, so
+/// their Deployments do not count.
 pub fn check(history: &[Entry]) {
     let mut replay = Replay::default();
     for entry in history {
@@ -37,6 +39,9 @@ struct Replay {
 impl Replay {
     fn step(&mut self, entry: &Entry) {
         let object = &entry.object;
+        if object["kind"] == "Deployment" && is_of_addon(object) {
+            return;
+        }
         if object["kind"] == "Deployment" {
             let name = object["metadata"]["name"].to_string();
             let before = self.deployments.remove(&name).unwrap_or_default();
@@ -98,6 +103,13 @@ impl Replay {
             "{told}"
         );
     }
+}
+
+/// Whether a Deployment belongs to an addon, by its label.
+fn is_of_addon(deployment: &Value) -> bool {
+    let component = &deployment["metadata"]["labels"]["operator.istio.io/component"];
+    let mut kinds = ComponentKind::ALL.into_iter();
+    kinds.any(|kind| kind.is_addon() && component == kind.as_str())
 }
 
 /// Whether a Deployment runs its newest generation with all its pods.

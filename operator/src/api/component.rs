@@ -8,7 +8,9 @@ pub struct ComponentInfo {
     /// The value of the label `operator.istio.io/component` and the key in `status.componentStatus`; both are upstream's
     /// since 1.5.
     pub label: &'static str,
-    /// The key under `spec.components`.
+    /// The field of `spec` that it stands in.
+    pub section: Section,
+    /// The key in that field.
     pub spec_key: &'static str,
     /// Whether it is installed if neither profile nor CR names it. Upstream does so with an ingress gateway too, but
     /// without a name; here, a list that is null is an error.
@@ -24,6 +26,26 @@ pub struct ComponentInfo {
     /// The components that have to be applied and ready before this one is rolled out. A parent that is not rendered (it
     /// runs in another cluster, or belongs to another CR) is not waited for.
     pub parents: &'static [ComponentKind],
+}
+
+/// The field of `spec` that names a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// `spec.components`.
+    Components,
+    /// `spec.addonComponents`.
+    AddonComponents,
+}
+
+impl Section {
+    /// The name of the field.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Components => "components",
+            Self::AddonComponents => "addonComponents",
+        }
+    }
 }
 
 /// Which of the merged values a chart reads without a prefix.
@@ -48,6 +70,8 @@ pub struct Workload {
     pub name: WorkloadName,
     /// The container that settings of the `k8s` block are for.
     pub container: &'static str,
+    /// The Service that settings of the `k8s` block are for, if its name is not that of the workload.
+    pub service: Option<&'static str>,
 }
 
 /// How a workload is named.
@@ -64,7 +88,7 @@ pub enum WorkloadName {
 /// Makes the enum of all components and the table from one list, so that neither can lack what the other has.
 macro_rules! components {
     ($($(#[$doc:meta])* $kind:ident => $info:expr,)*) => {
-        /// A component of `spec.components`, in the order in which upstream renders them.
+        /// A component of `spec.components`, in the order in which upstream renders them, or of `spec.addonComponents`.
         ///
         /// Its [`Display`](fmt::Display) form is its label.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -94,6 +118,7 @@ components! {
     /// Istio's CRDs and the cluster-wide reader account.
     Base => ComponentInfo {
         label: "Base",
+        section: Section::Components,
         spec_key: "base",
         is_installed_unnamed: true,
         chart: "base",
@@ -105,6 +130,7 @@ components! {
     /// istiod.
     Pilot => ComponentInfo {
         label: "Pilot",
+        section: Section::Components,
         spec_key: "pilot",
         is_installed_unnamed: true,
         chart: "pilot",
@@ -114,12 +140,14 @@ components! {
             kind: "Deployment",
             name: WorkloadName::WithRevision("istiod"),
             container: "discovery",
+            service: None,
         }),
         parents: &[ComponentKind::Base],
     },
     /// One entry of `spec.components.ingressGateways`.
     IngressGateways => ComponentInfo {
         label: "IngressGateways",
+        section: Section::Components,
         spec_key: "ingressGateways",
         is_installed_unnamed: false,
         chart: "gateway",
@@ -131,6 +159,7 @@ components! {
     /// One entry of `spec.components.egressGateways`.
     EgressGateways => ComponentInfo {
         label: "EgressGateways",
+        section: Section::Components,
         spec_key: "egressGateways",
         is_installed_unnamed: false,
         chart: "gateway",
@@ -142,6 +171,7 @@ components! {
     /// The CNI node agent.
     Cni => ComponentInfo {
         label: "Cni",
+        section: Section::Components,
         spec_key: "cni",
         is_installed_unnamed: false,
         chart: "cni",
@@ -151,12 +181,14 @@ components! {
             kind: "DaemonSet",
             name: WorkloadName::Fixed("istio-cni-node"),
             container: "install-cni",
+            service: None,
         }),
         parents: &[ComponentKind::Base, ComponentKind::Pilot],
     },
     /// The ambient node proxy.
     Ztunnel => ComponentInfo {
         label: "Ztunnel",
+        section: Section::Components,
         spec_key: "ztunnel",
         is_installed_unnamed: false,
         chart: "ztunnel",
@@ -166,15 +198,59 @@ components! {
             kind: "DaemonSet",
             name: WorkloadName::Fixed("ztunnel"),
             container: "istio-proxy",
+            service: None,
         }),
         parents: &[ComponentKind::Base, ComponentKind::Pilot, ComponentKind::Cni],
     },
+    /// The metrics store.
+    Prometheus => addon("Prometheus", "prometheus", "addons/prometheus", &["addons", "prometheus"], None),
+    /// The log store.
+    Loki => addon("Loki", "loki", "addons/loki", &["addons", "loki"], None),
+    /// The trace store.
+    Jaeger => addon("Jaeger", "jaeger", "addons/jaeger", &["addons", "jaeger"], Some("tracing")),
+    /// The trace store in memory.
+    Zipkin => addon("Zipkin", "zipkin", "addons/zipkin", &["addons", "zipkin"], None),
+    /// The dashboards.
+    Grafana => addon("Grafana", "grafana", "addons/grafana", &["addons", "grafana"], None),
+    /// The mesh console.
+    Kiali => addon("Kiali", "kiali", "addons/kiali", &["addons", "kiali"], None),
+}
+
+/// The row of an addon. Addons come after the mesh, and nothing waits for them.
+const fn addon(
+    label: &'static str,
+    key: &'static str,
+    chart: &'static str,
+    values_root: &'static [&'static str],
+    service: Option<&'static str>,
+) -> ComponentInfo {
+    ComponentInfo {
+        label,
+        section: Section::AddonComponents,
+        spec_key: key,
+        is_installed_unnamed: false,
+        chart,
+        values_root,
+        scope: ValuesScope::RootOnly,
+        workload: Some(Workload {
+            kind: "Deployment",
+            name: WorkloadName::Fixed(key),
+            container: key,
+            service,
+        }),
+        parents: &[
+            ComponentKind::Pilot,
+            ComponentKind::IngressGateways,
+            ComponentKind::EgressGateways,
+        ],
+    }
 }
 
 const GATEWAY: Workload = Workload {
     kind: "Deployment",
     name: WorkloadName::FromSpec,
     container: "istio-proxy",
+    service: None,
 };
 
 impl ComponentKind {
@@ -184,10 +260,22 @@ impl ComponentKind {
         self.info().label
     }
 
-    /// The key under `spec.components`, such as `ingressGateways`.
+    /// The key in its field of `spec`, such as `ingressGateways`.
     #[must_use]
     pub const fn spec_key(self) -> &'static str {
         self.info().spec_key
+    }
+
+    /// The keys below `spec` that lead to it, such as `components` and `pilot`.
+    #[must_use]
+    pub const fn spec_keys(self) -> [&'static str; 2] {
+        [self.info().section.key(), self.spec_key()]
+    }
+
+    /// Whether it shows the mesh rather than being a part of it.
+    #[must_use]
+    pub fn is_addon(self) -> bool {
+        self.info().section == Section::AddonComponents
     }
 
     /// The key under `values.gateways` with the settings of all gateways of this list; none if it is not a gateway.
@@ -223,12 +311,19 @@ mod tests {
 
     #[test]
     fn every_component_of_the_spec_has_a_row() {
-        let spec = &strict_schema()["$defs"]["IstioComponents"]["properties"];
-        let fields = spec.as_object().unwrap().keys().map(String::as_str);
-        // Accepted for compatibility, without effect.
-        let fields: BTreeSet<&str> = fields.filter(|key| *key != "istiodRemote").collect();
-        let rows: BTreeSet<&str> = ComponentKind::ALL.map(ComponentKind::spec_key).into();
-        assert_eq!(fields, rows);
+        for (section, definition) in [
+            (Section::Components, "IstioComponents"),
+            (Section::AddonComponents, "AddonComponents"),
+        ] {
+            let spec = &strict_schema()["$defs"][definition]["properties"];
+            let fields = spec.as_object().unwrap().keys().map(String::as_str);
+            // Accepted for compatibility: the first has no effect, the second is another name.
+            let old = ["istiodRemote", "tracing"];
+            let fields: BTreeSet<&str> = fields.filter(|key| !old.contains(key)).collect();
+            let rows = ComponentKind::ALL.into_iter();
+            let rows = rows.filter(|kind| kind.info().section == section);
+            assert_eq!(fields, rows.map(ComponentKind::spec_key).collect());
+        }
     }
 
     #[test]
@@ -240,6 +335,8 @@ mod tests {
             (ComponentKind::EgressGateways, 2),
             (ComponentKind::Cni, 2),
             (ComponentKind::Ztunnel, 3),
+            (ComponentKind::Prometheus, 3),
+            (ComponentKind::Kiali, 3),
         ] {
             assert_eq!(kind.apply_rank(), rank, "{kind}");
         }

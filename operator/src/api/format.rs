@@ -23,14 +23,18 @@ pub(crate) fn expected(format: &str) -> Option<&'static str> {
             "a path such as spec.template.spec.containers.[name:discovery].image, \
              with a dot inside of a name written as \\."
         }
+        "percentage" => "a number from 0 to 100",
         "port" => "a port from 1 to 65535",
         "port-list" => "a list of ports such as 8080,9090, or *",
         "quantity" => "a quantity such as 100m or 2Gi",
+        "retention" => "a time such as 15d or 12h, in whole hours (h), days (d) or weeks (w)",
         "revision" => "a name of at most 63 lower-case letters, digits and '-'",
         "tag" => "an image tag of 1 to 128 letters, digits, '_', '-' and '.'",
         "text" => "a text that is not empty",
+        "time-zone" => "the name of a time zone such as Asia/Shanghai",
         "time-span" => "a time of at least 0s such as 30s",
         "trust-domain" => "a domain such as cluster.local",
+        "url" => "a URL such as https://mesh.example.com/kiali, without a query",
         "version" => "an Istio version in quotes, such as \"1.30\" or \"1.30.3\"",
         "whole-milliseconds" => "a time of at least 1ms such as 10s, in whole milliseconds",
         _ => return None,
@@ -54,14 +58,20 @@ pub(crate) fn holds(format: &str, value: &Value) -> bool {
         "hub" => is(is_hub),
         "optional-address" => is(|text| text.is_empty() || is_address(text)),
         "overlay-path" => is(is_overlay_path),
+        "percentage" => value
+            .as_f64()
+            .is_some_and(|percent| (0.0..=100.0).contains(&percent)),
         "port" => number(value).is_some_and(|port| (1..=65535).contains(&port)),
         "port-list" => is(|text| is_list(text, is_listed_port)),
         "quantity" => quantity::is_quantity(value),
+        "retention" => is(|text| hours(text).is_some()),
         "revision" => is(is_revision),
         "tag" => is_tag(value),
         "text" => is(|text| !text.is_empty()),
         "time-span" => is(|text| nanoseconds(text).is_some_and(|ns| ns >= 0.0)),
+        "time-zone" => is(is_time_zone),
         "trust-domain" => is(is_trust_domain),
+        "url" => is(|text| Url::read(text).is_some()),
         "version" => is(is_version),
         "whole-milliseconds" => is(|text| nanoseconds(text).is_some_and(is_whole_milliseconds)),
         _ => true,
@@ -71,6 +81,70 @@ pub(crate) fn holds(format: &str, value: &Value) -> bool {
 /// Reads a whole number, also in quotes, as protocol buffers read JSON.
 pub(crate) fn number(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// A URL of a web page: what addons have to know of the one that people open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Url<'a> {
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// The host, without a port.
+    pub host: &'a str,
+    /// The port; none if the URL names none.
+    pub port: Option<u16>,
+    /// The path without a slash at its end: empty, or such as `/kiali`.
+    pub path: &'a str,
+}
+
+impl<'a> Url<'a> {
+    /// Reads a URL without user, query and fragment; none if the text is anything else.
+    pub fn read(text: &'a str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let end = rest.find('/').unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, Some(port.parse().ok()?)),
+            _ => (authority, None),
+        };
+        let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        let is_host = match inner {
+            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => host.split('.').all(is_dns_label),
+        };
+        let in_path = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+        let is_url = ["http", "https"].contains(&scheme)
+            && is_host
+            && port != Some(0)
+            && path.bytes().all(in_path)
+            && !path.contains("//");
+        let path = path.trim_end_matches('/');
+        is_url.then_some(Self {
+            scheme,
+            host,
+            port,
+            path,
+        })
+    }
+}
+
+/// The hours of a time to keep data for, such as 360 of `15d`.
+pub(crate) fn hours(text: &str) -> Option<u32> {
+    let unit = text.chars().last()?;
+    let number = text.strip_suffix(unit)?;
+    let is_plain = number.bytes().all(|b| b.is_ascii_digit()) && !number.starts_with('0');
+    let number: u32 = number.parse().ok().filter(|_| is_plain)?;
+    let factor = match unit {
+        'h' => 1,
+        'd' => 24,
+        'w' => 24 * 7,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}
+
+fn is_time_zone(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"/_+-".contains(&b);
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 fn is_list(text: &str, is_element: fn(&str) -> bool) -> bool {

@@ -1,5 +1,10 @@
 //! The `IstioOperator` resource that users write and read: its spec, status, conditions and field paths.
 
+#[allow(
+    clippy::doc_markdown,
+    reason = "these comments are the CRD's descriptions, in plain text"
+)]
+pub mod addons;
 mod annotations;
 mod beside_spec;
 mod component;
@@ -32,12 +37,12 @@ mod stored;
 pub use annotations::Annotations;
 pub(crate) use beside_spec::name_beside_spec;
 pub use beside_spec::{belongs_into_spec, keep_beside_spec};
-pub use component::{ComponentInfo, ComponentKind, ValuesScope, Workload, WorkloadName};
+pub use component::{ComponentInfo, ComponentKind, Section, ValuesScope, Workload, WorkloadName};
 pub use path::{FieldError, Path, Warning};
 pub use resource::{IstioOperator, RawSpec, crd, strict_schema};
 pub use spec::DeletionPolicy;
 pub use status::{
     CheckResult, CheckStatus, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
-    UpgradeStatus,
+    NodePort, UpgradeStatus,
 };
 pub use stored::StoredCr;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::addons::AddonComponents;
 use super::k8s::KubernetesResources;
 
 /// What to install: a profile, and what to change about it.
@@ -121,36 +122,6 @@ pub struct Gateway {
     pub hub: Option<String>,
     /// Image tag of this gateway alone, since Istio 1.26.
     pub tag: Option<ImageTag>,
-    /// Kubernetes settings.
-    pub k8s: Option<KubernetesResources>,
-}
-
-/// The addons that the operator knows.
-#[derive(Clone, Debug, Default, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct AddonComponents {
-    /// Metrics store.
-    pub prometheus: Option<Addon>,
-    /// Dashboards.
-    pub grafana: Option<Addon>,
-    /// Trace store.
-    pub jaeger: Option<Addon>,
-    /// Mesh console.
-    pub kiali: Option<Addon>,
-    /// Trace store.
-    pub zipkin: Option<Addon>,
-    /// Log store.
-    pub loki: Option<Addon>,
-}
-
-/// One addon.
-#[derive(Clone, Debug, Default, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Addon {
-    /// Whether to install it.
-    pub enabled: Option<bool>,
-    /// Namespace of its objects; the namespace of the installation if left out.
-    pub namespace: Option<String>,
     /// Kubernetes settings.
     pub k8s: Option<KubernetesResources>,
 }

@@ -81,6 +81,28 @@ pub struct ComponentStatus {
     /// Istio version of its objects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Image of an addon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Type of the Service that people open an addon by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_type: Option<String>,
+    /// Ports of every node that lead to that Service.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<NodePort>>")]
+    pub node_ports: Vec<NodePort>,
+}
+
+/// A port of every node that leads to a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodePort {
+    /// Name of the port of the Service; empty if it has none.
+    pub name: String,
+    /// Port of the Service.
+    pub port: i32,
+    /// Port of the nodes.
+    pub node_port: i32,
 }
 
 /// State of one gateway.

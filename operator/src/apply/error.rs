@@ -90,6 +90,9 @@ pub enum ApplyError {
     /// It exists, and another tool manages it.
     #[error("{0} manages it")]
     ManagedBy(ManagingTool),
+    /// The system gave no random numbers to make a value up from.
+    #[error("the operator has no random numbers for it: {0}")]
+    NoRandomness(String),
     /// The kind is none that charts may render.
     #[error("the operator does not manage objects of this kind")]
     UnknownKind,
@@ -127,6 +130,7 @@ impl ApplyError {
             | Self::TimedOut
             | Self::Unreachable(_)
             | Self::Unauthorized(_)
+            | Self::NoRandomness(_)
             | Self::NotLeader => Class::Retry,
             Self::NotServed
             | Self::Immutable(_)
@@ -193,6 +197,7 @@ impl ApplyError {
             Self::ManagedBy(_) => "ManagedByOtherTool",
             Self::UnknownKind => "UnknownKind",
             Self::NotLeader => "NotLeader",
+            Self::NoRandomness(_) => "NoRandomness",
         }
     }
 

@@ -93,11 +93,13 @@ async fn answer(State(api): State<FakeApiServer>, request: Request) -> Response 
     let (code, body) = match answer.unwrap() {
         Answer::Object(object) => (200, object),
         Answer::Failure(code, message) => {
+            let exists = message.ends_with("already exists");
             let status = json!({
                 "kind": "Status",
                 "apiVersion": "v1",
                 "status": "Failure",
                 "message": message,
+                "reason": if exists { "AlreadyExists" } else { "" },
                 "code": code,
             });
             (code, status)

@@ -139,6 +139,7 @@ mod tests {
         let component = PlannedComponent {
             kind: ComponentKind::Pilot,
             name: "istiod".into(),
+            image: None,
             keys: vec![role, istiod.clone()],
             decided: vec![(
                 istiod.clone(),

@@ -6,6 +6,7 @@
 mod error;
 #[cfg(test)]
 pub(crate) mod fake_api_server;
+mod generated;
 mod managed;
 mod send;
 mod text;
@@ -71,6 +72,8 @@ pub struct AppliedComponent {
     pub kind: ComponentKind,
     /// The name of its workload; empty for base.
     pub name: String,
+    /// The image of its workload, if it is an addon.
+    pub image: Option<String>,
     /// Its objects.
     pub objects: Vec<(ObjectKey, Verdict)>,
 }
@@ -334,6 +337,7 @@ async fn decided(sender: &Sender, planned: PlannedComponent) -> AppliedComponent
     let PlannedComponent {
         kind,
         name,
+        image,
         keys: _,
         decided,
     } = planned;
@@ -362,6 +366,7 @@ async fn decided(sender: &Sender, planned: PlannedComponent) -> AppliedComponent
     AppliedComponent {
         kind,
         name,
+        image,
         objects,
     }
 }

@@ -9,8 +9,9 @@ use futures::{StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
+use super::send::as_sent;
 use super::{Answer, Applied, ApplyError, Class, PARALLEL, Sender, Verdict};
-use crate::cluster::{AppliedDigests, ApplyReason, LiveObject};
+use crate::cluster::{AppliedDigests, ApplyReason, LiveObject, Upkeep};
 use crate::plan::ObjectToApply;
 use crate::render::ObjectKey;
 
@@ -82,6 +83,13 @@ pub(super) async fn verify(
 }
 
 async fn ask(sender: &Sender, object: &ObjectToApply) -> Answered {
+    if object.kind.upkeep == Upkeep::CreatedOnly {
+        return match sender.create(object, true).await {
+            Ok(true) => Answered::Accepted,
+            Ok(false) => Answered::UpToDate(Box::new(as_sent(object))),
+            Err(error) => failed(error),
+        };
+    }
     let error = match sender.dry_run(object).await {
         Ok(live) if is_unchanged(object, &live) => return Answered::UpToDate(Box::new(live)),
         Ok(_) => return Answered::Accepted,
@@ -97,6 +105,11 @@ async fn ask(sender: &Sender, object: &ObjectToApply) -> Answered {
             Err(unread) => return Answered::Refused(unread),
         }
     }
+    failed(error)
+}
+
+/// What follows from a dry run that failed.
+fn failed(error: ApplyError) -> Answered {
     match error.class() {
         Class::Refusal | Class::Permanent | Class::Retry => Answered::Refused(error),
         Class::Wait => Answered::Accepted,
@@ -219,6 +232,7 @@ mod tests {
         let component = PlannedComponent {
             kind: ComponentKind::Pilot,
             name: "istiod".into(),
+            image: None,
             keys: Vec::new(),
             decided: waiting.collect(),
         };
@@ -322,6 +336,18 @@ mod tests {
             let role = object("ClusterRole", ApplyReason::Rollout);
             let applied = apply(&api.sender(), plan(vec![vec![role]], Vec::new())).await;
             assert_eq!((applied.writes, applied.has_news), (writes, true), "{time}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_is_there_is_not_sent() {
+        let there = || Answer::Failure(409, "secrets \"istiod\" already exists");
+        for (answers, writes) in [(vec![there()], 0), (vec![accepted(), accepted()], 1)] {
+            let api = FakeApiServer::answering(answers);
+            let secret = object("Secret", ApplyReason::Rollout);
+            let applied = apply(&api.sender(), plan(vec![vec![secret]], Vec::new())).await;
+            assert_eq!((applied.writes, api.calls().len()), (writes, writes + 1));
+            assert_eq!(applied.refusals().count(), 0);
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) struct Function {
 }
 
 /// Every function that needs nothing but its arguments.
-pub(super) static FUNCTIONS: [Function; 22] = [
+pub(super) static FUNCTIONS: [Function; 23] = [
     strict("json", json),
     strict("toYaml", to_yaml),
     strict("toPrettyJson", to_pretty_json),
@@ -45,6 +45,7 @@ pub(super) static FUNCTIONS: [Function; 22] = [
     strict("number", number),
     strict("numbers", numbers),
     strict("ipFamily", ip_family),
+    strict("digest", digest),
 ];
 
 const fn strict(name: &'static str, call: fn(&[&Value]) -> Computed) -> Function {
@@ -303,6 +304,20 @@ fn ip_family(args: &[&Value]) -> Computed {
     .into())
 }
 
+/// `digest v`: sixteen digits that change with the value, so that pods start anew when what they read only once changes.
+///
+/// It is the hash FNV-1a of the value as JSON, because the same charts have to give the same bytes on every machine.
+fn digest(args: &[&Value]) -> Computed {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let [value] = exactly(args)?;
+    let bytes = value.to_string().into_bytes().into_iter();
+    let hash = bytes.fold(OFFSET, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
+    });
+    Ok(format!("{hash:016x}").into())
+}
+
 fn map_and_keys<'a>(args: &[&'a Value]) -> Result<(Map<String, Value>, Vec<&'a str>), String> {
     let [map, keys @ ..] = args else {
         return Err("expects a map and keys".to_owned());
@@ -395,6 +410,7 @@ mod tests {
                 json!({"a": {"b": 2, "c": 3}}),
             ),
             ("concat", json!(["a", 1, true, null]), json!("a1true")),
+            ("digest", json!([1]), json!("af63ac4c86019afc")),
             ("concat", json!([1.0, " ", -2.5]), json!("1 -2.5")),
             (
                 "concat",

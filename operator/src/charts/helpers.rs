@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use handlebars::{
     Context, Handlebars, Helper, HelperDef, PathAndJson, RenderContext, RenderError,
@@ -11,7 +12,7 @@ use handlebars::{
 use serde_json::Value;
 
 use super::functions::{FUNCTIONS, Function};
-use super::{Files, version_gates};
+use super::{Files, dashboard, version_gates};
 use crate::catalogue::parse_minor;
 
 /// A helper that computes a value from its arguments and the root context.
@@ -34,7 +35,7 @@ where
 }
 
 /// The names of the helpers that need more than their arguments.
-pub(super) const CONTEXT_HELPERS: [&str; 4] = ["since", "until", "scope", "file"];
+pub(super) const CONTEXT_HELPERS: [&str; 5] = ["since", "until", "scope", "file", "dashboard"];
 
 /// Registers every helper for the templates of `chart`.
 pub(super) fn register(registry: &mut Handlebars<'static>, chart: &str, files: &Files) {
@@ -49,12 +50,25 @@ pub(super) fn register(registry: &mut Handlebars<'static>, chart: &str, files: &
         Ok((minor_of(context)? <= bound("until", helper)?).into())
     };
     let texts = other_files(chart, files);
+    let texts = Arc::new(texts);
+    let of_dashboards = Arc::clone(&texts);
     let file = move |helper: &Helper<'_>, context: &Context| file(&texts, helper, context);
-    let [since_name, until_name, scope_name, file_name] = CONTEXT_HELPERS;
+    let made = Mutex::default();
+    let dashboard = move |helper: &Helper<'_>, context: &Context| {
+        dashboard_text(&of_dashboards, &made, helper, context)
+    };
+    let [
+        since_name,
+        until_name,
+        scope_name,
+        file_name,
+        dashboard_name,
+    ] = CONTEXT_HELPERS;
     registry.register_helper(since_name, Box::new(ValueHelper(since)));
     registry.register_helper(until_name, Box::new(ValueHelper(until)));
     registry.register_helper(scope_name, Box::new(ValueHelper(scope)));
     registry.register_helper(file_name, Box::new(ValueHelper(file)));
+    registry.register_helper(dashboard_name, Box::new(ValueHelper(dashboard)));
 }
 
 fn wrong(name: &str, message: impl std::fmt::Display) -> RenderError {
@@ -134,4 +148,33 @@ fn file(
     };
     let texts = helper.params().iter().map(resolved);
     Ok(texts.collect::<Result<String, _>>()?.into())
+}
+
+/// Dashboards that were made before, by file and minor: making one takes longer than rendering a chart.
+type Made = Mutex<BTreeMap<(String, u16), Value>>;
+
+/// `dashboard "dashboards/mesh.yaml"`: the dashboard that this file of the chart describes, as the text that Grafana reads.
+fn dashboard_text(
+    texts: &BTreeMap<String, Cow<'static, str>>,
+    made: &Made,
+    helper: &Helper<'_>,
+    context: &Context,
+) -> Result<Value, RenderError> {
+    let path = only_string("dashboard", helper)?;
+    let key = (path.to_owned(), minor_of(context)?);
+    let known = made
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&key)
+        .cloned();
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let description = file(texts, helper, context)?;
+    let dashboard = dashboard::expand(description.as_str().unwrap_or_default());
+    let dashboard = dashboard.map_err(|e| wrong("dashboard", format!("{path}: {e}")))?;
+    let text = Value::from(dashboard.to_string());
+    let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+    made.insert(key, text.clone());
+    Ok(text)
 }

@@ -3,6 +3,7 @@
 //! `merge` reads the catalogue, the profiles and the schema; `render` reads the values and executes the templates. The files
 //! are embedded in the binary or read from a directory. `charts/README.md` describes them.
 
+mod dashboard;
 mod files;
 mod functions;
 mod helpers;

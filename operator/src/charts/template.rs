@@ -88,7 +88,7 @@ fn stem(file: &str) -> Option<&str> {
 
 /// The file of a template or partial: partials of a chart are called `chart/name`, shared ones `name`.
 pub(super) fn file_of(name: &str) -> String {
-    match name.split_once('/') {
+    match name.rsplit_once('/') {
         _ if stem(name).is_some() => name.to_owned(),
         Some((chart, name)) => format!("{chart}/partials/{name}.hbs"),
         None => format!("partials/{name}.hbs"),

@@ -21,6 +21,20 @@ pub struct Kind {
     pub namespaced: bool,
     /// What part its objects play in an installation.
     pub role: Role,
+    /// What is done with its objects once they are there.
+    pub upkeep: Upkeep,
+}
+
+/// What is done with an object once it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upkeep {
+    /// It is watched, repaired, and deleted when no CR renders it any more.
+    Full,
+    /// It is watched and repaired, and stays when no CR renders it any more, because users' data would go with it.
+    Kept,
+    /// It is created where it is absent, and then neither read nor changed nor deleted: it holds what only its readers
+    /// may know.
+    CreatedOnly,
 }
 
 /// What part an object plays in an installation; decides in which order it comes and goes.
@@ -58,14 +72,17 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 const ADMISSION: &str = "admissionregistration.k8s.io";
 
 /// Every kind that charts can render.
-pub const KINDS: [Kind; 21] = [
+pub const KINDS: [Kind; 23] = [
     global(
         "apiextensions.k8s.io",
         "CustomResourceDefinition",
         "customresourcedefinitions",
     )
-    .playing(Role::Crd),
+    .playing(Role::Crd)
+    .kept_as(Upkeep::Kept),
     local("", "ServiceAccount", "serviceaccounts"),
+    local("", "Secret", "secrets").kept_as(Upkeep::CreatedOnly),
+    local("", "PersistentVolumeClaim", "persistentvolumeclaims").kept_as(Upkeep::Kept),
     local("", "ConfigMap", "configmaps"),
     local("", "Service", "services"),
     local("", "Endpoints", "endpoints"),
@@ -123,6 +140,7 @@ const fn local(group: &'static str, kind: &'static str, plural: &'static str) ->
         plural,
         namespaced: true,
         role: Role::Config,
+        upkeep: Upkeep::Full,
     }
 }
 
@@ -134,6 +152,7 @@ const fn global(group: &'static str, kind: &'static str, plural: &'static str) -
         plural,
         namespaced: false,
         role: Role::Config,
+        upkeep: Upkeep::Full,
     }
 }
 
@@ -187,8 +206,18 @@ impl Kind {
         )
     }
 
+    /// Whether the operator follows what happens to objects of this kind.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.upkeep != Upkeep::CreatedOnly
+    }
+
     const fn playing(self, role: Role) -> Self {
         Self { role, ..self }
+    }
+
+    const fn kept_as(self, upkeep: Upkeep) -> Self {
+        Self { upkeep, ..self }
     }
 
     const fn in_version(self, version: &'static str) -> Self {

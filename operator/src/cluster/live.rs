@@ -17,7 +17,7 @@ use super::field_ownership::{CoOwnedFields, is_ours};
 use super::injector::{Injector, was_repointed};
 use super::managing_tool::ManagingTool;
 use super::owner_labels::{CrKey, OwnerLabels};
-use super::readiness::{Readiness, Workload};
+use super::readiness::{Exposure, Readiness, Workload};
 use crate::render::ObjectKey;
 
 /// Every live object that carries an owner label, of whichever CR, and every configuration of injection webhooks.
@@ -201,7 +201,7 @@ impl Live {
     pub fn workload(&self, key: &ObjectKey) -> Option<&Workload> {
         match self.get(key)?.readiness.as_ref()? {
             Readiness::Workload(workload) => Some(workload),
-            Readiness::Crd { .. } | Readiness::Addresses(_) => None,
+            Readiness::Crd { .. } | Readiness::Exposed(_) => None,
         }
     }
 
@@ -218,9 +218,16 @@ impl Live {
     /// The addresses at which the object is reached from outside the cluster, if it is a `Service`.
     #[must_use]
     pub fn addresses(&self, key: &ObjectKey) -> &[String] {
-        match self.get(key).and_then(|object| object.readiness.as_ref()) {
-            Some(Readiness::Addresses(addresses)) => addresses,
-            _ => &[],
+        self.exposure(key)
+            .map_or(&[], |exposure| &exposure.addresses)
+    }
+
+    /// How the object is reached from outside the cluster, if it is a `Service` that is.
+    #[must_use]
+    pub fn exposure(&self, key: &ObjectKey) -> Option<&Exposure> {
+        match self.get(key)?.readiness.as_ref()? {
+            Readiness::Exposed(exposure) => Some(exposure),
+            Readiness::Crd { .. } | Readiness::Workload(_) => None,
         }
     }
 

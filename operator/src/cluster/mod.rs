@@ -25,11 +25,11 @@ pub(crate) use injector::{
 pub use injector::{Injector, TagMode, TagRequest};
 #[cfg(test)]
 pub(crate) use kinds::key;
-pub use kinds::{KINDS, Kind, Role};
+pub use kinds::{KINDS, Kind, Role, Upkeep};
 pub use last_applied::{AppliedDigests, ApplyReason, Interference, LastApplied};
 pub(crate) use live::digest;
 pub use live::{Live, LiveObject, version};
 pub use managing_tool::ManagingTool;
 pub(crate) use owner_labels::label;
 pub use owner_labels::{CrKey, MANAGER, MAX_NAME, OwnerLabels, revision_label};
-pub use readiness::{Readiness, WatchedSpec, WatchedStatus, Workload};
+pub use readiness::{Exposure, Readiness, WatchedSpec, WatchedStatus, Workload};

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::api::NodePort;
+
 /// How far a live object is, from its status.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Readiness {
@@ -12,8 +14,19 @@ pub enum Readiness {
         /// Whether the API server serves it.
         established: bool,
     },
-    /// A `Service` that is reached from outside the cluster, at these addresses, sorted.
-    Addresses(Vec<String>),
+    /// A `Service` that is reached from outside the cluster.
+    Exposed(Exposure),
+}
+
+/// How a `Service` is reached from outside the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exposure {
+    /// The type of the Service, such as `NodePort`.
+    pub service_type: String,
+    /// Its addresses outside, sorted.
+    pub addresses: Vec<String>,
+    /// The ports of every node that lead to it.
+    pub node_ports: Vec<NodePort>,
 }
 
 /// How far a `Deployment` or a `DaemonSet` is.
@@ -50,7 +63,7 @@ impl Readiness {
     /// Why an object of this generation is not ready; `None` means that it is ready.
     pub(crate) fn unready_reason(&self, generation: i64) -> Option<String> {
         match self {
-            Self::Crd { established: true } | Self::Addresses(_) => None,
+            Self::Crd { established: true } | Self::Exposed(_) => None,
             Self::Crd { established: false } => Some("it is not served yet".to_owned()),
             Self::Workload(workload) => workload.unready_reason(generation),
         }
@@ -90,8 +103,13 @@ impl Readiness {
                 status.number_available,
             ),
             "Service" => {
-                let addresses = addresses(spec, status);
-                (!addresses.is_empty()).then_some(Self::Addresses(addresses))
+                let exposure = Exposure {
+                    service_type: spec.r#type.clone().unwrap_or_default(),
+                    addresses: addresses(spec, status),
+                    node_ports: node_ports(spec),
+                };
+                let is_open = !exposure.addresses.is_empty() || !exposure.node_ports.is_empty();
+                is_open.then_some(Self::Exposed(exposure))
             }
             _ => None,
         }
@@ -114,6 +132,16 @@ fn addresses(spec: &WatchedSpec, status: &WatchedStatus) -> Vec<String> {
     addresses
 }
 
+/// The ports of a Service that every node opens.
+fn node_ports(spec: &WatchedSpec) -> Vec<NodePort> {
+    let ports = spec
+        .ports
+        .iter()
+        .flatten()
+        .filter(|port| port.node_port != 0);
+    ports.cloned().collect()
+}
+
 /// The part of a spec that says how many pods there should be, or how a Service is reached; everything else is skipped
 /// while parsing.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -122,6 +150,7 @@ pub struct WatchedSpec {
     r#type: Option<String>,
     #[serde(rename = "externalIPs")]
     external_ips: Option<Vec<String>>,
+    ports: Option<Vec<NodePort>>,
 }
 
 /// The part of a status that says how far an object is; everything else is skipped while parsing.
@@ -300,12 +329,15 @@ mod tests {
             let status = json!({"loadBalancer": {"ingress": ingress}});
             read("Service", &spec, &status)
         };
-        let exposed = |addresses: &[&str]| {
-            let addresses = addresses.iter().map(ToString::to_string).collect();
-            Some(Readiness::Addresses(addresses))
+        let exposed = |service_type: &str, addresses: &[&str]| {
+            Some(Readiness::Exposed(Exposure {
+                service_type: service_type.into(),
+                addresses: addresses.iter().map(ToString::to_string).collect(),
+                node_ports: Vec::new(),
+            }))
         };
         let ingress = json!([{"hostname": "lb.example.com"}, {"ip": "203.0.113.7", "ports": []}]);
-        let both = exposed(&["203.0.113.7", "lb.example.com"]);
+        let both = exposed("LoadBalancer", &["203.0.113.7", "lb.example.com"]);
         assert_eq!(of("LoadBalancer", ingress.clone(), json!(null)), both);
         assert_eq!(of("LoadBalancer", json!(null), json!(null)), None);
         // Where a Service was a load balancer's before, the status may lag behind.
@@ -313,7 +345,23 @@ mod tests {
         let external = json!(["198.51.100.1"]);
         assert_eq!(
             of("NodePort", json!(null), external),
-            exposed(&["198.51.100.1"])
+            exposed("NodePort", &["198.51.100.1"])
         );
+    }
+
+    #[test]
+    fn a_service_has_the_node_ports_that_were_given_to_it() {
+        let ports = json!([{"name": "http", "port": 80, "nodePort": 31080}, {"port": 81}]);
+        let spec = json!({"type": "NodePort", "ports": ports});
+        let Some(Readiness::Exposed(exposure)) = read("Service", &spec, &json!(null)) else {
+            panic!("not exposed")
+        };
+        let node_port = NodePort {
+            name: "http".into(),
+            port: 80,
+            node_port: 31080,
+        };
+        assert_eq!(exposure.node_ports, [node_port]);
+        assert_eq!(exposure.service_type, "NodePort");
     }
 }

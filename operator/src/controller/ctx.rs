@@ -48,7 +48,8 @@ impl Ctx {
         let charts = Arc::new(charts);
         let render_thread = RenderThread::start(Arc::clone(&charts), cluster)?;
         let publisher = Publisher::new(sender.clone(), settings.instance.clone());
-        let watched = KINDS.iter().map(|kind| kind.kind);
+        let watched = KINDS.iter().filter(|kind| kind.is_watched());
+        let watched = watched.map(|kind| kind.kind);
         let state = Mutex::new(State::new(settings.namespaces(), watched));
         Ok(Self {
             charts,

@@ -208,7 +208,7 @@ fn candidate(settings: &Settings, mut config: Config) -> Result<Option<Candidate
 }
 
 fn spawn_watches(ctx: &Arc<Ctx>, settings: &Settings, tasks: &mut JoinSet<Error>) {
-    for kind in &KINDS {
+    for kind in KINDS.iter().filter(|kind| kind.is_watched()) {
         let watch = watch::objects(Arc::clone(ctx), kind);
         tasks.spawn(watch.map(|()| Error::TaskEnded(format!("watch of {}", kind.kind))));
     }

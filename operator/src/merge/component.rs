@@ -3,10 +3,11 @@
 use serde_json::{Map, Number, Value, json};
 
 use super::Component;
+use super::addons::{self, Addons};
 use super::overlay::overlays;
-use super::tree::{is_true, scalar_text, set, text_at};
+use super::tree::{is_true, scalar_text, set, text_at, without_keys};
 use crate::api::{ComponentKind, Path, WorkloadName, quantity};
-use crate::catalogue::Version;
+use crate::catalogue::{Catalogue, Version};
 use crate::charts::tree::at;
 
 /// What every component of one CR shares.
@@ -19,6 +20,8 @@ pub(super) struct Installation<'a> {
     pub revision: &'a str,
     /// The version whose charts are rendered.
     pub version: Version,
+    /// Where the images of addons are named.
+    pub catalogue: &'a Catalogue,
 }
 
 impl Installation<'_> {
@@ -31,8 +34,8 @@ impl Installation<'_> {
     }
 
     fn of_kind(&self, kind: ComponentKind) -> Vec<Component> {
-        let path = Path::root("spec").key("components").key(kind.spec_key());
-        let written = at(self.spec, &["components", kind.spec_key()]);
+        let path = Path::root("spec").keys(&kind.spec_keys());
+        let written = at(self.spec, &kind.spec_keys());
         let forced = kind
             .gateway_key()
             .is_some_and(|root| is_true(self.spec, &["values", "gateways", root, "enabled"]));
@@ -104,7 +107,14 @@ impl Installation<'_> {
     /// The values for one component's chart: `spec.values`, with the component's own fields written where the chart reads
     /// them.
     fn values(&self, kind: ComponentKind, written: &Value, k8s: &Map<String, Value>) -> Value {
+        if kind.is_addon() {
+            let (spec, namespace) = (self.spec, self.namespace);
+            let addons = Addons { spec, namespace };
+            return addons::values(addons, kind, self.version.minor, self.catalogue);
+        }
         let mut values = self.spec.get("values").cloned().unwrap_or_default();
+        // Where addons had their settings once; no other chart reads them.
+        without_keys(&mut values, &addons::SECTIONS);
         let root = kind.info().values_root;
         let mut set = |keys: &[&str], value: Value| set(&mut values, &[root, keys].concat(), value);
         if kind.gateway_key().is_some() {

@@ -3,6 +3,7 @@
 //! Pure: takes no client and reads no clock, environment or file.
 
 mod absent;
+mod addons;
 mod chart_layers;
 mod check;
 mod cluster;
@@ -181,18 +182,24 @@ fn merge_spec(
     }
     let spec = derive::derive(profile, &user, version, charts.catalogue());
     let namespace = namespace(&spec);
-    let spec = with_unvalidated(spec);
+    let mut spec = with_unvalidated(spec);
+    addons::translate(&mut spec, &mut findings);
+    if let Err(error) = addons::wire_mesh(&mut spec, &namespace, version.minor, charts) {
+        findings.error(Path::root("spec").key("addonComponents"), error.to_string());
+    }
     let revision = text_at(&spec, &["values", "revision"]).unwrap_or_default();
     let components = Installation {
         spec: &spec,
         namespace: &namespace,
         revision,
         version,
+        catalogue: charts.catalogue(),
     }
     .components();
     Checked {
         user: &user,
         spec: &spec,
+        namespace: &namespace,
         components: &components,
         version,
         charts,

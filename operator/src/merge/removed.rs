@@ -151,7 +151,7 @@ mod tests {
     fn what_is_off_is_a_warning_and_what_is_on_is_an_error() {
         let spec = json!({
             "components": {"policy": {"enabled": false}, "telemetry": {}, "citadel": null, "pilot": {}},
-            "values": {"kiali": {"enabled": true}, "global": {"mtls": {"enabled": false}, "hub": "h"}},
+            "values": {"mixer": {"enabled": true}, "global": {"mtls": {"enabled": false}, "hub": "h"}},
         });
         let (left, errors, warnings) = taken_out(spec, 31);
         assert_eq!(
@@ -162,7 +162,7 @@ mod tests {
             errors,
             [
                 "spec.components.telemetry: was removed after Istio 1.7; use Telemetry objects, because proxies report by themselves",
-                "spec.values.kiali: was removed after Istio 1.7; use spec.addonComponents.kiali",
+                "spec.values.mixer: was removed after Istio 1.7; use Telemetry and AuthorizationPolicy objects",
             ]
         );
         assert_eq!(

@@ -15,6 +15,13 @@ pub(super) fn set(tree: &mut Value, keys: &[&str], value: Value) {
     *node = value;
 }
 
+/// Removes fields of a map, if it is one.
+pub(super) fn without_keys(tree: &mut Value, keys: &[&str]) {
+    if let Value::Object(map) = tree {
+        map.retain(|key, _| !keys.contains(&key.as_str()));
+    }
+}
+
 /// Turns floats that are whole into integers, as Go writes them in JSON: `10.0` becomes `10`.
 pub(super) fn plain_numbers(tree: &mut Value) {
     match tree {

@@ -86,6 +86,8 @@ pub struct PlannedComponent {
     pub kind: ComponentKind,
     /// The name of its workload; empty for base.
     pub name: String,
+    /// The image of its workload, if it is an addon.
+    pub image: Option<String>,
     /// The keys of all its objects.
     pub keys: Vec<ObjectKey>,
     /// Its objects that are not sent, and why.
@@ -375,6 +377,7 @@ impl PlannedComponent {
         Self {
             kind: *kind,
             name: name.clone(),
+            image: component.image(),
             keys,
             decided: Vec::new(),
         }
@@ -405,6 +408,10 @@ impl PlannedComponent {
             .count();
         if up < self.keys.len() {
             return Some(format!("{} is not applied yet", self.label()));
+        }
+        // An addon holds up nothing, not even a prune.
+        if self.kind.is_addon() {
+            return None;
         }
         let mut ours = self.decided.iter().filter(|(_, decision)| {
             !matches!(

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::default_tag;
 use crate::api::{Annotations, ComponentKind};
-use crate::cluster::{CrKey, DesiredInventory, Kind, Live, LiveObject, Need, Role};
+use crate::cluster::{CrKey, DesiredInventory, Kind, Live, LiveObject, Need, Upkeep};
 use crate::render::ObjectKey;
 
 /// An object to delete, if it is still the very one that was judged.
@@ -226,8 +226,8 @@ fn to_delete(
     }
 }
 
-/// The objects of `cr` that no other tool manages, or that may be taken from it, and whether other CRs need them. CRDs
-/// are never among them: deleting one deletes every user's objects of its kind.
+/// The objects of `cr` that no other tool manages, or that may be taken from it, and whether other CRs need them. What users'
+/// data would go with is never among them: CRDs, volume claims and generated Secrets.
 fn owned<'a>(
     cr: &'a CrKey,
     annotations: &Annotations,
@@ -239,7 +239,7 @@ fn owned<'a>(
         .filter(move |(_, object)| object.is_owned_by(cr))
         .filter(move |(_, object)| may_adopt || object.managed_by.is_none())
         .filter_map(move |(key, object)| {
-            let kind = Kind::of(key).filter(|kind| kind.role != Role::Crd)?;
+            let kind = Kind::of(key).filter(|kind| kind.upkeep == Upkeep::Full)?;
             Some((key, object, kind, desired.need(cr, key, object)))
         })
 }

@@ -478,13 +478,13 @@ fn a_new_object_is_sent_by_one_pass_at_a_time() {
 fn a_kind_outside_the_table_is_not_sent() {
     let mut world = World::new();
     let mut rendered = sample();
-    let secret = ObjectKey {
-        kind: "Secret".into(),
+    let pod = ObjectKey {
+        kind: "Pod".into(),
         ..key("ConfigMap", "stolen")
     };
     rendered.components.truncate(1);
     rendered.components[0].objects = vec![Object {
-        key: secret,
+        key: pod,
         version: "v1".into(),
         body: Document::default(),
     }];

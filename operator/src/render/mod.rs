@@ -53,6 +53,23 @@ pub struct RenderedComponent {
     pub objects: Vec<Object>,
 }
 
+impl RenderedComponent {
+    /// The image of its workload, if it is an addon.
+    #[must_use]
+    pub fn image(&self) -> Option<String> {
+        let workload = self.kind.info().workload.filter(|_| self.kind.is_addon())?;
+        let mut objects = self.objects.iter();
+        let object = objects.find(|object| object.key.kind == workload.kind)?;
+        let spec = object.body.field("spec");
+        let mut containers = spec
+            .pointer("/template/spec/containers")?
+            .as_array()?
+            .iter();
+        let container = containers.find(|container| container["name"] == workload.container)?;
+        container["image"].as_str().map(str::to_owned)
+    }
+}
+
 /// Why a CR could not be rendered: the CR or the charts are wrong.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RenderError {

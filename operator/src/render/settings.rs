@@ -18,6 +18,8 @@ enum Target {
     Workload,
     /// The object of this kind that has the workload's name.
     SameName(&'static str),
+    /// The Service that people and other workloads reach the component by.
+    Service,
     /// Nothing: upstream accepts the field and ignores it.
     Nothing,
 }
@@ -88,10 +90,10 @@ const FIELDS: [(&str, Target, Place); 18] = [
         Target::Workload,
         Place::At(&["spec", "template", "spec", "securityContext"]),
     ),
-    ("service", Target::SameName("Service"), Place::At(&["spec"])),
+    ("service", Target::Service, Place::At(&["spec"])),
     (
         "serviceAnnotations",
-        Target::SameName("Service"),
+        Target::Service,
         Place::At(&["metadata", "annotations"]),
     ),
     (
@@ -129,6 +131,7 @@ pub(super) fn apply(
         return Ok(());
     };
     let name = target_name(merged, component, workload);
+    let service = workload.service.unwrap_or(name);
     for (field, target, place) in FIELDS {
         let Some(value) = component.k8s.get(field) else {
             continue;
@@ -137,10 +140,15 @@ pub(super) fn apply(
         let kind = match target {
             Target::Workload => workload.kind,
             Target::SameName(kind) => kind,
+            Target::Service => "Service",
             // `merge` has warned of it.
             Target::Nothing => continue,
         };
         let change = patch(place, workload.container, &with_exclusions(field, value));
+        let name = match target {
+            Target::Service => service,
+            _ => name,
+        };
         let mut found = false;
         for object in objects
             .iter_mut()

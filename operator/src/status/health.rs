@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::PROGRESS_DEADLINE;
 use super::history::{Before, Dip, History, Wait};
 use crate::api::{
-    ComponentKind, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
+    ComponentKind, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus, NodePort,
 };
 use crate::apply::{Applied, AppliedComponent, ApplyError, Verdict};
-use crate::cluster::{Live, ManagingTool};
+use crate::cluster::{Exposure, Live, ManagingTool};
 use crate::render::ObjectKey;
 
 /// How far an installation is.
@@ -22,9 +22,20 @@ pub struct Health {
 pub struct ComponentHealth {
     kind: ComponentKind,
     gateway: Option<GatewayStatus>,
+    addon: Option<AddonHealth>,
     /// Its problems, worst first.
     pub problems: Vec<Problem>,
 }
+
+/// What the status tells of an addon beside its problems.
+struct AddonHealth {
+    image: Option<String>,
+    service_type: Option<String>,
+    node_ports: Vec<NodePort>,
+}
+
+/// The entry of `componentStatus` for all addons together, as Istio's own operator had it.
+const ADDONS: &str = "AddonComponents";
 
 /// One problem of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,28 +70,45 @@ pub enum Severity {
 }
 
 impl Health {
-    /// Judges every component.
-    pub fn of(applied: &Applied, judge: &mut Judge<'_>) -> Self {
-        let components = applied.components.iter();
-        Self {
-            components: components
-                .map(|component| ComponentHealth::of(component, judge))
-                .collect(),
+    /// Judges every component. An addon is judged by its own last status, because a healthy mesh says nothing of addons.
+    pub fn of(applied: &Applied, status: &IstioOperatorStatus, judge: &mut Judge<'_>) -> Self {
+        let of_mesh = judge.before;
+        let mut components = Vec::new();
+        for component in &applied.components {
+            judge.before = of_mesh;
+            if component.kind.is_addon() {
+                let last = status.component_status.get(component.kind.as_str());
+                judge.before = match last.and_then(|last| last.status) {
+                    Some(InstallState::Healthy) => of_mesh,
+                    Some(InstallState::Error) if of_mesh == Before::Stalled => of_mesh,
+                    _ => Before::Other,
+                };
+            }
+            components.push(ComponentHealth::of(component, judge));
         }
+        judge.before = of_mesh;
+        Self { components }
     }
 
-    /// Everything that is lacking, worst first.
+    /// Everything that the mesh lacks, worst first. An addon that was applied and comes up does not hold up the mesh; one
+    /// that fails counts.
     pub fn problems(&self) -> Vec<&Problem> {
+        let counts = |component: &ComponentHealth, problem: &Problem| {
+            !component.kind.is_addon() || !problem.comes_up()
+        };
         let mut problems: Vec<_> = self
             .components
             .iter()
-            .flat_map(|component| &component.problems)
+            .flat_map(|component| {
+                let problems = component.problems.iter();
+                problems.filter(|problem| counts(component, problem))
+            })
             .collect();
         problems.sort_by_key(|problem| problem.rank());
         problems
     }
 
-    /// `componentStatus`: one entry per kind of component, as bad as its worst one.
+    /// `componentStatus`: one entry per kind of component, as bad as its worst one, and one for all addons.
     pub fn component_status(
         &self,
         version: &str,
@@ -93,26 +121,26 @@ impl Health {
                 .iter()
                 .filter(|component| component.kind == kind)
                 .collect();
-            if of_kind.is_empty() {
-                continue;
-            }
-            let worst = of_kind
-                .iter()
-                .filter_map(|component| component.problems.first())
-                .min_by_key(|problem| problem.rank());
-            let state = worst.map_or(InstallState::Healthy, Problem::state);
             let before = before.component_status.get(kind.as_str());
-            let installed = match state {
-                InstallState::Healthy => Some(version.to_owned()),
-                _ => before.and_then(|before| before.version.clone()),
-            };
-            let status = ComponentStatus {
-                status: Some(state),
-                error: worst.map(|problem| problem.text.clone()),
-                version: installed,
-            };
-            statuses.insert(kind.as_str().to_owned(), status);
+            if let Some(mut status) = status_of(&of_kind, version, before) {
+                if let Some(addon) = of_kind
+                    .iter()
+                    .find_map(|component| component.addon.as_ref())
+                {
+                    status.image.clone_from(&addon.image);
+                    status.service_type.clone_from(&addon.service_type);
+                    status.node_ports.clone_from(&addon.node_ports);
+                }
+                statuses.insert(kind.as_str().to_owned(), status);
+            }
         }
+        let addons = self.components.iter();
+        let addons: Vec<_> = addons
+            .filter(|component| component.kind.is_addon())
+            .collect();
+        let before = before.component_status.get(ADDONS);
+        let all = status_of(&addons, version, before);
+        statuses.extend(all.map(|status| (ADDONS.to_owned(), status)));
         statuses
     }
 
@@ -125,7 +153,38 @@ impl Health {
     }
 }
 
+/// The status of some components together, as bad as the worst one; none if there are none.
+fn status_of(
+    components: &[&ComponentHealth],
+    version: &str,
+    before: Option<&ComponentStatus>,
+) -> Option<ComponentStatus> {
+    if components.is_empty() {
+        return None;
+    }
+    let worst = components
+        .iter()
+        .filter_map(|component| component.problems.first())
+        .min_by_key(|problem| problem.rank());
+    let state = worst.map_or(InstallState::Healthy, Problem::state);
+    let installed = match state {
+        InstallState::Healthy => Some(version.to_owned()),
+        _ => before.and_then(|before| before.version.clone()),
+    };
+    Some(ComponentStatus {
+        status: Some(state),
+        error: worst.map(|problem| problem.text.clone()),
+        version: installed,
+        ..ComponentStatus::default()
+    })
+}
+
 impl Problem {
+    /// Whether it passes when pods that were created are available.
+    fn comes_up(&self) -> bool {
+        matches!(self.severity, Severity::RollingOut | Severity::Degraded) && !self.is_overdue
+    }
+
     fn new(severity: Severity, text: String) -> Self {
         Self {
             severity,
@@ -145,6 +204,7 @@ impl ComponentHealth {
         let AppliedComponent {
             kind,
             name,
+            image,
             objects,
         } = component;
         let problems = objects
@@ -164,9 +224,28 @@ impl ComponentHealth {
                     .unwrap_or_default(),
             }
         });
+        let addon = kind.is_addon().then(|| {
+            let workload = kind.info().workload;
+            let service = workload
+                .and_then(|workload| workload.service)
+                .unwrap_or(name);
+            let is_service = |key: &&ObjectKey| key.kind == "Service" && key.name == service;
+            let mut keys = objects.iter().map(|(key, _)| key);
+            let service = keys
+                .find(is_service)
+                .filter(|key| judge.live.get(key).is_some());
+            let exposure = service.and_then(|key| judge.live.exposure(key));
+            let of = |exposure: &Exposure| exposure.service_type.clone();
+            AddonHealth {
+                image: image.clone(),
+                service_type: service.map(|_| exposure.map_or_else(|| "ClusterIP".into(), of)),
+                node_ports: exposure.map_or_else(Vec::new, |exposure| exposure.node_ports.clone()),
+            }
+        });
         Self {
             kind: *kind,
             gateway,
+            addon,
             problems,
         }
     }

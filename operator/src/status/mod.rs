@@ -175,7 +175,7 @@ pub fn of(
                 now: input.instant,
                 history: &mut *history,
             };
-            let health = Health::of(&progress.applied, &mut judge);
+            let health = Health::of(&progress.applied, input.before, &mut judge);
             let unpruned = unpruned(&progress.applied, &mut judge);
             next_change = history.end();
             status.default_tag = Some(live.has_default_tag(&progress.revision));

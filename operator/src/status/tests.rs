@@ -1,5 +1,6 @@
 //! Every transition, as Argo CD's check and as kstatus judge it.
 
+mod exposed;
 mod story;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -238,46 +239,6 @@ fn trouble_that_may_pass_is_progress_and_the_rest_is_not() {
             "{verdict:?}"
         );
     }
-}
-
-#[test]
-fn a_gateway_shows_the_addresses_of_its_service() {
-    let mut story = Story::new();
-    story.mark_reconciling();
-    let exposed = |addresses: &[&str]| {
-        let addresses = addresses.iter().map(ToString::to_string).collect();
-        LiveObject {
-            readiness: Some(Readiness::Addresses(addresses)),
-            ..LiveObject::default()
-        }
-    };
-    story
-        .live
-        .put(key("Service", "other"), exposed(&["192.0.2.1"]));
-    let mut step = |service: Option<LiveObject>| {
-        if let Some(object) = service {
-            story.live.put(key("Service", "public"), object);
-        }
-        let mut applied = Applied::default();
-        applied.components.push(AppliedComponent {
-            kind: ComponentKind::IngressGateways,
-            name: "public".into(),
-            objects: vec![(key("Service", "public"), Verdict::Unchanged)],
-        });
-        story.step(&progress(applied));
-        story.status.gateways[0].clone()
-    };
-    let missing = step(None);
-    assert_eq!((missing.ready, missing.addresses.len()), (false, 0));
-    let pending = step(Some(LiveObject::default()));
-    assert_eq!((pending.ready, pending.addresses.len()), (true, 0));
-    let addresses = ["203.0.113.7", "lb.example.com"];
-    let served = step(Some(exposed(&addresses)));
-    assert_eq!(
-        (served.name.as_str(), served.namespace.as_str()),
-        ("public", "istio-system")
-    );
-    assert_eq!(served.addresses, addresses);
 }
 
 #[test]

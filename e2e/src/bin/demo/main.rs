@@ -24,7 +24,7 @@ use serde_json::Value;
 
 const EXAMPLES: &str = "Examples:
   cargo demo                           stay, to look around with kubectl
-  cargo demo -f samples/demo.yaml      another IstioOperator
+  cargo demo -f samples/tutorial.yaml  with Kiali, Grafana and Jaeger
   cargo demo --exit                    as a check: exit code 0 only for HEALTHY";
 
 /// Shows the Istio operator at work on this machine.
@@ -119,6 +119,7 @@ async fn run(args: &Args, options: Options, input: &Input) -> Result<(), Error> 
         follow::until_scaled(&plane, &input.crs, limit).await?;
     }
     tables::print(&plane)?;
+    tables::print_addons(&plane, &input.crs).await?;
     if args.exit {
         return outcome;
     }

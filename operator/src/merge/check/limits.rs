@@ -52,7 +52,7 @@ pub fn check(user: &Value, findings: &mut Findings) {
 
 /// The components of a kind: the entries of a list, or the one that is written without a list.
 fn components(user: &Value, kind: ComponentKind) -> impl Iterator<Item = &Value> {
-    let written = at(user, &["components", kind.spec_key()]);
+    let written = at(user, &kind.spec_keys());
     let list = written.and_then(Value::as_array).map(Vec::as_slice);
     let one = written.filter(|written| written.is_object());
     list.unwrap_or_default().iter().chain(one)

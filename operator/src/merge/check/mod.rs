@@ -2,6 +2,7 @@
 //!
 //! In: the spec as written and the merged spec. Out: errors, which refuse the CR, and warnings.
 
+mod addons;
 mod balance;
 mod data_plane;
 mod gateway;
@@ -33,6 +34,8 @@ pub(super) struct Checked<'a> {
     pub user: &'a Value,
     /// The merged spec, with `unvalidatedValues` in `values`.
     pub spec: &'a Value,
+    /// The namespace of components that name none.
+    pub namespace: &'a str,
     /// The enabled components.
     pub components: &'a [Component],
     /// The version whose charts are rendered.
@@ -87,6 +90,7 @@ impl Checked<'_> {
         replicas::check(self, findings);
         data_plane::check(self, findings);
         support::check(self, findings);
+        addons::check(self, findings);
     }
 
     /// A value that a chart is rendered with, as far as it is no default of the chart.

@@ -35,19 +35,6 @@ fn not_implemented(checked: &Checked, findings: &mut Findings) {
         let problem = format!("{what} not supported by this version of the operator");
         findings.error(path, problem);
     };
-    let mut off = Vec::new();
-    let addons = checked
-        .user
-        .get("addonComponents")
-        .and_then(Value::as_object);
-    for (name, addon) in addons.into_iter().flatten() {
-        let path = spec.key("addonComponents").key(name);
-        if addon.get("enabled") == Some(&Value::Bool(false)) {
-            off.push(path);
-        } else if !addon.is_null() {
-            refuse(path, "addons are");
-        }
-    }
     let strategy = spec.key("updateStrategy");
     for (keys, value) in [
         (&["type"][..], "Canary"),
@@ -61,12 +48,6 @@ fn not_implemented(checked: &Checked, findings: &mut Findings) {
         if found.and_then(Value::as_str) == Some(value) {
             refuse(strategy.keys(keys), &format!("{value} is"));
         }
-    }
-    for path in off {
-        findings.warn(
-            path,
-            "has no effect, because no addon is installed; remove it",
-        );
     }
     // Istio has had no chart for it since 1.24. From 1.26 on upstream ignores the component, so there it is a warning.
     if checked.version.minor < 26

@@ -9,7 +9,9 @@ use k8s_openapi::api::admissionregistration::v1::{
 };
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, ResourceQuota, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, PersistentVolumeClaim, ResourceQuota, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -138,10 +140,12 @@ fn compile() -> Types {
     generator.subschema_for::<HorizontalPodAutoscaler>();
     generator.subschema_for::<MutatingWebhookConfiguration>();
     generator.subschema_for::<NetworkPolicy>();
+    generator.subschema_for::<PersistentVolumeClaim>();
     generator.subschema_for::<PodDisruptionBudget>();
     generator.subschema_for::<ResourceQuota>();
     generator.subschema_for::<Role>();
     generator.subschema_for::<RoleBinding>();
+    generator.subschema_for::<Secret>();
     generator.subschema_for::<Service>();
     generator.subschema_for::<ServiceAccount>();
     generator.subschema_for::<ValidatingAdmissionPolicy>();

@@ -139,6 +139,7 @@ impl Story {
         let component = AppliedComponent {
             kind: ComponentKind::Pilot,
             name: "istiod".into(),
+            image: None,
             objects: verdicts,
         };
         let mut applied = Applied::default();
