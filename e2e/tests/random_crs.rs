@@ -147,18 +147,23 @@ impl Comparison {
     }
 
     fn judge(&self, cr: &Value) -> Verdict {
-        let (theirs, ours) = match (upstream(cr), self.ours(cr, MINOR)) {
+        let (mut theirs, mut ours) = match (upstream(cr), self.ours(cr, MINOR)) {
             (Ok(theirs), Ok(ours)) => (theirs, ours),
             (Err(_), Err(_)) => return Verdict::Refused,
             // Some overlays crash istioctl, which is no difference of ours.
             (Err(why), _) if why.starts_with("panic:") => return Verdict::Refused,
-            // What no API server takes is refused; the scenario `accepted_crs` shows that it is no more than that.
-            (Ok(_), Err(why)) if why.lines().all(is_about_an_object) => return Verdict::Refused,
+            // What no API server takes is refused, which is a row of the table of differences.
+            (Ok(_), Err(why)) if why.lines().all(is_of_what_no_api_server_takes) => {
+                return Verdict::Refused;
+            }
             (Ok(_), Err(why)) => return Verdict::Different(format!("refused: {why}")),
             (Err(why), Ok(_)) => {
                 return Verdict::Different(format!("accepted, but upstream says: {why}"));
             }
         };
+        if let Err(why) = drop_contradicting_variables(&mut theirs, &mut ours) {
+            return Verdict::Different(why);
+        }
         let templates = user_templates(cr);
         let theirs = of_objects(theirs.into_iter(), &templates);
         let found = theirs.differences(&of_rendered(&ours, &templates));
@@ -187,9 +192,97 @@ fn upstream(cr: &Value) -> Result<Vec<Value>, String> {
     Ok(objects)
 }
 
-/// Whether an error is about what a setting makes of an object, which it names at its end.
-fn is_about_an_object(error: &str) -> bool {
-    error.ends_with(')') && error.contains(" (")
+/// Takes the variables out of both sides that upstream gives two entries, or a value and a source, which no API server takes
+/// from an apply. Ours has one entry of each, which is one of upstream's.
+fn drop_contradicting_variables(theirs: &mut [Value], ours: &mut Rendered) -> Result<(), String> {
+    let ours = ours
+        .components
+        .iter_mut()
+        .flat_map(|component| &mut component.objects);
+    for object in
+        ours.filter(|object| matches!(object.key.kind.as_str(), "Deployment" | "DaemonSet"))
+    {
+        let key = &object.key;
+        let is_it = |other: &&mut Value| {
+            let metadata = &other["metadata"];
+            other["kind"] == *key.kind
+                && metadata["name"] == *key.name
+                && metadata["namespace"].as_str() == key.namespace.as_deref()
+        };
+        let Some(theirs) = theirs.iter_mut().find(is_it) else {
+            continue;
+        };
+        object.body.change("spec", |spec| {
+            let place = "/template/spec/containers";
+            let containers = |spec: &mut Value| spec.pointer_mut(place).map(Value::take);
+            let (Some(mut mine), Some(mut other)) =
+                (containers(spec), containers(&mut theirs["spec"]))
+            else {
+                return Ok(());
+            };
+            let (my_list, other_list) = (mine.as_array_mut(), other.as_array_mut());
+            let pairs = my_list
+                .into_iter()
+                .flatten()
+                .zip(other_list.into_iter().flatten());
+            let mut dropped = pairs.map(|(mine, other)| drop_in_container(mine, other));
+            let result = dropped.find(Result::is_err).unwrap_or(Ok(()));
+            drop(dropped);
+            *spec.pointer_mut(place).unwrap() = mine;
+            *theirs["spec"].pointer_mut(place).unwrap() = other;
+            result
+        })?;
+    }
+    Ok(())
+}
+
+fn drop_in_container(ours: &mut Value, theirs: &mut Value) -> Result<(), String> {
+    let (Some(ours), Some(theirs)) = (ours["env"].as_array_mut(), theirs["env"].as_array_mut())
+    else {
+        return Ok(());
+    };
+    let of = |list: &[Value], name: &Value| -> Vec<Value> {
+        list.iter()
+            .filter(|entry| entry["name"] == *name)
+            .cloned()
+            .collect()
+    };
+    let names: Vec<Value> = theirs.iter().map(|entry| entry["name"].clone()).collect();
+    for name in names {
+        let (mine, others) = (of(ours, &name), of(theirs, &name));
+        let has_both =
+            |entry: &Value| entry.get("value").is_some() && entry.get("valueFrom").is_some();
+        if others.len() < 2 && !others.iter().any(has_both) {
+            continue;
+        }
+        let is_one_of =
+            |field: &str, value: &Value| others.iter().any(|other| other.get(field) == Some(value));
+        let is_right = match mine.as_slice() {
+            [one] => ["value", "valueFrom"]
+                .iter()
+                .all(|field| one.get(*field).is_none_or(|value| is_one_of(field, value))),
+            _ => false,
+        };
+        if !is_right {
+            return Err(format!("{name}: {mine:?} is none of {others:?}"));
+        }
+        ours.retain(|entry| entry["name"] != name);
+        theirs.retain(|entry| entry["name"] != name);
+    }
+    Ok(())
+}
+
+/// Whether an error is about what no API server takes: the object that a setting makes, which the error names at its end,
+/// or settings that contradict each other.
+fn is_of_what_no_api_server_takes(error: &str) -> bool {
+    const CONTRADICTIONS: [&str; 4] = [
+        "another variable is called",
+        "another port is called",
+        "is above the most pods",
+        "is below the fewest pods",
+    ];
+    let names_an_object = error.ends_with(')') && error.contains(" (");
+    names_an_object || CONTRADICTIONS.iter().any(|words| error.contains(words))
 }
 
 fn lines<T: ToString>(all: &[T]) -> String {

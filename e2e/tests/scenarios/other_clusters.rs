@@ -67,7 +67,7 @@ async fn is_healthy_and_outdated(cr: &Cr) {
     assert_eq!(outdated["reason"], "OutOfSupport");
     let message = outdated["message"].as_str().map(str::to_owned);
     let expected = [
-        "spec.version: support of Istio 1.26 ended on 2026-01-31",
+        "spec.version: support of Istio 1.26 ended on 2025-12-22",
         "spec.version: Istio 1.26 supports Kubernetes from 1.29 on, and this cluster has 1.28",
     ];
     assert_eq!(message, Some(expected.join("; ")));
