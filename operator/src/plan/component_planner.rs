@@ -112,8 +112,9 @@ impl ComponentPlanner<'_> {
             reason,
             is_new: there.is_none() && reason == ApplyReason::Rollout && !annotations.may_adopt,
             applied_at: there.and_then(|there| there.applied_at),
+            // Another CR may be about to apply newer CRDs; a repair has the bytes that were there.
             judged_version: there
-                .filter(|_| kind.role == Role::Crd)
+                .filter(|_| kind.role == Role::Crd && reason == ApplyReason::Rollout)
                 .map(|there| there.version),
             is_verified: reason != ApplyReason::Rollout || last_applied.is_verified(&key, digests),
             key,
