@@ -1,11 +1,15 @@
-//! The API server accepts every object that we render for upstream's inputs.
+//! The API server accepts every object that we render for upstream's inputs and for those made after public files.
 //!
-//! In the oldest and in the newest minor: between them they have nearly every field. What each minor makes of one large
-//! installation is shown by the scenario `minors`.
+//! For upstream's in the oldest and in the newest minor: between them they have nearly every field. What each minor makes of
+//! one large installation is shown by the scenario `minors`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
-use e2e::{control_plane::ControlPlane, observe::inventory::MANAGER, yaml};
+use e2e::{control_plane::ControlPlane, host::workspace::root, observe::inventory::MANAGER, yaml};
 use futures::{StreamExt, stream};
 use istio_operator::{
     api::{IstioOperator, RawSpec},
@@ -19,7 +23,7 @@ use kube::{
     api::{DynamicObject, Patch, PatchParams},
     discovery::Scope,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::accepted_inputs::inputs;
 
@@ -89,12 +93,15 @@ pub(crate) async fn prepared<'n>(namespaces: impl Iterator<Item = &'n str>) -> C
 fn rendered() -> BTreeMap<String, (Object, Vec<String>)> {
     let charts = Charts::embedded().unwrap();
     let mut objects: BTreeMap<String, (Object, Vec<String>)> = BTreeMap::new();
-    for (case, input) in inputs() {
+    let releases: Vec<_> = charts.catalogue().releases().iter().collect();
+    let ends = [releases[0], releases[releases.len() - 1]];
+    let upstreams = inputs().into_iter().map(|case| (case, &ends[..]));
+    let published = published().into_iter().map(|case| (case, &releases[..]));
+    for ((case, input), releases) in upstreams.chain(published) {
         let cr = IstioOperator::new("cr", RawSpec(input["spec"].clone()));
-        let releases = charts.catalogue().releases();
-        for release in releases.first().into_iter().chain(releases.last()) {
+        for release in releases {
             let minor = release.version.minor_text();
-            // What upstream refuses is refused; that is another test.
+            // What is refused, and how, is another test.
             let Ok(merged) = merge(&cr, Some(&minor), Cluster::default(), &charts) else {
                 continue;
             };
@@ -111,6 +118,22 @@ fn rendered() -> BTreeMap<String, (Object, Vec<String>)> {
         }
     }
     objects
+}
+
+/// The inputs that were made after public bug reports and published files.
+fn published() -> Vec<(String, Value)> {
+    let files = fs::read_dir(root().join("operator/tests/field")).unwrap();
+    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    paths.retain(|path| !path.ends_with("answers.yaml"));
+    paths.sort();
+    assert!(!paths.is_empty());
+    let read = |path: &PathBuf| {
+        let text = fs::read_to_string(path).unwrap();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let cr = yaml::documents(&name, &text).unwrap().remove(0);
+        (name, cr)
+    };
+    paths.iter().map(read).collect()
 }
 
 /// Why the API server would not take an object from the operator.
