@@ -5,9 +5,13 @@
     reason = "a test that cannot go on may stop anywhere"
 )]
 
+#[path = "../../operator/tests/surprises/expected.rs"]
+mod expected;
+
 use std::fs;
 
 use e2e::{istio::istioctl, yaml::documents};
+use expected::differing;
 use serde_json::{Value, json};
 
 const TABLE: &str = concat!(
@@ -71,20 +75,11 @@ fn upstream_reads_files_as_the_readme_says() {
 
 /// The fields that are not as expected. `expected` names objects by kind and name, and their fields by JSON pointer.
 fn unlike(expected: &Value, objects: &[Value]) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for (name, fields) in expected.as_object().unwrap() {
-        let object = objects.iter().find(|object| title(object) == *name);
-        for (pointer, expected) in fields.as_object().unwrap() {
-            let expected = Some(expected).filter(|value| **value != "ABSENT");
-            let found = object.and_then(|object| object.pointer(pointer));
-            if found != expected {
-                wrong.push(format!(
-                    "{name} {pointer}: expected {expected:?}, found {found:?}"
-                ));
-            }
-        }
-    }
-    wrong
+    assert!(expected.is_object(), "{expected}");
+    differing(expected, |name, pointer| {
+        let object = objects.iter().find(|object| title(object) == name)?;
+        object.pointer(pointer).cloned()
+    })
 }
 
 /// Kind and name. Upstream may render a name that is no text.

@@ -238,16 +238,11 @@ impl Catalogue {
     pub fn version(&self, text: &str) -> Option<Version> {
         let text = text.strip_prefix('v').unwrap_or(text);
         let number = text.split_once('-').map_or(text, |(number, _)| number);
-        let mut parts = number.splitn(3, '.');
-        let minor = parse_minor(&format!("{}.{}", parts.next()?, parts.next()?))?;
-        let known = self.release(minor)?.version;
-        match parts.next() {
-            None => Some(known),
-            Some(patch) => Some(Version {
-                minor,
-                patch: patch.parse().ok()?,
-            }),
+        if let Some(version) = Version::parse(number) {
+            return self.release(version.minor).map(|_| version);
         }
+        self.release(parse_minor(number)?)
+            .map(|known| known.version)
     }
 
     /// The known minors for an error text: `1.24, 1.25, 1.26`.

@@ -4,9 +4,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+#[path = "surprises/expected.rs"]
+mod expected;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use expected::differing;
 use istio_operator::api::StoredCr;
 use istio_operator::charts::Charts;
 use istio_operator::charts::tree::merge_over;
@@ -76,16 +80,8 @@ fn wrong(row: &Value, minor: &str, charts: &Charts) -> Vec<String> {
     if warnings != expected(row, "warnings", minor) {
         wrong.push(format!("warns {warnings:#?}"));
     }
-    for (name, fields) in row["expect"].as_object().into_iter().flatten() {
-        for (pointer, expected) in fields.as_object().unwrap() {
-            let expected = Some(expected).filter(|value| **value != "ABSENT");
-            let found = found(&rendered, name, pointer);
-            if found.as_ref() != expected {
-                let problem = format!("{name} {pointer}: expected {expected:?}, found {found:?}");
-                wrong.push(problem);
-            }
-        }
-    }
+    let found = |name: &str, pointer: &str| found(&rendered, name, pointer);
+    wrong.extend(differing(&row["expect"], found));
     wrong
 }
 

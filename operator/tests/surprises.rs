@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
+#[path = "surprises/expected.rs"]
+mod expected;
+
 use std::fs;
 
+use expected::differing;
 use istio_operator::api::{IstioOperator, RawSpec};
 use istio_operator::catalogue::Version;
 use istio_operator::charts::Charts;
@@ -100,17 +104,8 @@ fn wrong(row: &Value, minor: &str, charts: &Charts) -> Vec<String> {
     if row.get("warnings").is_some() && warnings != texts("warnings") {
         wrong.push(format!("warns {warnings:#?}"));
     }
-    for (name, fields) in row["expect"].as_object().into_iter().flatten() {
-        for (pointer, expected) in fields.as_object().unwrap() {
-            let expected = Some(expected).filter(|value| **value != "ABSENT");
-            let found = found(&rendered, name, pointer);
-            if found.as_ref() != expected {
-                wrong.push(format!(
-                    "{name} {pointer}: expected {expected:?}, found {found:?}"
-                ));
-            }
-        }
-    }
+    let found = |name: &str, pointer: &str| found(&rendered, name, pointer);
+    wrong.extend(differing(&row["expect"], found));
     wrong
 }
 

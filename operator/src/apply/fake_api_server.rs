@@ -13,6 +13,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{ApplyError, Class, Sender};
+use crate::api::ComponentKind;
+use crate::charts::yaml::Document;
+use crate::cluster::{AppliedDigests, ApplyReason, Kind};
+use crate::plan::{Decision, ObjectToApply, Plan, PlannedComponent};
+use crate::render::ObjectKey;
 
 /// What the double answers to one call.
 #[derive(Clone, Debug)]
@@ -144,4 +149,46 @@ pub fn refusals() -> [(Answer, &'static str, Class); 5] {
 /// What a test compares with [`refusals`].
 pub fn told(error: &ApplyError) -> (&'static str, Class) {
     (error.reason(), error.class())
+}
+
+/// An object to apply without more in it than its name.
+pub fn to_apply(key: ObjectKey, reason: ApplyReason) -> ObjectToApply {
+    ObjectToApply {
+        component: 0,
+        kind: Kind::of(&key).unwrap(),
+        body: Document::from(&json!({"metadata": {"name": key.name}})),
+        key,
+        ca_from: None,
+        digests: AppliedDigests {
+            rendered: 1,
+            left_to_others: 0,
+        },
+        reason,
+        is_new: false,
+        is_verified: true,
+        applied_at: None,
+        judged_version: None,
+    }
+}
+
+/// A plan of istiod with these waves, and with objects that were decided about.
+pub fn plan_of(decided: Vec<(ObjectKey, Decision)>, waves: Vec<Vec<ObjectToApply>>) -> Plan {
+    let component = PlannedComponent {
+        kind: ComponentKind::Pilot,
+        name: "istiod".into(),
+        image: None,
+        keys: Vec::new(),
+        decided,
+    };
+    Plan {
+        components: vec![component],
+        namespaces: Vec::new(),
+        waves,
+        postponed: Vec::new(),
+        prune: Vec::new(),
+        unseen: Vec::new(),
+        findings: Vec::new(),
+        warnings: Vec::new(),
+        is_in_sync: false,
+    }
 }

@@ -111,51 +111,22 @@ mod tests {
     use serde_json::json;
 
     use super::super::apply;
-    use super::super::fake_api_server::{Answer, FakeApiServer};
-    use crate::api::{ComponentKind, condition};
-    use crate::charts::yaml::Document;
-    use crate::cluster::{AppliedDigests, ApplyReason, Kind, LastApplied, Live, ManagingTool, key};
-    use crate::plan::{ObjectToApply, Plan, PlannedComponent};
+    use super::super::fake_api_server::{Answer, FakeApiServer, plan_of, to_apply};
+    use crate::api::condition;
+    use crate::cluster::{ApplyReason, LastApplied, Live, ManagingTool, key};
+    use crate::plan::{Decision, ObjectToApply, Plan};
 
     /// A plan that is to send a role and to look at istiod first.
     fn plan() -> Plan {
         let (role, istiod) = (key("ClusterRole", "istiod"), key("Deployment", "istiod"));
         let object = ObjectToApply {
-            component: 0,
-            kind: Kind::of(&role).unwrap(),
-            key: role.clone(),
-            body: Document::from(&json!({"metadata": {"name": "istiod"}})),
-            ca_from: None,
-            digests: AppliedDigests {
-                rendered: 1,
-                left_to_others: 0,
-            },
-            reason: ApplyReason::Rollout,
             is_new: true,
-            is_verified: true,
-            applied_at: None,
-            judged_version: None,
+            ..to_apply(role, ApplyReason::Rollout)
         };
-        let component = PlannedComponent {
-            kind: ComponentKind::Pilot,
-            name: "istiod".into(),
-            image: None,
-            keys: vec![role, istiod.clone()],
-            decided: vec![(
-                istiod.clone(),
-                crate::plan::Decision::Waiting("its parent".into()),
-            )],
-        };
+        let waiting = vec![(istiod.clone(), Decision::Waiting("its parent".into()))];
         Plan {
-            components: vec![component],
-            namespaces: Vec::new(),
-            waves: vec![vec![object]],
-            postponed: Vec::new(),
-            prune: Vec::new(),
             unseen: vec![istiod],
-            findings: Vec::new(),
-            warnings: Vec::new(),
-            is_in_sync: false,
+            ..plan_of(waiting, vec![vec![object]])
         }
     }
 

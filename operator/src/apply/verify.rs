@@ -3,7 +3,7 @@
 //! A change that is refused in part would leave half an installation. So unless every object would be taken, nothing of the
 //! rollout is sent, and what runs goes on running. Repairs of what was applied before are sent all the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::send::as_sent;
 use super::{Answer, Applied, ApplyError, Class, PARALLEL, Sender, Verdict};
-use crate::cluster::{AppliedDigests, ApplyReason, LiveObject, Upkeep};
+use crate::cluster::{ApplyReason, LiveObject, Upkeep};
 use crate::plan::ObjectToApply;
 use crate::render::ObjectKey;
 
@@ -22,15 +22,8 @@ const HELD_BACK: &str = "nothing of this change is applied before the API server
 /// seconds, and clocks differ a little.
 const CERTAIN_AGE: i64 = 5;
 
-/// What the API server said of a rollout.
-#[derive(Debug, Default)]
-pub(super) struct Verification {
-    accepted: Vec<(ObjectKey, AppliedDigests)>,
-    /// Objects that the cluster holds as they are rendered. After a restart that is not known otherwise.
-    up_to_date: Vec<(ObjectKey, LiveObject)>,
-    refused: Vec<(ObjectKey, ApplyError)>,
-    selectors: Vec<FixedSelector>,
-}
+/// What the API server said of the objects of a rollout.
+pub(super) struct Verification(BTreeMap<ObjectKey, Answered>);
 
 /// The selector that a workload has in the cluster, and that nobody can change.
 #[derive(Clone, Debug)]
@@ -44,6 +37,7 @@ pub(super) struct FixedSelector {
 enum Answered {
     /// It would be taken, or nobody can tell before something else is there. Asking again would not tell more.
     Accepted,
+    /// The cluster holds it as it is rendered. After a restart that is not known otherwise.
     UpToDate(Box<LiveObject>),
     /// It would not be taken, or the API server cannot tell now.
     Refused(ApplyError),
@@ -60,26 +54,11 @@ pub(super) async fn verify(
     let mut calls = Vec::new();
     for object in objects {
         if !object.is_verified && !object.key.namespace.as_ref().is_some_and(is_absent) {
-            calls.push(async move {
-                (
-                    object.key.clone(),
-                    object.digests,
-                    ask(sender, object).await,
-                )
-            });
+            calls.push(async move { (object.key.clone(), ask(sender, object).await) });
         }
     }
-    let mut answers = stream::iter(calls).buffer_unordered(PARALLEL);
-    let mut verification = Verification::default();
-    while let Some((key, digests, answer)) = answers.next().await {
-        match answer {
-            Answered::Accepted => verification.accepted.push((key, digests)),
-            Answered::UpToDate(live) => verification.up_to_date.push((key, *live)),
-            Answered::Refused(error) => verification.refused.push((key, error)),
-            Answered::Fixed(selector) => verification.selectors.push(selector),
-        }
-    }
-    verification
+    let answers = stream::iter(calls).buffer_unordered(PARALLEL);
+    Verification(answers.collect().await)
 }
 
 async fn ask(sender: &Sender, object: &ObjectToApply) -> Answered {
@@ -123,42 +102,49 @@ fn is_unchanged(object: &ObjectToApply, answer: &LiveObject) -> bool {
 }
 
 impl Verification {
+    /// Why nothing of the rollout is sent, if something stands against it. The answers are in the order of their keys.
+    fn held_back_by(&self) -> Option<String> {
+        let answers = || self.0.iter();
+        let refused = answers().find(|(_, answer)| matches!(answer, Answered::Refused(_)));
+        let fixed = answers().find(|(_, answer)| matches!(answer, Answered::Fixed(_)));
+        match (refused, fixed) {
+            (Some((key, _)), _) => Some(format!("{HELD_BACK} {key}")),
+            (None, Some((key, _))) => Some(format!("the selector of {key} cannot be changed")),
+            (None, None) => None,
+        }
+    }
+
     /// Takes what is up to date, or may not be sent, out of the waves, and gives it a verdict.
     pub(super) fn settle(
-        self,
+        mut self,
         applied: &mut Applied,
         waves: &mut [Vec<ObjectToApply>],
         postponed: &[ObjectToApply],
     ) {
-        applied.verified = self.accepted;
-        applied.has_news |= !self.selectors.is_empty();
-        let first = self.refused.iter().map(|(key, _)| key).min();
-        let fixed = self.selectors.iter().map(|selector| &selector.key).min();
-        let why = match (first, fixed) {
-            (Some(key), _) => Some(format!("{HELD_BACK} {key}")),
-            (None, Some(key)) => Some(format!("the selector of {key} cannot be changed")),
-            (None, None) => None,
-        };
-        applied.selectors = self.selectors;
-        let mut up_to_date = self.up_to_date;
-        let mut refused = self.refused;
+        let why = self.held_back_by();
         let mut verdict_of = |object: &ObjectToApply, applied: &mut Applied| {
             if object.reason != ApplyReason::Rollout {
                 return None;
             }
-            if let Some(at) = position(&up_to_date, &object.key) {
-                let (key, live) = up_to_date.swap_remove(at);
-                applied.has_news = true;
-                applied.answers.push(Answer {
-                    key,
-                    digests: object.digests,
-                    reason: ApplyReason::Rollout,
-                    live,
-                });
-                return Some(Verdict::Unchanged);
-            }
-            if let Some(at) = position(&refused, &object.key) {
-                return Some(Verdict::Refused(refused.swap_remove(at).1));
+            let key = object.key.clone();
+            match self.0.remove(&key) {
+                Some(Answered::UpToDate(live)) => {
+                    applied.has_news = true;
+                    applied.answers.push(Answer {
+                        key,
+                        digests: object.digests,
+                        reason: ApplyReason::Rollout,
+                        live: *live,
+                    });
+                    return Some(Verdict::Unchanged);
+                }
+                Some(Answered::Refused(error)) => return Some(Verdict::Refused(error)),
+                Some(Answered::Fixed(selector)) => {
+                    applied.has_news = true;
+                    applied.selectors.push(selector);
+                }
+                Some(Answered::Accepted) => applied.verified.push((key, object.digests)),
+                None => {}
             }
             why.clone().map(Verdict::Waiting)
         };
@@ -186,10 +172,6 @@ impl Verification {
     }
 }
 
-fn position<T>(list: &[(ObjectKey, T)], key: &ObjectKey) -> Option<usize> {
-    list.iter().position(|(found, _)| found == key)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
@@ -197,30 +179,18 @@ mod tests {
     use serde_json::json;
 
     use super::super::apply;
-    use super::super::fake_api_server::{Answer, FakeApiServer};
+    use super::super::fake_api_server::{Answer, FakeApiServer, plan_of, to_apply};
     use super::*;
-    use crate::api::ComponentKind;
     use crate::charts::yaml::Document;
-    use crate::cluster::{Kind, LastApplied, Live, key};
-    use crate::plan::{Decision, Plan, PlannedComponent};
+    use crate::cluster::{LastApplied, Live, key};
+    use crate::plan::{Decision, Plan};
 
     fn object(kind: &str, reason: ApplyReason) -> ObjectToApply {
-        let key = key(kind, "istiod");
         ObjectToApply {
-            component: 0,
-            kind: Kind::of(&key).unwrap(),
-            key,
             body: Document::from(&json!({"spec": {"selector": {"matchLabels": {"a": "new"}}}})),
-            ca_from: None,
-            digests: AppliedDigests {
-                rendered: 1,
-                left_to_others: 0,
-            },
-            reason,
-            is_new: false,
             is_verified: reason != ApplyReason::Rollout,
             applied_at: Some("2026-01-01T00:00:00Z".parse().unwrap()),
-            judged_version: None,
+            ..to_apply(key(kind, "istiod"), reason)
         }
     }
 
@@ -229,23 +199,10 @@ mod tests {
             let decision = Decision::Waiting("its parent".into());
             (object.key.clone(), decision)
         });
-        let component = PlannedComponent {
-            kind: ComponentKind::Pilot,
-            name: "istiod".into(),
-            image: None,
-            keys: Vec::new(),
-            decided: waiting.collect(),
-        };
+        let waiting = waiting.collect();
         Plan {
-            components: vec![component],
-            namespaces: Vec::new(),
-            waves,
             postponed,
-            prune: Vec::new(),
-            unseen: Vec::new(),
-            findings: Vec::new(),
-            warnings: Vec::new(),
-            is_in_sync: false,
+            ..plan_of(waiting, waves)
         }
     }
 

@@ -18,6 +18,7 @@ use super::injector::{Injector, was_repointed};
 use super::managing_tool::ManagingTool;
 use super::owner_labels::{CrKey, OwnerLabels};
 use super::readiness::{Exposure, Readiness, Workload};
+use crate::catalogue::Version;
 use crate::render::ObjectKey;
 
 /// Every live object that carries an owner label, of whichever CR, and every configuration of injection webhooks.
@@ -132,6 +133,12 @@ impl LiveObject {
     #[must_use]
     pub fn is_owned_by(&self, cr: &CrKey) -> bool {
         self.our_fields.is_some() && self.owner_labels.owner.as_ref() == Some(cr)
+    }
+
+    /// The Istio version that the object is of, by its label.
+    #[must_use]
+    pub fn istio_version(&self) -> Option<Version> {
+        Version::parse(self.owner_labels.version.as_deref()?)
     }
 
     /// The replicas that the object asks for, if it is a workload whose status was seen.

@@ -198,7 +198,7 @@ async fn mark_reconciling(
     rendered: &RenderedSpec,
 ) -> Result<(), ApplyError> {
     let version = rendered.merged.version;
-    let begins = |upgrade: &&Precheck| upgrade.refusal().is_none();
+    let begins = |upgrade: &&Precheck| !upgrade.is_refused();
     let upgrade = rendered.upgrade.as_ref().filter(begins).cloned();
     let status = cr.status.as_ref();
     let shown = status.and_then(|status| status.upgrade.as_ref());

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::default_tag::TagAssignment;
-use super::precheck::running_version;
 use super::{Decision, ObjectToApply, PlanInput, injector_template, webhook_ca};
 use crate::api::ComponentKind;
 use crate::charts::yaml::Document;
@@ -62,7 +61,9 @@ impl ComponentPlanner<'_> {
         if belongs_to_default_tag && !self.tag.is_ours() {
             return ObjectPlan::Skip(key, Decision::TagElsewhere);
         }
-        if kind.role == Role::Crd && there.and_then(running_version) > Some(self.merged.version) {
+        if kind.role == Role::Crd
+            && there.and_then(LiveObject::istio_version) > Some(self.merged.version)
+        {
             return ObjectPlan::Skip(key, Decision::NewerInCluster);
         }
         if let Some(decision) = self.other_owner(component, &key, there, belongs_to_default_tag) {
@@ -172,7 +173,8 @@ impl ComponentPlanner<'_> {
         };
         let owner = desired.other_owner(cr, key, there, may_adopt);
         let owner = owner.filter(|owner| !belongs_to_default_tag || self.tag.may_share_with(owner));
-        let is_older = running_version(there).is_some_and(|there| there < self.merged.version);
+        let version = there.istio_version();
+        let is_older = version.is_some_and(|version| version < self.merged.version);
         let is_shared = component == ComponentKind::Base;
         let owner = owner.filter(|owner| !(is_shared && is_older && desired.is_watched(owner)));
         match (owner, there.managed_by) {

@@ -5,7 +5,6 @@
 //! down they go first, because configuration does. A newer istiod works with the older templates.
 
 use super::component_planner::ComponentPlanner;
-use super::precheck::running_version;
 use crate::cluster::LiveObject;
 use crate::render::ObjectKey;
 
@@ -22,11 +21,11 @@ pub(super) fn wait_reason(
         return None;
     }
     let version = planner.merged.version;
-    if running_version(there).is_some_and(|there| there >= version) {
+    if there.istio_version() >= Some(version) {
         return None;
     }
     let istiod = planner.input.live.get(planner.deployment.as_ref()?)?;
-    let is_applied = running_version(istiod) == Some(version);
+    let is_applied = istiod.istio_version() == Some(version);
     match &planner.unready {
         None if is_applied => None,
         Some(why) if is_applied => Some(format!("the templates follow istiod {version}: {why}")),

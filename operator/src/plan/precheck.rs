@@ -49,7 +49,7 @@ impl Precheck {
             .iter()
             .find(|component| component.kind == ComponentKind::Pilot)?;
         let istiod = live.get(&workload("Deployment", &pilot.namespace, &pilot.name));
-        let applied = istiod.and_then(running_version).or(installed);
+        let applied = istiod.and_then(LiveObject::istio_version).or(installed);
         let is_ready = istiod.is_some_and(|istiod| istiod.unready_reason().is_none());
         let from = if is_ready {
             applied
@@ -82,6 +82,12 @@ impl Precheck {
             checks,
             notes: notes.unwrap_or_default(),
         })
+    }
+
+    /// Whether a check stands against the change.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        !self.named(CheckResult::Failed).is_empty()
     }
 
     /// Why the version may not change, and what to do about it.
@@ -140,11 +146,6 @@ impl Precheck {
         let checks = self.checks.iter();
         checks.filter(|check| check.result == result).collect()
     }
-}
-
-/// The Istio version that an object is of, by its label.
-pub(super) fn running_version(object: &LiveObject) -> Option<Version> {
-    Version::parse(object.owner_labels.version.as_deref()?)
 }
 
 /// A version in words.
@@ -296,7 +297,7 @@ fn node_agents(merged: &Merged, live: &Live) -> CheckStatus {
     let mut seen = Vec::new();
     for agent in agents {
         let found = live.get(&workload("DaemonSet", &agent.namespace, &agent.name));
-        let Some(version) = found.and_then(running_version) else {
+        let Some(version) = found.and_then(LiveObject::istio_version) else {
             let why = format!("the version of {} is not known", agent.kind);
             return check(name, CheckResult::NotChecked, why);
         };

@@ -2,20 +2,17 @@
 //!
 //! Otherwise a workload that is refused would leave a cluster in which no pod can start.
 
-use super::ObjectToApply;
 use super::component_planner::ObjectPlan;
+use super::{ObjectToApply, deployment};
 use crate::api::ComponentKind;
 use crate::cluster::{Live, Role};
 use crate::render::{ObjectKey, Rendered};
 
 /// The Deployment of istiod, if it is rendered.
 pub(super) fn istiod(rendered: &Rendered) -> Option<&ObjectKey> {
-    let components = rendered.components.iter();
-    let pilot = components.filter(|component| component.kind == ComponentKind::Pilot);
-    let mut keys = pilot
-        .flat_map(|component| &component.objects)
-        .map(|object| &object.key);
-    keys.find(|key| key.kind == "Deployment")
+    let mut components = rendered.components.iter();
+    let pilot = components.find(|component| component.kind == ComponentKind::Pilot)?;
+    deployment(pilot)
 }
 
 /// The workload that answers the webhooks of a component, if it neither exists nor is applied in this pass. Webhooks of

@@ -144,7 +144,7 @@ pub(super) fn apply(
             // `merge` has warned of it.
             Target::Nothing => continue,
         };
-        let change = patch(place, workload.container, &with_exclusions(field, value));
+        let change = patch(place, workload.container, with_exclusions(field, value));
         let name = match target {
             Target::Service => service,
             _ => name,
@@ -185,14 +185,14 @@ fn target_name<'a>(merged: &Merged, component: &'a Component, workload: Workload
     }
 }
 
-fn patch(place: Place, container: &str, value: &Value) -> Value {
+fn patch(place: Place, container: &str, value: Value) -> Value {
     let nested = |keys: &[&str], value: Value| {
         keys.iter()
             .rev()
             .fold(value, |value, key| json!({ (*key): value }))
     };
     match place {
-        Place::At(keys) => nested(keys, value.clone()),
+        Place::At(keys) => nested(keys, value),
         Place::Container(key) => {
             let container = json!({"name": container, (key): value});
             nested(POD, json!({"containers": [container]}))

@@ -350,7 +350,7 @@ fn set_upgrade(
     is_healthy: bool,
 ) {
     status.upgrade = match (upgrade, status.upgrade.take()) {
-        (Some(upgrade), _) if !is_healthy || upgrade.refusal().is_some() => Some(upgrade.status()),
+        (Some(upgrade), _) if !is_healthy || upgrade.is_refused() => Some(upgrade.status()),
         (None, Some(shown)) if !is_healthy && shown.to == version => Some(shown),
         (_, _) => None,
     };

@@ -3,9 +3,9 @@
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::super::fake_api_server::{Answer, FakeApiServer};
+use super::super::fake_api_server::{Answer, FakeApiServer, to_apply};
 use super::*;
-use crate::cluster::{AppliedDigests, CrKey};
+use crate::cluster::CrKey;
 
 fn sending(reason: ApplyReason) -> ObjectToApply {
     let key = ObjectKey {
@@ -15,22 +15,10 @@ fn sending(reason: ApplyReason) -> ObjectToApply {
         name: "b".into(),
     };
     ObjectToApply {
-        component: 0,
-        kind: Kind::of(&key).unwrap(),
-        key,
         body: Document::from(
             &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}}),
         ),
-        ca_from: None,
-        digests: AppliedDigests {
-            rendered: 1,
-            left_to_others: 0,
-        },
-        reason,
-        is_new: false,
-        is_verified: true,
-        applied_at: None,
-        judged_version: None,
+        ..to_apply(key, reason)
     }
 }
 
