@@ -16,6 +16,7 @@ mod versioned_values;
 pub mod yaml;
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -68,11 +69,14 @@ pub struct Charts {
     schemas: BTreeMap<u16, OnceLock<Result<ChartSchema, ChartError>>>,
     removed: OnceLock<Result<Vec<RemovedSetting>, ChartError>>,
     last_outputs: Mutex<BTreeMap<String, LastOutput>>,
+    /// Hashes outputs with keys of this process, so that nobody can write two outputs with one hash.
+    hasher: RandomState,
 }
 
-/// The last output of a template, and the manifests that were read from it.
+/// The manifests that were read from the last output of a template.
 struct LastOutput {
-    text: String,
+    /// The hash of that output. The output itself is as large as its manifests, and stays in memory as long.
+    hash: u64,
     manifests: Vec<Manifest>,
 }
 
@@ -157,6 +161,7 @@ impl Charts {
             schemas,
             removed: OnceLock::new(),
             last_outputs: Mutex::default(),
+            hasher: RandomState::new(),
         })
     }
 
@@ -285,8 +290,9 @@ impl Charts {
             .last_outputs
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let hash = self.hasher.hash_one(&output.text);
         let last = outputs.get(&output.file);
-        let known = last.filter(|last| last.text == output.text);
+        let known = last.filter(|last| last.hash == hash);
         let known = known.map(|last| last.manifests.clone());
         drop(outputs);
         if let Some(manifests) = known {
@@ -294,7 +300,7 @@ impl Charts {
         }
         let manifests = read(&output)?;
         let last = LastOutput {
-            text: output.text,
+            hash,
             manifests: manifests.clone(),
         };
         let mut outputs = self
