@@ -15,7 +15,7 @@ use istio_operator::api::IstioOperator;
 use istio_operator::charts::Charts;
 use istio_operator::cluster::{KINDS, Upkeep};
 use istio_operator::merge::{Cluster, merge};
-use istio_operator::render::{Object, operator, render};
+use istio_operator::render::{Object, operator, operator_values, render};
 use serde_json::{Value, json};
 
 /// The smallest piece of a rule: one verb on one resource, of all objects or of one name.
@@ -71,7 +71,7 @@ fn rights(role: &Value) -> BTreeSet<Right> {
 
 /// The rights in one of the roles that `istio-operator manifests` prints.
 fn own(charts: &Charts, kind: &str, name: &str) -> BTreeSet<Right> {
-    let objects = operator("istio-operator", "image", charts).unwrap();
+    let objects = operator("istio-operator", &operator_values(charts).unwrap(), charts).unwrap();
     let mut roles = objects
         .iter()
         .filter(|o| o.key.kind == kind && o.key.name == name);
@@ -236,7 +236,9 @@ fn addons_read_neither_secrets_nor_nodes() {
 #[test]
 fn the_pod_keeps_to_the_restricted_standard() {
     let charts = Charts::embedded().unwrap();
-    let objects = operator("here", "registry.example/operator:1", &charts).unwrap();
+    let mut values = operator_values(&charts).unwrap();
+    values["image"] = "registry.example/operator:1".into();
+    let objects = operator("here", &values, &charts).unwrap();
     let namespace = objects[0].body.value();
     assert_eq!(namespace["metadata"]["name"], "here");
     assert_eq!(

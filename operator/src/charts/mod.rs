@@ -92,6 +92,9 @@ struct Chart {
 struct ChartMetadata {
     name: String,
     release: Release,
+    /// The value, as keys joined by dots, that says whether a template is rendered; by the template's name.
+    #[serde(default)]
+    when: BTreeMap<String, String>,
 }
 
 /// Upstream's name of the chart, for the label `helm.sh/chart`; by component where several share a
@@ -272,6 +275,23 @@ impl Charts {
                 .map(String::as_str)
                 .ok_or_else(unnamed),
         }
+    }
+
+    /// The value of a chart that says whether one of its templates is rendered, as keys joined by dots; none if it always is.
+    /// `file` is that of an [`Output`].
+    pub fn condition(&self, chart: &str, file: &str) -> Result<Option<&str>, ChartError> {
+        let name = file.rsplit('/').next().unwrap_or(file);
+        let name = name.split('.').next().unwrap_or(name);
+        let condition = self.chart(chart)?.metadata.when.get(name);
+        Ok(condition.map(String::as_str))
+    }
+
+    /// The schema of a chart's values, for charts that have one.
+    pub fn values_schema(&self, chart: &str) -> Result<Value, ChartError> {
+        let file = format!("{chart}/values.schema.yaml");
+        let text = self.files.get(&file);
+        let text = text.ok_or_else(|| bad(&file, "is absent"))?;
+        yaml::parse(text).map_err(|e| bad(&file, e.message))
     }
 
     /// Executes the templates of a chart over a root context.

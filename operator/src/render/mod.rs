@@ -19,7 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 pub use object::{Object, ObjectKey};
-pub use operator::operator;
+pub use operator::{
+    OperatorTemplate, operator, operator_templates, operator_values, operator_values_schema,
+};
 
 use crate::api::{ComponentKind, FieldError, Path, ValuesScope, Warning};
 use crate::charts::tree::at;
