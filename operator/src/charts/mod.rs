@@ -65,7 +65,6 @@ pub struct Charts {
     catalogue: Catalogue,
     values: BTreeMap<String, OnceLock<Result<VersionedValues, ChartError>>>,
     by_name: BTreeMap<String, Chart>,
-    schema_files: OnceLock<Result<[Value; 3], ChartError>>,
     schemas: BTreeMap<u16, OnceLock<Result<ChartSchema, ChartError>>>,
     removed: OnceLock<Result<Vec<RemovedSetting>, ChartError>>,
     last_outputs: Mutex<BTreeMap<String, LastOutput>>,
@@ -160,7 +159,6 @@ impl Charts {
             catalogue,
             values,
             by_name,
-            schema_files: OnceLock::new(),
             schemas,
             removed: OnceLock::new(),
             last_outputs: Mutex::default(),
@@ -221,23 +219,19 @@ impl Charts {
     pub fn schema(&self, minor: u16) -> Result<&ChartSchema, ChartError> {
         let slot = self.schemas.get(&minor);
         let slot = slot.ok_or_else(|| bad("schema", format!("knows no Istio 1.{minor}")))?;
-        let compile = || schema::compile(self.schema_files()?, minor).map_err(|e| bad("schema", e));
-        slot.get_or_init(compile).as_ref().map_err(Clone::clone)
-    }
-
-    fn schema_files(&self) -> Result<&[Value; 3], ChartError> {
+        // The files are read again for each minor, because hardly any process needs a second one.
         let read = |stem: &str| {
             let file = format!("schema/{stem}.yaml");
             let text = self.files.get(&file);
             let text = text.ok_or_else(|| bad(&file, "is absent"))?;
             yaml::parse(text).map_err(|e| bad(&file, e.message))
         };
-        let read_all = || {
+        let compile = || {
             let [shapes, values, mesh] = schema::FILES.map(read);
-            Ok([shapes?, values?, mesh?])
+            let files = [shapes?, values?, mesh?];
+            schema::compile(&files, minor).map_err(|e| bad("schema", e))
         };
-        let parsed = self.schema_files.get_or_init(read_all);
-        parsed.as_ref().map_err(Clone::clone)
+        slot.get_or_init(compile).as_ref().map_err(Clone::clone)
     }
 
     /// The settings that Istio removed or calls deprecated.
