@@ -15,6 +15,7 @@ mod accepted_objects;
 mod addons;
 mod bystander;
 mod crash;
+mod data_plane;
 mod default_tag;
 mod deletion;
 mod drift;

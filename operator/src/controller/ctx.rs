@@ -141,6 +141,9 @@ impl Ctx {
             mut status,
             next_change,
         } = self.state().compute_status(&key, input, result);
+        if matches!(result, PassResult::Applied(_)) {
+            status.revisions = self.state().tell_revisions(&key, Instant::now());
+        }
         if !matches!(result, PassResult::Paused) {
             let broken = self.broken_watches_of(&key);
             let is_observed = matches!(result, PassResult::Applied(_));
@@ -203,6 +206,7 @@ impl Ctx {
     pub(super) fn heartbeat(&self) {
         self.health.heartbeat();
         self.check_watches();
+        self.update(|state| state.untold_revisions(Instant::now()));
         let (crs, healthy) = self.state().count();
         let metrics = &self.health.metrics;
         metrics.crs.set(i64::try_from(crs).unwrap_or(i64::MAX));

@@ -2,6 +2,7 @@
 
 mod cleanup;
 mod ctx;
+mod data_plane_watch;
 mod finalizer;
 mod queue;
 mod reconcile;
@@ -29,6 +30,7 @@ use tokio::time::timeout;
 use crate::apply::Sender;
 use crate::charts::Charts;
 use crate::cluster::KINDS;
+use crate::dataplane::SOURCES;
 use crate::lease::{Candidate, Leadership};
 use crate::merge::Cluster;
 use crate::serve::{Health, serve};
@@ -211,6 +213,10 @@ fn spawn_watches(ctx: &Arc<Ctx>, settings: &Settings, tasks: &mut JoinSet<Error>
     for kind in KINDS.iter().filter(|kind| kind.is_watched()) {
         let watch = watch::objects(Arc::clone(ctx), kind);
         tasks.spawn(watch.map(|()| Error::TaskEnded(format!("watch of {}", kind.kind))));
+    }
+    for source in &SOURCES {
+        let watch = data_plane_watch::objects(Arc::clone(ctx), source);
+        tasks.spawn(watch.map(|()| Error::TaskEnded(format!("watch of {}", source.name))));
     }
     for namespace in scopes(settings.namespaces().as_deref()) {
         let watch = watch::crs(Arc::clone(ctx), namespace);

@@ -4,6 +4,7 @@
 //! one step, and returns the CRs to requeue.
 
 mod listings;
+mod users;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::render::{ObjectKey, Rendered};
 use crate::status::{self, Computed, History, InstallProgress, PassResult, StatusInput};
 
 pub use listings::Listing;
+pub use users::Users;
 
 use super::finalizer::is_deleting;
 use super::requeue::Retries;
@@ -44,6 +46,8 @@ pub struct State {
     pub last_applied: LastApplied,
     /// What the living CRs render.
     pub desired: DesiredInventory,
+    /// Who uses which revision.
+    pub users: Users,
     /// What failed.
     pub retries: Retries,
     /// What the statuses of CRs depend on beside the present.
@@ -77,6 +81,7 @@ impl State {
             live: Live::default(),
             last_applied: LastApplied::default(),
             desired: DesiredInventory::new(namespaces),
+            users: Users::default(),
             retries: Retries::default(),
             histories: HashMap::new(),
         }
@@ -132,6 +137,7 @@ impl State {
         self.in_sync.remove(key);
         self.retries.forget(key);
         self.histories.remove(key);
+        self.users.forget(key);
         self.release_objects(key, DesiredInventory::remove_cr)
     }
 
@@ -362,6 +368,8 @@ impl State {
                 };
                 self.desired.renders_kind(cr, group, kind) || self.live.iter().any(owns)
             }
+            // The status says of each revision whether its users are known.
+            Watched::Source(_) => false,
         }
     }
 

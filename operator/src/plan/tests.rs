@@ -157,7 +157,7 @@ fn merged() -> Merged {
         revision: String::new(),
         namespace: "istio-system".into(),
         components: Vec::new(),
-        default_tag: false,
+        is_for_cluster: false,
         warnings: Vec::new(),
         source: crate::merge::Source::default(),
     }

@@ -6,6 +6,7 @@ use super::*;
 use crate::apply::Applied;
 use crate::catalogue::Version;
 use crate::cluster::{OwnerLabels, TagMode};
+use crate::dataplane::SOURCES;
 
 fn cr(name: &str, changes: Value) -> StoredCr {
     let mut metadata = json!({"namespace": "mesh", "name": name, "uid": name, "generation": 1,
@@ -249,6 +250,10 @@ fn kinds_that_are_not_served_are_known_to_have_no_objects() {
     state.put_cr_listing(None, Listing::Listed);
     assert_eq!(state.unlisted(), ["ServiceAccount: not listed yet"]);
     state.put_listing("ServiceAccount", Listing::Absent);
+    assert!(!state.has_objects(), "who uses which revision is not known");
+    for source in &SOURCES {
+        state.users.put_listing(source, Listing::Listed);
+    }
     assert!(state.has_objects() && state.unlisted().is_empty());
     state.put_listing("ServiceAccount", Listing::Failed("forbidden".into()));
     assert!(state.has_objects());
