@@ -33,6 +33,7 @@ mod remote;
 mod replicas;
 mod restarts;
 mod restored_backup;
+mod revisions_in_use;
 mod status;
 mod tag_in_use;
 mod truthful_status;

@@ -135,6 +135,14 @@ pub struct RevisionStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Option<Vec<ProxyCount>>")]
     pub proxies: Vec<ProxyCount>,
+    /// Who uses it. An old revision stays while this is not empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub used_by: Vec<String>,
+    /// What could not be looked at, so that it may be used by others too. An old revision stays while this is not empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub unknown: Vec<String>,
 }
 
 /// How many proxies of one version there are.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::{StreamExt, TryStreamExt};
 use kube::api::{Api, DynamicObject, ObjectMeta, PartialObjectMeta};
@@ -35,7 +36,10 @@ pub async fn objects(ctx: Arc<Ctx>, source: &'static Source) {
             follow(&ctx, source, &health, &client, METADATA_PAGE, parts).await;
         }
         health.reset();
-        tokio::time::sleep(jitter(ABSENT)).await;
+        tokio::select! {
+            () = tokio::time::sleep(jitter(ABSENT)) => {}
+            () = ctx.absent_sources.notified() => {}
+        }
     }
 }
 
@@ -72,31 +76,35 @@ async fn follow<K>(
                     ctx.state().users.put_listing(source, listing);
                 }
                 if is_absent {
-                    ctx.state().users.data_plane.retain(source, &HashSet::new());
+                    ctx.state()
+                        .users
+                        .data_plane
+                        .retain(source, &HashSet::new(), Instant::now());
                     return;
                 }
                 continue;
             }
         };
         watch::note(health, &event);
+        let now = Instant::now();
         ctx.update(|state| {
             let data_plane = &mut state.users.data_plane;
             match event {
                 Event::Init => listed.clear(),
                 Event::InitApply((meta, containers)) => {
-                    data_plane.put(source, &meta, containers.as_ref());
+                    data_plane.put(source, &meta, containers.as_ref(), now);
                     listed.insert(data_plane.place(&meta));
                 }
                 Event::InitDone => {
-                    data_plane.retain(source, &std::mem::take(&mut listed));
+                    data_plane.retain(source, &std::mem::take(&mut listed), now);
                     state.users.put_listing(source, Listing::Listed);
                 }
                 Event::Apply((meta, containers)) => {
-                    data_plane.put(source, &meta, containers.as_ref());
+                    data_plane.put(source, &meta, containers.as_ref(), now);
                 }
                 Event::Delete((meta, _)) => {
                     let place = data_plane.place(&meta);
-                    data_plane.remove(source, place);
+                    data_plane.remove(source, place, now);
                 }
             }
             ToRequeue::new()

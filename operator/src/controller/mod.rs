@@ -9,6 +9,7 @@ mod reconcile;
 mod rendering;
 mod requeue;
 mod state;
+mod templates;
 mod watch;
 mod watch_health;
 mod worker;
@@ -218,6 +219,8 @@ fn spawn_watches(ctx: &Arc<Ctx>, settings: &Settings, tasks: &mut JoinSet<Error>
         let watch = data_plane_watch::objects(Arc::clone(ctx), source);
         tasks.spawn(watch.map(|()| Error::TaskEnded(format!("watch of {}", source.name))));
     }
+    let templates = templates::read_when_needed(Arc::clone(ctx));
+    tasks.spawn(templates.map(|()| Error::TaskEnded("templates of pods".to_owned())));
     for namespace in scopes(settings.namespaces().as_deref()) {
         let watch = watch::crs(Arc::clone(ctx), namespace);
         tasks.spawn(watch.map(|()| Error::TaskEnded("watch of IstioOperators".to_owned())));

@@ -19,8 +19,9 @@ use crate::cluster::{
     CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagMode, TagRequest,
     revision_label, version,
 };
+use crate::dataplane::Policy;
 use crate::merge::Merged;
-use crate::plan::{Plan, TagHolder, keys, plan_inputs_digest, tag_holder};
+use crate::plan::{Plan, TagHolder, keys, tag_holder};
 use crate::render::{ObjectKey, Rendered};
 use crate::status::{self, Computed, History, InstallProgress, PassResult, StatusInput};
 
@@ -204,6 +205,7 @@ impl State {
 
     /// Takes in what a CR renders, and how it asks for the default tag.
     pub fn set_rendered(&mut self, key: &CrKey, merged: &Merged, rendered: &Rendered) -> ToRequeue {
+        self.users.set_policy(key, Policy::of(merged));
         let mut requeue = self.set_tag_request(key, TagRequest::of(merged, rendered));
         requeue.extend(self.set_objects(key, keys(rendered)));
         requeue
@@ -382,10 +384,10 @@ impl State {
     /// What the last pass of a CR found, if it had nothing to do and nothing changed since.
     pub fn in_sync(&self, key: &CrKey, cr: &IstioOperator) -> Option<InstallProgress> {
         let in_sync = self.in_sync.get(key)?;
+        let verdicts = self.verdicts(key, Instant::now());
         let is_same = in_sync.uid == cr.metadata.uid
             && in_sync.generation == cr.metadata.generation
-            && in_sync.inputs_digest
-                == plan_inputs_digest(key, &annotations_of(cr), &self.live, &self.desired);
+            && in_sync.inputs_digest == self.inputs_digest(key, cr, &verdicts);
         is_same.then(|| in_sync.progress.clone())
     }
 

@@ -4,15 +4,26 @@
 //! record, so that thousands of pods cost little.
 
 mod pod;
+mod policy;
+mod record;
 mod sources;
+mod templates;
+mod usage;
 mod words;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 pub use pod::{Containers, PROXY_VERSION, Pod, ProxyKind};
+pub use policy::Policy;
+use record::Record;
+pub use record::Tag;
 pub use sources::{SOURCES, Source, Tells};
+pub use templates::{TEMPLATE_KINDS, TemplateKind, TemplateSpec, Templates};
+pub use usage::{Question, Usage, Verdict, Verdicts};
 pub use words::Word;
 use words::Words;
 
@@ -24,20 +35,28 @@ use crate::catalogue::Version;
 pub struct DataPlane {
     words: Words,
     /// By source, so that a list of one leaves the others alone.
-    pods: HashMap<&'static str, HashMap<Place, Pod>>,
+    records: BTreeMap<&'static str, HashMap<Place, Record>>,
     /// How many proxies there are of each revision, version and kind.
     counts: BTreeMap<Proxies, u32>,
+    /// When something that named a revision or tag came, changed or went last.
+    seen: HashMap<Word, Instant>,
     /// Grows with every change.
     changes: u64,
 }
 
 /// Where an object is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
     /// Its namespace; empty if it has none.
     pub namespace: Word,
     /// Its name.
     pub name: Box<str>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
 }
 
 /// Proxies that differ in nothing that is told of them.
@@ -59,24 +78,33 @@ impl DataPlane {
     }
 
     /// Takes in an object as a list or an event has it.
-    pub fn put(&mut self, source: &Source, meta: &ObjectMeta, containers: Option<&Containers>) {
+    pub fn put(
+        &mut self,
+        source: &Source,
+        meta: &ObjectMeta,
+        containers: Option<&Containers>,
+        now: Instant,
+    ) {
         let place = self.place(meta);
-        let pod = Pod::read(meta, containers, &mut self.words);
-        self.set_pod(source.name, place, pod);
+        let record = Record::read(source.tells, meta, containers, &mut self.words);
+        self.set(source.name, place, record, now);
     }
 
     /// Takes in that an object is gone.
-    pub fn remove(&mut self, source: &Source, place: Place) {
-        self.set_pod(source.name, place, None);
+    pub fn remove(&mut self, source: &Source, place: Place, now: Instant) {
+        self.set(source.name, place, None, now);
     }
 
     /// Takes in that exactly these objects of a source exist.
-    pub fn retain(&mut self, source: &Source, listed: &HashSet<Place>) {
-        let known = self.pods.get(source.name);
+    pub fn retain(&mut self, source: &Source, listed: &HashSet<Place>, now: Instant) {
+        let known = self.records.get(source.name);
         let gone = known.into_iter().flat_map(HashMap::keys);
-        let gone: Vec<_> = gone.filter(|place| !listed.contains(*place)).cloned().collect();
+        let gone: Vec<_> = gone
+            .filter(|place| !listed.contains(*place))
+            .cloned()
+            .collect();
         for place in gone {
-            self.remove(source, place);
+            self.remove(source, place, now);
         }
     }
 
@@ -105,18 +133,30 @@ impl DataPlane {
         rows.into_values().collect()
     }
 
-    fn set_pod(&mut self, source: &'static str, place: Place, pod: Option<Pod>) {
-        let pods = self.pods.entry(source).or_default();
-        if pods.get(&place) == pod.as_ref() {
+    fn set(&mut self, source: &'static str, place: Place, record: Option<Record>, now: Instant) {
+        let records = self.records.entry(source).or_default();
+        if records.get(&place) == record.as_ref() {
             return;
         }
         self.changes += 1;
-        let now = pod.as_ref().and_then(Proxies::of);
-        let before = match pod {
-            Some(pod) => pods.insert(place, pod),
-            None => pods.remove(&place),
+        let counted = record.as_ref().and_then(Proxies::of);
+        let named: Vec<_> = record
+            .iter()
+            .flat_map(Record::names)
+            .map(Word::from)
+            .collect();
+        let before = match record {
+            Some(record) => records.insert(place, record),
+            None => records.remove(&place),
         };
-        if let Some(proxies) = now {
+        for name in named
+            .iter()
+            .map(|name| &**name)
+            .chain(before.iter().flat_map(Record::names))
+        {
+            self.seen.insert(self.words.word(name), now);
+        }
+        if let Some(proxies) = counted {
             *self.counts.entry(proxies).or_default() += 1;
         }
         if let Some(proxies) = before.as_ref().and_then(Proxies::of)
@@ -131,7 +171,10 @@ impl DataPlane {
 }
 
 impl Proxies {
-    fn of(pod: &Pod) -> Option<Self> {
+    fn of(record: &Record) -> Option<Self> {
+        let Record::Pod(pod) = record else {
+            return None;
+        };
         Some(Self {
             revision: Word::clone(&pod.revision),
             version: pod.version,
@@ -139,3 +182,6 @@ impl Proxies {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

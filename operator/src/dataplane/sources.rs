@@ -31,13 +31,21 @@ pub enum Tells {
     Pod,
     /// The annotations of a pod tell its revision, and its image tells the version of its proxy.
     PodWithImage,
+    /// The labels of a namespace tell the revision of its pods.
+    Namespace,
+    /// The label of an object of the Gateway API tells the revision that serves it.
+    Gateway,
+    /// The labels of a Service tell a tag and its revision.
+    TagService,
+    /// The annotations of a virtual machine's entry tell the istiod that it is connected to.
+    Machine,
 }
 
 /// Pods that ended use nothing any more.
 const RUNNING: Option<&str> = Some("status.phase!=Succeeded,status.phase!=Failed");
 
 /// Every watch. No two of those for pods follow the same pod.
-pub const SOURCES: [Source; 3] = [
+pub const SOURCES: [Source; 7] = [
     Source {
         labels: Some("!gateway.istio.io/managed,app.kubernetes.io/part-of!=istio"),
         fields: RUNNING,
@@ -52,6 +60,25 @@ pub const SOURCES: [Source; 3] = [
         labels: Some("gateway.istio.io/managed"),
         fields: RUNNING,
         ..core("pods of gateways", "Pod", "pods", Tells::PodWithImage)
+    },
+    core("namespaces", "Namespace", "namespaces", Tells::Namespace),
+    Source {
+        labels: Some("istio.io/tag"),
+        ..core("Services of tags", "Service", "services", Tells::TagService)
+    },
+    Source {
+        labels: Some("istio.io/rev"),
+        group: "gateway.networking.k8s.io",
+        ..core("Gateways", "Gateway", "gateways", Tells::Gateway)
+    },
+    Source {
+        group: "networking.istio.io",
+        ..core(
+            "WorkloadEntries",
+            "WorkloadEntry",
+            "workloadentries",
+            Tells::Machine,
+        )
     },
 ];
 
@@ -70,5 +97,13 @@ const fn core(
         labels: None,
         fields: None,
         tells,
+    }
+}
+
+impl Source {
+    /// Whether a cluster may lack the kind, and then has nothing of it.
+    #[must_use]
+    pub fn is_optional(&self) -> bool {
+        !self.group.is_empty()
     }
 }

@@ -14,6 +14,12 @@ pub struct Words(HashSet<Word>);
 const CROWDED: usize = 1024;
 
 impl Words {
+    /// How many there are.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The one copy of a word.
     pub fn word(&mut self, text: &str) -> Word {
         if let Some(word) = self.0.get(text) {

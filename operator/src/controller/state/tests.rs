@@ -6,7 +6,7 @@ use super::*;
 use crate::apply::Applied;
 use crate::catalogue::Version;
 use crate::cluster::{OwnerLabels, TagMode};
-use crate::dataplane::SOURCES;
+use crate::dataplane::{SOURCES, Verdicts};
 
 fn cr(name: &str, changes: Value) -> StoredCr {
     let mut metadata = json!({"namespace": "mesh", "name": name, "uid": name, "generation": 1,
@@ -226,12 +226,7 @@ fn a_settled_pass_holds_while_spec_and_cluster_stay() {
         warnings: Vec::new(),
         applied: Applied::default(),
     };
-    let seen = plan_inputs_digest(
-        &name("one"),
-        &Annotations::default(),
-        &state.live,
-        &state.desired,
-    );
+    let seen = state.inputs_digest(&name("one"), &one, &Verdicts::new());
     state.remember_in_sync(&one, seen, &progress);
     assert!(state.in_sync(&name("one"), &one).is_some());
     assert!(
