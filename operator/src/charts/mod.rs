@@ -29,7 +29,7 @@ pub use schema::ChartSchema;
 pub use template::Output;
 use template::Templates;
 use versioned_values::VersionedValues;
-use yaml::Document;
+use yaml::Manifest;
 
 /// Why charts cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -70,10 +70,10 @@ pub struct Charts {
     last_outputs: Mutex<BTreeMap<String, LastOutput>>,
 }
 
-/// The last output of a template, and the documents that were read from it.
+/// The last output of a template, and the manifests that were read from it.
 struct LastOutput {
     text: String,
-    documents: Vec<Document>,
+    manifests: Vec<Manifest>,
 }
 
 /// One chart.
@@ -274,35 +274,35 @@ impl Charts {
         self.templates(chart)?.execute(context)
     }
 
-    /// The documents that `read` finds in the output of a template. They are remembered with the last output of every template,
+    /// The manifests that `read` finds in the output of a template. They are remembered with the last output of every template,
     /// so that an output which did not change is not read again.
     pub fn recall<E>(
         &self,
         output: Output,
-        read: impl FnOnce(&Output) -> Result<Vec<Document>, E>,
-    ) -> Result<Vec<Document>, E> {
+        read: impl FnOnce(&Output) -> Result<Vec<Manifest>, E>,
+    ) -> Result<Vec<Manifest>, E> {
         let outputs = self
             .last_outputs
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let last = outputs.get(&output.file);
         let known = last.filter(|last| last.text == output.text);
-        let known = known.map(|last| last.documents.clone());
+        let known = known.map(|last| last.manifests.clone());
         drop(outputs);
-        if let Some(documents) = known {
-            return Ok(documents);
+        if let Some(manifests) = known {
+            return Ok(manifests);
         }
-        let documents = read(&output)?;
+        let manifests = read(&output)?;
         let last = LastOutput {
             text: output.text,
-            documents: documents.clone(),
+            manifests: manifests.clone(),
         };
         let mut outputs = self
             .last_outputs
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         outputs.insert(output.file, last);
-        Ok(documents)
+        Ok(manifests)
     }
 
     fn chart(&self, name: &str) -> Result<&Chart, ChartError> {
