@@ -212,7 +212,8 @@ struct Source {
 
 impl Source {
     fn parse(name: &str, text: String) -> Self {
-        let mut code = syn::parse_file(&text).expect("a file that compiles");
+        let parsed = syn::parse_file(&text);
+        let mut code = parsed.unwrap_or_else(|error| panic!("{name}: {error}"));
         WithoutTests.visit_file_mut(&mut code);
         Self {
             name: name.to_owned(),
@@ -282,7 +283,8 @@ fn sources() -> Vec<Source> {
         let is_test = name.ends_with("tests.rs")
             || name.contains("/tests/")
             || name == "apply/fake_api_server.rs";
-        if !is_test {
+        let is_source = path.extension().is_some_and(|extension| extension == "rs");
+        if is_source && !is_test {
             let text = fs::read_to_string(&path).expect("a readable file");
             sources.push(Source::parse(&name, text));
         }

@@ -182,7 +182,16 @@ fn precheck(ctx: &Ctx, cr: &StoredCr, merged: &Merged) -> Option<Precheck> {
         .filter(|status| status.revision.as_deref() == Some(revision_label(&merged.revision)));
     let installed = status.and_then(|status| Version::parse(status.version.as_ref()?));
     let catalogue = ctx.charts.catalogue();
-    Precheck::of(merged, &ctx.state().live, catalogue, installed, &skipped)
+    let state = ctx.state();
+    let proxies = state.served_proxies(&key_of(cr), revision_label(&merged.revision));
+    Precheck::of(
+        merged,
+        &state.live,
+        catalogue,
+        installed,
+        &proxies,
+        &skipped,
+    )
 }
 
 /// Finds out what a paused CR renders, so that other CRs leave its objects alone.

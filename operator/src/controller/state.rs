@@ -3,6 +3,7 @@
 //! Everything in here is plain data behind one lock that is never held across a call to the API server. So each change is
 //! one step, and returns the CRs to requeue.
 
+mod in_sync;
 mod listings;
 mod users;
 
@@ -23,10 +24,12 @@ use crate::dataplane::Policy;
 use crate::merge::Merged;
 use crate::plan::{Plan, TagHolder, keys, tag_holder};
 use crate::render::{ObjectKey, Rendered};
-use crate::status::{self, Computed, History, InstallProgress, PassResult, StatusInput};
+use crate::status::{self, Computed, History, PassResult, StatusInput};
 
 pub use listings::Listing;
 pub use users::Users;
+
+use in_sync::InSyncPass;
 
 use super::finalizer::is_deleting;
 use super::requeue::Retries;
@@ -53,15 +56,6 @@ pub struct State {
     pub retries: Retries,
     /// What the statuses of CRs depend on beside the present.
     histories: HashMap<CrKey, History>,
-}
-
-/// A pass that found nothing to do: while CR and cluster stay the same, there is nothing to render.
-#[derive(Debug)]
-struct InSyncPass {
-    uid: Option<String>,
-    generation: Option<i64>,
-    inputs_digest: u64,
-    progress: InstallProgress,
 }
 
 /// How a CR ends: with what it owns, or without. Gives whether it was living.
@@ -379,32 +373,6 @@ impl State {
     pub fn dependents_of(&self, watched: &Watched) -> ToRequeue {
         let depends = |cr: &&CrKey| self.depends_on(cr, watched);
         self.crs.keys().filter(depends).cloned().collect()
-    }
-
-    /// What the last pass of a CR found, if it had nothing to do and nothing changed since.
-    pub fn in_sync(&self, key: &CrKey, cr: &IstioOperator) -> Option<InstallProgress> {
-        let in_sync = self.in_sync.get(key)?;
-        let verdicts = self.verdicts(key, Instant::now());
-        let is_same = in_sync.uid == cr.metadata.uid
-            && in_sync.generation == cr.metadata.generation
-            && in_sync.inputs_digest == self.inputs_digest(key, cr, &verdicts);
-        is_same.then(|| in_sync.progress.clone())
-    }
-
-    /// Remembers a pass that found nothing to do in what it saw of the cluster.
-    pub fn remember_in_sync(
-        &mut self,
-        cr: &IstioOperator,
-        inputs_digest: u64,
-        progress: &InstallProgress,
-    ) {
-        let in_sync = InSyncPass {
-            uid: cr.metadata.uid.clone(),
-            generation: cr.metadata.generation,
-            inputs_digest,
-            progress: progress.clone(),
-        };
-        self.in_sync.insert(key_of(cr), in_sync);
     }
 
     /// Computes the status of a CR that follows from `result`.

@@ -6,6 +6,7 @@
 mod pod;
 mod policy;
 mod record;
+mod served;
 mod sources;
 mod templates;
 mod usage;
@@ -21,8 +22,10 @@ pub use pod::{Containers, PROXY_VERSION, Pod, ProxyKind};
 pub use policy::Policy;
 use record::Record;
 pub use record::Tag;
+pub use served::ServedProxies;
 pub use sources::{SOURCES, Source, Tells};
 pub use templates::{TEMPLATE_KINDS, TemplateKind, TemplateSpec, Templates};
+pub(crate) use usage::listed;
 pub use usage::{Question, Usage, Verdict, Verdicts};
 pub use words::Word;
 use words::Words;

@@ -44,6 +44,9 @@ pub enum Tells {
 /// Pods that ended use nothing any more.
 const RUNNING: Option<&str> = Some("status.phase!=Succeeded,status.phase!=Failed");
 
+/// The source of the pods that istiod makes for gateways and waypoints. It brings them to its own version.
+pub(super) const MANAGED_PODS: &str = "pods of gateways";
+
 /// Every watch. No two of those for pods follow the same pod.
 pub const SOURCES: [Source; 7] = [
     Source {
@@ -59,7 +62,7 @@ pub const SOURCES: [Source; 7] = [
     Source {
         labels: Some("gateway.istio.io/managed"),
         fields: RUNNING,
-        ..core("pods of gateways", "Pod", "pods", Tells::PodWithImage)
+        ..core(MANAGED_PODS, "Pod", "pods", Tells::PodWithImage)
     },
     core("namespaces", "Namespace", "namespaces", Tells::Namespace),
     Source {

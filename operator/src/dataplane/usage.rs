@@ -236,7 +236,7 @@ impl DataPlane {
 }
 
 /// A list in words; none if it is empty.
-pub(super) fn listed(what: &str, names: BTreeSet<String>) -> Option<String> {
+pub fn listed(what: &str, names: BTreeSet<String>) -> Option<String> {
     if names.is_empty() {
         return None;
     }

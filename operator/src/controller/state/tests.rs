@@ -7,6 +7,7 @@ use crate::apply::Applied;
 use crate::catalogue::Version;
 use crate::cluster::{OwnerLabels, TagMode};
 use crate::dataplane::{SOURCES, Verdicts};
+use crate::status::InstallProgress;
 
 fn cr(name: &str, changes: Value) -> StoredCr {
     let mut metadata = json!({"namespace": "mesh", "name": name, "uid": name, "generation": 1,

@@ -3,13 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::{Listing, State, ToRequeue, annotations_of};
-use crate::api::{Annotations, ComponentKind, IstioOperator, RevisionStatus};
+use super::{Listing, State, ToRequeue};
+use crate::api::{Annotations, ComponentKind, RevisionStatus};
 use crate::cluster::{CrKey, LiveObject, Need, digest};
 use crate::dataplane::{
-    DataPlane, Policy, Question, SOURCES, Source, Tag, Templates, Usage, Verdicts,
+    DataPlane, Policy, Question, SOURCES, ServedProxies, Source, Tag, Templates, Usage, Verdicts,
 };
-use crate::plan::plan_inputs_digest;
 use crate::render::ObjectKey;
 
 /// How often a status is written because proxies come and go: each write wakes whoever watches the CR.
@@ -224,10 +223,11 @@ impl State {
         self.old_revisions(cr).into_iter().map(judge).collect()
     }
 
-    /// A digest of what the plan of a CR depends on.
-    pub fn inputs_digest(&self, key: &CrKey, cr: &IstioOperator, verdicts: &Verdicts) -> u64 {
-        let annotations = annotations_of(cr);
-        plan_inputs_digest(key, &annotations, &self.live, &self.desired, verdicts)
+    /// The proxies that a revision of a CR serves, except for those that go up and down with the CR.
+    pub fn served_proxies(&self, cr: &CrKey, revision: &str) -> ServedProxies {
+        let own = self.workloads(cr, |_, _| true);
+        let gaps = self.users.gaps(|source| source.kind == "Pod");
+        self.users.data_plane.served_proxies(revision, &own, gaps)
     }
 
     /// Whether templates of pods have to be read, so that an old revision can go.
