@@ -46,7 +46,7 @@ fn printed(spec: &Value, minor: &str) -> Objects {
 
 /// What the controller installs.
 fn installed(spec: &Value, minor: &str) -> Objects {
-    objects(&merged(spec, minor).with_default_tag())
+    objects(&merged(spec, minor).for_cluster())
 }
 
 fn minors() -> Vec<String> {
@@ -246,7 +246,7 @@ fn an_overlay_that_takes_the_webhooks_of_the_tag_away_is_refused() {
         json!({"profile": "minimal", "components": {"pilot": {"k8s": {"overlays": [overlay]}}}})
     };
     let outcome = |spec: &Value| {
-        let rendered = render(&merged(spec, "1.31").with_default_tag(), &CHARTS);
+        let rendered = render(&merged(spec, "1.31").for_cluster(), &CHARTS);
         rendered.err().map(|errors| errors[0].to_string())
     };
     let gone = [

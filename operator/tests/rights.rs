@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use istio_operator::api::IstioOperator;
 use istio_operator::charts::Charts;
 use istio_operator::cluster::{KINDS, Upkeep};
+use istio_operator::dataplane::{SOURCES, TEMPLATE_KINDS};
 use istio_operator::merge::{Cluster, merge};
 use istio_operator::render::{Object, operator, operator_values, render};
 use serde_json::{Value, json};
@@ -184,6 +185,12 @@ fn the_operator_writes_exactly_the_kinds_that_charts_render() {
         &["list", "watch", "patch"],
     );
     expect("install.istio.io", "istiooperators/status", &["patch"]);
+    for source in &SOURCES {
+        expect(source.group, source.plural, &["list", "watch"]);
+    }
+    for kind in TEMPLATE_KINDS {
+        expect(kind.group, kind.plural, &["list"]);
+    }
     expect("", "namespaces", &["get", "create"]);
     expect("events.k8s.io", "events", &["create", "patch"]);
     let charts = Charts::embedded().unwrap();

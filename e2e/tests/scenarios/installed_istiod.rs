@@ -7,6 +7,7 @@ use e2e::{
     wait::wait_until, yaml,
 };
 use goldens::{HINT, Texts, as_admitted, differences, digest};
+use istio_operator::dataplane::PROXY_VERSION;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -75,10 +76,14 @@ async fn pods_are_injected_as_upstream_does(plane: &ControlPlane, istiod: &Istio
         if input["kind"] != "Pod" {
             continue;
         }
-        let injected = istiod
+        let mut injected = istiod
             .inject("apps", &with_empty_resources(&input))
             .await
             .unwrap();
+        // Upstream's own pods do not tell it.
+        let annotations = injected["metadata"]["annotations"].as_object_mut();
+        let version = annotations.and_then(|all| all.remove(PROXY_VERSION));
+        assert_eq!(version, Some(json!("1.31.1")), "{name}");
         let found = as_admitted(injected.clone());
         let differing = texts
             .as_ref()

@@ -138,7 +138,7 @@ fn render_spec(
     })
 }
 
-/// CR → merged, with the default tag. A name that is too long for a label is one more error.
+/// CR → merged, with what only a cluster needs. A name that is too long for a label is one more error.
 fn merge_spec(
     cr: &StoredCr,
     version: Option<Version>,
@@ -159,7 +159,7 @@ fn merge_spec(
         errors.push(FieldError::new(Path::root("metadata").key("name"), problem));
     }
     match merged {
-        Ok(merged) if errors.is_empty() => Ok(merged.with_default_tag()),
+        Ok(merged) if errors.is_empty() => Ok(merged.for_cluster()),
         _ => Err(SpecRejection::new(reason::INVALID_SPEC, &errors)),
     }
 }

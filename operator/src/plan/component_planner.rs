@@ -51,6 +51,7 @@ impl ComponentPlanner<'_> {
             last_applied,
             desired: _,
             held_by: _,
+            verdicts: _,
             now,
         } = self.input;
         let Some(kind) = Kind::of(&key) else {
