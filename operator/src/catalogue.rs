@@ -118,7 +118,7 @@ pub enum Behavior {
     ChartsSeeReplicas,
     /// The CPU of `k8s.resources` reaches the charts.
     ChartsSeeCpu,
-    /// A `credentialName` may name a ConfigMap.
+    /// A `credentialName` may name a `ConfigMap`.
     KnowsConfigMapCredentials,
     /// The component `istiodRemote` is ignored.
     IgnoresIstiodRemote,
