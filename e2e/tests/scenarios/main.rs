@@ -37,6 +37,7 @@ mod restored_backup;
 mod revisions_in_use;
 mod status;
 mod tag_in_use;
+mod traffic;
 mod truthful_status;
 mod two_owners;
 mod upgrades;
