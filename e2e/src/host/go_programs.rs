@@ -26,7 +26,7 @@ use crate::{
 pub enum Bundle {
     /// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and kwok.
     Kubernetes,
-    /// pilot-discovery, pilot-agent and istioctl.
+    /// pilot-discovery, pilot-agent and istioctl, and helm, which Istio's module pins.
     Istio,
 }
 
@@ -124,10 +124,7 @@ impl Bundle {
         );
         let mut progress = Progress::new(title);
         progress.update("counting packages");
-        let packages = self
-            .go(&["list", "-deps", "tool"])?
-            .lines()
-            .count();
+        let packages = self.go(&["list", "-deps", "tool"])?.lines().count();
         let partial = built.with_extension("partial");
         create_dir(&partial)?;
         self.install(flags, &partial, packages, &mut progress)?;

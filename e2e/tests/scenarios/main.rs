@@ -27,6 +27,7 @@ mod minors;
 mod one_cr_alone;
 mod other_clusters;
 mod other_tools;
+mod packaging;
 mod proxies_before_upgrades;
 mod prune;
 mod refused_changes;

@@ -53,7 +53,10 @@ pub(super) fn write(
     let templates = operator_templates(&mark("Release.Namespace"), &marked(values, ""), charts);
     for template in templates.map_err(Failure::input)? {
         // Helm creates the namespace itself.
-        let objects = template.objects.iter().filter(|o| o.key.kind != "Namespace");
+        let objects = template
+            .objects
+            .iter()
+            .filter(|o| o.key.kind != "Namespace");
         let mut text: String = objects.map(|object| object.body.to_yaml()).collect();
         if text.is_empty() {
             continue;
@@ -62,7 +65,10 @@ pub(super) fn write(
         if let Some(condition) = template.condition {
             text = format!("{{{{- if .Values.{condition} }}}}\n{text}{{{{- end }}}}\n");
         }
-        write_file(&dir.join(format!("templates/{}.yaml", template.name)), &text)?;
+        write_file(
+            &dir.join(format!("templates/{}.yaml", template.name)),
+            &text,
+        )?;
     }
     write_file(&dir.join("templates/crd.yaml"), &kept(crd)?)?;
     write_file(&dir.join("templates/NOTES.txt"), NOTES)?;
@@ -143,7 +149,12 @@ fn documented(values: &Value, schema: &Value) -> String {
     for (key, value) in values.as_object().into_iter().flatten() {
         let one = Value::Object(Map::from_iter([(key.clone(), value.clone())]));
         // Writing to a string cannot fail.
-        let _ = write!(text, "# {}\n{}", description(schema, key), yaml::write(&one));
+        let _ = write!(
+            text,
+            "# {}\n{}",
+            description(schema, key),
+            yaml::write(&one)
+        );
     }
     text
 }
@@ -166,7 +177,11 @@ Delete these first, if Istio shall go too: without the operator nobody takes the
 "
     .to_owned();
     for (key, value) in values.as_object().into_iter().flatten() {
-        let _ = writeln!(text, "| `{key}` | `{value}` | {} |", description(schema, key));
+        let _ = writeln!(
+            text,
+            "| `{key}` | `{value}` | {} |",
+            description(schema, key)
+        );
     }
     text
 }
@@ -177,7 +192,8 @@ mod tests {
 
     #[test]
     fn marks_become_expressions() {
-        let text = "a: '⟦image⟧'\nb: ⟦serviceMonitor.labels⟧\nn: \"⟦Release.Namespace⟧\"\nc: {{x}}\n";
+        let text =
+            "a: '⟦image⟧'\nb: ⟦serviceMonitor.labels⟧\nn: \"⟦Release.Namespace⟧\"\nc: {{x}}\n";
         let expected = "a: {{ toJson .Values.image }}\nb: {{ toJson .Values.serviceMonitor.labels }}\n\
                         n: {{ .Release.Namespace }}\nc: {{ \"{{\" }}x}}\n";
         assert_eq!(with_values(text).ok().as_deref(), Some(expected));
