@@ -189,8 +189,8 @@ mod tests {
         revision: &str,
         proxy: Option<ProxyKind>,
         version: Option<&str>,
-    ) -> Option<(String, Option<ProxyKind>, Option<String>)> {
-        Some((revision.to_owned(), proxy, version.map(str::to_owned)))
+    ) -> (String, Option<ProxyKind>, Option<String>) {
+        (revision.to_owned(), proxy, version.map(str::to_owned))
     }
 
     #[test]
@@ -200,43 +200,43 @@ mod tests {
             (json!({"labels": {"app": "web"}}), None),
             (
                 json!({"annotations": {"istio.io/rev": "blue", PROXY_VERSION: "1.30.5"}}),
-                used("blue", Some(Sidecar), Some("1.30.5")),
+                Some(used("blue", Some(Sidecar), Some("1.30.5"))),
             ),
             // Injected before the annotation was there.
             (
                 json!({"annotations": {"istio.io/rev": "default", STATUS: "{}"}}),
-                used("default", Some(Sidecar), None),
+                Some(used("default", Some(Sidecar), None)),
             ),
             // Without an agent there is no revision but in the status of the injector.
             (
                 json!({"annotations": {STATUS: r#"{"revision":"blue"}"#}}),
-                used("blue", Some(Sidecar), None),
+                Some(used("blue", Some(Sidecar), None)),
             ),
             (
                 json!({"annotations": {STATUS: "no JSON"}}),
-                used("default", Some(Sidecar), None),
+                Some(used("default", Some(Sidecar), None)),
             ),
             // Its own image counts, and not what the injector would have taken.
             (
                 json!({"annotations": {
                     "istio.io/rev": "blue", PROXY_VERSION: "1.31.1", PROXY_IMAGE: "hub/proxyv2:1.29.8",
                 }}),
-                used("blue", Some(Sidecar), Some("1.29.8")),
+                Some(used("blue", Some(Sidecar), Some("1.29.8"))),
             ),
             (
                 json!({"annotations": {
                     "istio.io/rev": "blue", PROXY_VERSION: "1.31.1", PROXY_IMAGE: "hub/proxyv2@sha256:1",
                 }}),
-                used("blue", Some(Sidecar), None),
+                Some(used("blue", Some(Sidecar), None)),
             ),
             (
                 json!({"annotations": {"istio.io/rev": "blue", STATUS: "{}", TEMPLATES: "gateway"}}),
-                used("blue", Some(Gateway), None),
+                Some(used("blue", Some(Gateway), None)),
             ),
             // It asks for a revision, and was not injected.
             (
                 json!({"labels": {"istio.io/rev": "prod"}}),
-                used("prod", None, None),
+                Some(used("prod", None, None)),
             ),
             (
                 json!({"labels": {"istio.io/rev": "prod", "istio": "pilot"}}),
@@ -261,31 +261,31 @@ mod tests {
                 json!({MANAGED: "istio.io-gateway-controller"}),
                 &revision,
                 &proxy,
-                used("blue", Some(Gateway), Some("1.31.1")),
+                Some(used("blue", Some(Gateway), Some("1.31.1"))),
             ),
             (
                 json!({MANAGED: "istio.io-mesh-controller"}),
                 &revision,
                 &proxy,
-                used("blue", Some(Waypoint), Some("1.31.1")),
+                Some(used("blue", Some(Waypoint), Some("1.31.1"))),
             ),
             (
                 json!({COMPONENT: "IngressGateways"}),
                 &revision,
                 &proxy,
-                used("blue", Some(Gateway), Some("1.31.1")),
+                Some(used("blue", Some(Gateway), Some("1.31.1"))),
             ),
             (
                 json!({"app": "ztunnel"}),
                 &json!({}),
                 &proxy,
-                used("default", Some(Ztunnel), Some("1.31.1")),
+                Some(used("default", Some(Ztunnel), Some("1.31.1"))),
             ),
             (
                 json!({"app": "kiali"}),
                 &revision,
                 &native,
-                used("blue", Some(Sidecar), Some("1.30.5")),
+                Some(used("blue", Some(Sidecar), Some("1.30.5"))),
             ),
             (json!({"istio.io/rev": "blue"}), &json!({}), &other, None),
         ] {

@@ -127,8 +127,8 @@ impl Templates {
 
     /// The workloads that name one of these.
     pub(super) fn of(&self, names: &BTreeSet<String>) -> BTreeSet<String> {
-        let named = names.iter().filter_map(|name| self.workloads.get(name));
-        named.flatten().cloned().collect()
+        let found = names.iter().filter_map(|name| self.workloads.get(name));
+        found.flatten().cloned().collect()
     }
 }
 
@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
 
-    fn found(kind: &str, labels: Value, spec: Value) -> Vec<String> {
+    fn found(kind: &str, labels: &Value, spec: Value) -> Vec<String> {
         let kind = TEMPLATE_KINDS
             .into_iter()
             .find(|it| it.kind == kind)
@@ -172,22 +172,22 @@ mod tests {
 
     #[test]
     fn a_template_asks_for_a_revision_by_its_label() {
-        let template = |labels: Value, annotations: Value| json!({"replicas": 0, "template": {"metadata": {"labels": labels, "annotations": annotations}}});
+        let template = |labels: &Value, annotations: &Value| json!({"replicas": 0, "template": {"metadata": {"labels": labels, "annotations": annotations}}});
         let blue = json!({"istio.io/rev": "blue"});
         let (none, deployment) = (json!({}), ["Deployment shop/web"]);
-        let of = |spec: Value| found("Deployment", json!({}), spec);
-        assert_eq!(of(template(blue.clone(), none.clone())), deployment);
+        let of = |spec: Value| found("Deployment", &json!({}), spec);
+        assert_eq!(of(template(&blue, &none)), deployment);
         // Injected by hand.
-        assert_eq!(of(template(none.clone(), blue.clone())), deployment);
-        assert!(of(template(json!({"istio.io/rev": "green"}), none.clone())).is_empty());
+        assert_eq!(of(template(&none, &blue)), deployment);
+        assert!(of(template(&json!({"istio.io/rev": "green"}), &none)).is_empty());
         let refused = json!({"istio.io/rev": "blue", INJECT: "false"});
-        assert!(of(template(refused, none.clone())).is_empty());
+        assert!(of(template(&refused, &none)).is_empty());
         let istiod = json!({"istio.io/rev": "blue", "istio": "pilot"});
-        assert!(of(template(istiod, none.clone())).is_empty());
-        let spec = template(blue.clone(), none.clone());
-        assert!(found("Deployment", json!({OWNER: "mesh"}), spec).is_empty());
-        let job = json!({"jobTemplate": {"spec": template(blue, none)}});
-        assert_eq!(found("CronJob", json!({}), job), ["CronJob shop/web"]);
-        assert!(found("StatefulSet", json!({}), json!({})).is_empty());
+        assert!(of(template(&istiod, &none)).is_empty());
+        let spec = template(&blue, &none);
+        assert!(found("Deployment", &json!({OWNER: "mesh"}), spec).is_empty());
+        let job = json!({"jobTemplate": {"spec": template(&blue, &none)}});
+        assert_eq!(found("CronJob", &json!({}), job), ["CronJob shop/web"]);
+        assert!(found("StatefulSet", &json!({}), json!({})).is_empty());
     }
 }

@@ -24,114 +24,104 @@ fn used_by(objects: &[(&str, Value)], tags: &[(Tag, bool)]) -> Usage {
     data_plane.usage(&question, None)
 }
 
-fn namespace(name: &str, labels: Value) -> (&'static str, Value) {
+fn namespace(name: &str, labels: &Value) -> (&'static str, Value) {
     ("namespaces", json!({"name": name, "labels": labels}))
 }
 
-fn pod(labels: Value, annotations: Value) -> (&'static str, Value) {
+fn pod(labels: &Value, annotations: &Value) -> (&'static str, Value) {
     let meta =
         json!({"namespace": "shop", "name": "a", "labels": labels, "annotations": annotations});
     ("pods", meta)
 }
 
-#[test]
-fn every_kind_of_user_counts() {
-    let (none, blue) = (json!({}), json!({"istio.io/rev": "blue"}));
-    let prod = json!({"istio.io/rev": "prod"});
-    let to_blue = [tag("prod", "blue", true)];
-    let default_to_blue = [tag("default", "blue", true)];
-    let injected = json!({"istio-injection": "enabled"});
-    let status = json!({"sidecar.istio.io/status": r#"{"revision":"blue"}"#});
-    let service = json!({"namespace": "istio-system", "name": "istiod-revision-tag-prod",
-        "labels": {"istio.io/tag": "prod", "istio.io/rev": "blue"}});
-    let machine = |istiod: &str| {
-        let meta = json!({"namespace": "vms", "name": "vm-1", "annotations": {
-            "istio.io/workloadController": format!("{istiod}-7c9f8d6b5-x2k4p"),
-        }});
-        ("WorkloadEntries", meta)
-    };
-    let gateway = |revision: &str| {
-        let meta =
-            json!({"namespace": "edge", "name": "web", "labels": {"istio.io/rev": revision}});
-        ("Gateways", meta)
-    };
-    for (objects, tags, expected) in [
-        (vec![], &[][..], None),
-        // By its name, and by a tag.
-        (
-            vec![namespace("shop", blue.clone())],
-            &[],
-            Some("namespaces shop"),
-        ),
-        (
-            vec![namespace("shop", prod.clone())],
-            &to_blue,
-            Some("namespaces shop"),
-        ),
-        (vec![namespace("shop", prod.clone())], &[], None),
-        (
-            vec![namespace("shop", injected.clone())],
-            &default_to_blue,
-            Some("namespaces shop"),
-        ),
-        (vec![namespace("shop", injected)], &to_blue, None),
-        (
-            vec![namespace("shop", json!({"istio-injection": "disabled"}))],
-            &default_to_blue,
-            None,
-        ),
-        // A pod of whichever kind.
-        (
-            vec![pod(none.clone(), blue.clone())],
-            &[],
-            Some("pods in namespaces shop"),
-        ),
-        (
-            vec![pod(blue.clone(), none.clone())],
-            &[],
-            Some("pods in namespaces shop"),
-        ),
-        (
-            vec![pod(prod.clone(), none.clone())],
-            &to_blue,
-            Some("pods in namespaces shop"),
-        ),
-        (
-            vec![pod(none.clone(), status)],
-            &[],
-            Some("pods in namespaces shop"),
-        ),
-        (
-            vec![pod(none, json!({"istio.io/rev": "green"}))],
-            &to_blue,
-            None,
-        ),
-        (vec![gateway("blue")], &[], Some("Gateways edge/web")),
-        (vec![gateway("prod")], &to_blue, Some("Gateways edge/web")),
-        (vec![gateway("green")], &to_blue, None),
-        (
-            vec![machine("istiod-blue")],
-            &[],
-            Some("virtual machines vms/vm-1"),
-        ),
-        (vec![machine("istiod")], &default_to_blue, None),
-        // A tag that stays, although nobody uses it; one that goes along does not hold anything.
-        (vec![], &[tag("prod", "blue", false)], Some("tags prod")),
-        (vec![], &[tag("prod", "green", false)], None),
-        (vec![], &to_blue, None),
-        // A tag may be there as a Service only.
-        (
-            vec![("Services of tags", service), namespace("shop", prod)],
-            &[],
-            Some("namespaces shop"),
-        ),
-    ] {
+/// Objects and tags of a cluster, and by whom `blue` is used in it.
+type Row<'a> = (
+    Vec<(&'static str, Value)>,
+    &'a [(Tag, bool)],
+    Option<&'static str>,
+);
+
+fn hold(rows: Vec<Row<'_>>) {
+    for (objects, tags, expected) in rows {
         let usage = used_by(&objects, tags);
         let expected: Vec<_> = expected.into_iter().map(str::to_owned).collect();
         assert_eq!(usage.used_by, expected, "{objects:?} {tags:?}");
         assert_eq!(usage.unknown, [""; 0], "{objects:?}");
         assert_eq!(usage.is_unused(), expected.is_empty());
     }
+}
+
+#[test]
+fn namespaces_and_pods_count_by_revision_and_by_tag() {
+    let (none, blue) = (json!({}), json!({"istio.io/rev": "blue"}));
+    let (prod, green) = (
+        json!({"istio.io/rev": "prod"}),
+        json!({"istio.io/rev": "green"}),
+    );
+    let to_blue = [tag("prod", "blue", true)];
+    let default_to_blue = [tag("default", "blue", true)];
+    let injected = json!({"istio-injection": "enabled"});
+    let disabled = json!({"istio-injection": "disabled"});
+    let status = json!({"sidecar.istio.io/status": r#"{"revision":"blue"}"#});
+    let (shop, pods) = (Some("namespaces shop"), Some("pods in namespaces shop"));
+    let labeled = |labels: &Value| vec![namespace("shop", labels)];
+    hold(vec![
+        (vec![], &[], None),
+        (labeled(&blue), &[], shop),
+        (labeled(&prod), &to_blue, shop),
+        (labeled(&prod), &[], None),
+        (labeled(&injected), &default_to_blue, shop),
+        (labeled(&injected), &to_blue, None),
+        (labeled(&disabled), &default_to_blue, None),
+        (vec![pod(&none, &blue)], &[], pods),
+        (vec![pod(&blue, &none)], &[], pods),
+        (vec![pod(&prod, &none)], &to_blue, pods),
+        (vec![pod(&none, &status)], &[], pods),
+        (vec![pod(&none, &green)], &to_blue, None),
+    ]);
+}
+
+#[test]
+fn gateways_machines_and_tags_count() {
+    let to_blue = [tag("prod", "blue", true)];
+    let service = json!({"namespace": "istio-system", "name": "istiod-revision-tag-prod",
+        "labels": {"istio.io/tag": "prod", "istio.io/rev": "blue"}});
+    let machine = |istiod: &str| {
+        let meta = json!({"namespace": "vms", "name": "vm-1", "annotations": {
+            "istio.io/workloadController": format!("{istiod}-7c9f8d6b5-x2k4p"),
+        }});
+        vec![("WorkloadEntries", meta)]
+    };
+    let gateway = |revision: &str| {
+        let labels = json!({"istio.io/rev": revision});
+        vec![(
+            "Gateways",
+            json!({"namespace": "edge", "name": "web", "labels": labels}),
+        )]
+    };
+    let edge = Some("Gateways edge/web");
+    let prod = json!({"istio.io/rev": "prod"});
+    hold(vec![
+        (gateway("blue"), &[], edge),
+        (gateway("prod"), &to_blue, edge),
+        (gateway("green"), &to_blue, None),
+        (
+            machine("istiod-blue"),
+            &[],
+            Some("virtual machines vms/vm-1"),
+        ),
+        (machine("istiod"), &[tag("default", "blue", true)], None),
+        // A tag that stays, although nobody uses it; one that goes along does not hold anything.
+        (vec![], &[tag("prod", "blue", false)], Some("tags prod")),
+        (vec![], &[tag("prod", "green", false)], None),
+        (vec![], &to_blue, None),
+        // A tag may be there as a Service only.
+        (
+            vec![("Services of tags", service), namespace("shop", &prod)],
+            &[],
+            Some("namespaces shop"),
+        ),
+    ]);
 }
 
 #[test]
@@ -180,7 +170,7 @@ fn objects_and_workloads_count_and_pods_that_go_along_do_not() {
 #[test]
 fn what_is_not_known_is_no_absence() {
     let network = json!({"topology.istio.io/network": "n1"});
-    let usage = used_by(&[namespace("istio-system", network)], &[]);
+    let usage = used_by(&[namespace("istio-system", &network)], &[]);
     assert!(usage.unknown[0].contains("other clusters"), "{usage:?}");
     assert_eq!(usage.verdict(true), Verdict::Unknown(usage.unknown.clone()));
 

@@ -123,8 +123,8 @@ const GOES: Verdict = Verdict::Unused { is_over: true };
 fn an_unused_revision_goes_after_the_grace_period() {
     let mut world = World::new();
     assert_eq!(world.after(SECOND), WAITS);
-    assert_eq!(world.after(GRACE - SECOND), WAITS);
-    assert_eq!(world.after(SECOND), GOES);
+    assert_eq!(world.after(9 * GRACE / 10), WAITS);
+    assert_eq!(world.after(GRACE / 10), GOES);
     let policy = Policy {
         grace: 2 * GRACE,
         ..Policy::default()
