@@ -1,9 +1,10 @@
 //! A platform team installs the operator as it installs everything else: with Helm or kustomize.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use e2e::{
     control_plane::ControlPlane,
+    error::Error,
     operator::{helm, manifests_with},
     wait::{SOON, wait_until},
     yaml,
@@ -35,108 +36,116 @@ fn printed() -> BTreeMap<String, Value> {
     objects
 }
 
+/// The chart as a user has it.
+struct Chart<'p> {
+    plane: &'p ControlPlane,
+    dir: PathBuf,
+}
+
+impl<'p> Chart<'p> {
+    fn written(plane: &'p ControlPlane) -> Self {
+        let dir = plane.dir().join("chart");
+        manifests_with(&["--helm", &dir.display().to_string()]).unwrap();
+        Self { plane, dir }
+    }
+
+    /// Runs a command of Helm on the chart, with the image set.
+    fn helm(&self, command: &[&str], flags: &[&str]) -> Result<String, Error> {
+        let dir = self.dir.display().to_string();
+        let image = format!("image={IMAGE}");
+        let set = [&dir, "--namespace", NAMESPACE, "--set", &image];
+        helm::run(self.plane, command.iter().chain(&set).chain(flags))
+    }
+
+    fn names(&self, kind: &str) -> String {
+        let args = ["get", kind, "-n", NAMESPACE, "-o", "name"];
+        self.plane.kubectl(args).unwrap()
+    }
+}
+
 /// Helm takes the chart, installs what `manifests` prints into a restricted namespace, follows changed values and a changed
-/// CRD, refuses wrong values, and leaves the CRD and its objects behind.
+/// CRD, and leaves the CRD and its objects behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn helm_installs_upgrades_and_removes_the_operator() {
     let plane = ControlPlane::start().await.unwrap();
-    let chart = plane.dir().join("chart");
-    let chart_dir = chart.display().to_string();
-    manifests_with(&["--helm", &chart_dir]).unwrap();
-    let image = format!("image={IMAGE}");
-    let set = ["--namespace", NAMESPACE, "--set", &image];
-    let helm = |args: &[&str]| helm::run(&plane, args.iter().chain(&set));
-
-    let lint = helm(&["lint", "--strict", &chart_dir]).unwrap();
-    assert!(lint.contains("0 chart(s) failed"), "{lint}");
-
-    // Every file is there at once, as a user would see it who switches everything on.
-    let template = ["template", "istio-operator", &chart_dir];
-    let mut rendered = by_key(&helm(&template).unwrap());
-    let crd = r#""CustomResourceDefinition" "istiooperators.install.istio.io""#;
-    let kept = rendered.get_mut(crd).unwrap()["metadata"]
-        .as_object_mut()
-        .unwrap()
-        .remove("annotations");
-    assert_eq!(kept.unwrap()["helm.sh/resource-policy"], "keep");
-    for (key, object) in printed() {
-        assert_eq!(rendered.remove(&key), Some(object), "{key}");
-    }
-    assert!(rendered.is_empty(), "{rendered:?}");
-
+    let chart = Chart::written(&plane);
     let labels = "pod-security.kubernetes.io/enforce=restricted";
     plane.create_namespace(NAMESPACE).unwrap();
     plane
         .kubectl(["label", "namespace", NAMESPACE, labels])
         .unwrap();
-    let notes = helm(&["install", "istio-operator", &chart_dir]).unwrap();
+    let notes = chart.helm(&["install", "istio-operator"], &[]).unwrap();
     assert!(notes.contains("waits for an IstioOperator"), "{notes}");
-    let client = plane.client().await.unwrap();
-    let deployments: Api<Deployment> = Api::namespaced(client, NAMESPACE);
-    let available = |count: i32| {
-        let deployments = deployments.clone();
-        wait_until("pods of the operator", SOON, move || {
-            let deployments = deployments.clone();
-            async move {
-                let status = deployments.get("istio-operator").await?.status;
-                let found = status.and_then(|status| status.available_replicas);
-                Ok::<_, kube::Error>((found == Some(count)).then_some(()))
-            }
-        })
-    };
-    available(2).await.unwrap();
+    let deployments: Api<Deployment> = Api::namespaced(plane.client().await.unwrap(), NAMESPACE);
+    available(&deployments, 2).await;
 
+    let file = chart.dir.join("templates/crd.yaml");
+    let crd = fs::read_to_string(&file).unwrap();
+    fs::write(&file, crd.replace("- iop\n", "- iop\n    - istioop\n")).unwrap();
+    let flags = [
+        "--set",
+        "replicas=3,networkPolicy.enabled=true,podDisruptionBudget.enabled=false",
+        "--set-json",
+        r#"tolerations=[{"key":"infra","operator":"Exists"}]"#,
+    ];
+    chart.helm(&["upgrade", "istio-operator"], &flags).unwrap();
+    available(&deployments, 3).await;
+    let deployment = deployments.get("istio-operator").await.unwrap();
+    let pod = deployment.spec.unwrap().template.spec.unwrap();
+    assert_eq!(pod.tolerations.unwrap()[0].key.as_deref(), Some("infra"));
+    assert_eq!(pod.containers[0].image.as_deref(), Some(IMAGE));
+    assert!(chart.names("networkpolicy").contains("istio-operator"));
+    assert_eq!(chart.names("poddisruptionbudget"), "");
+    let short_names = "jsonpath={.spec.names.shortNames}";
+    let crd = ["get", "crd", "istiooperators.install.istio.io", "-o"];
+    let names = plane.kubectl(crd.iter().chain(&[short_names])).unwrap();
+    assert!(names.contains("istioop"), "{names}");
+
+    plane.create_namespace("istio-system").unwrap();
+    plane.apply(&sample("minimal.yaml")).unwrap();
+    let uninstall = ["uninstall", "istio-operator", "--namespace", NAMESPACE];
+    helm::run(&plane, uninstall).unwrap();
+    assert_eq!(chart.names("deployment"), "");
+    let crs = plane.kubectl(["get", "istiooperators", "-A", "-o", "name"]);
+    assert!(crs.unwrap().contains("istiooperator.install.istio.io/"));
+}
+
+async fn available(deployments: &Api<Deployment>, count: i32) {
+    let ready = wait_until("pods of the operator", SOON, || async {
+        let status = deployments.get("istio-operator").await?.status;
+        let found = status.and_then(|status| status.available_replicas);
+        Ok::<_, kube::Error>((found == Some(count)).then_some(()))
+    });
+    ready.await.unwrap();
+}
+
+/// Helm finds nothing wrong with the chart, renders what `manifests` prints, and refuses wrong values.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn helm_renders_what_the_operator_prints() {
+    let plane = ControlPlane::start().await.unwrap();
+    let chart = Chart::written(&plane);
+    let lint = chart.helm(&["lint", "--strict"], &[]).unwrap();
+    assert!(lint.contains("0 chart(s) failed"), "{lint}");
+    let rendered = chart.helm(&["template", "istio-operator"], &[]).unwrap();
+    let mut rendered = by_key(&rendered);
+    let crd = r#""CustomResourceDefinition" "istiooperators.install.istio.io""#;
+    let crd = rendered.get_mut(crd).unwrap()["metadata"].as_object_mut();
+    let kept = crd.unwrap().remove("annotations");
+    assert_eq!(kept.unwrap()["helm.sh/resource-policy"], "keep");
+    for (key, object) in printed() {
+        assert_eq!(rendered.remove(&key), Some(object), "{key}");
+    }
+    assert!(rendered.is_empty(), "{rendered:?}");
     for (wrong, word) in [
         ("replicas=0", "replicas"),
         ("replica=3", "replica"),
         ("logFormat=xml", "logFormat"),
         ("image=", "image"),
     ] {
-        let upgrade = ["upgrade", "istio-operator", &chart_dir];
-        let refused = helm::run(&plane, upgrade.iter().chain(&set).chain(&["--set", wrong]));
+        let refused = chart.helm(&["template", "istio-operator"], &["--set", wrong]);
         let error = refused.unwrap_err().to_string();
         assert!(error.contains(word), "{wrong}: {error}");
     }
-
-    let file = chart.join("templates/crd.yaml");
-    let changed = fs::read_to_string(&file)
-        .unwrap()
-        .replace("- iop\n", "- iop\n    - istioop\n");
-    fs::write(&file, changed).unwrap();
-    let upgraded = helm(&[
-        "upgrade",
-        "istio-operator",
-        &chart_dir,
-        "--set",
-        "replicas=3,networkPolicy.enabled=true,podDisruptionBudget.enabled=false",
-        "--set-json",
-        r#"tolerations=[{"key":"infra","operator":"Exists"}]"#,
-    ]);
-    upgraded.unwrap();
-    available(3).await.unwrap();
-    let deployment = deployments.get("istio-operator").await.unwrap();
-    let pod = deployment.spec.unwrap().template.spec.unwrap();
-    assert_eq!(pod.tolerations.unwrap()[0].key.as_deref(), Some("infra"));
-    assert_eq!(pod.containers[0].image.as_deref(), Some(IMAGE));
-    let get = |kind: &str| plane.kubectl(["get", kind, "-n", NAMESPACE, "-o", "name"]);
-    assert!(get("networkpolicy").unwrap().contains("istio-operator"));
-    assert_eq!(get("poddisruptionbudget").unwrap(), "");
-    let crd = ["get", "crd", "istiooperators.install.istio.io", "-o"];
-    let names = plane
-        .kubectl(crd.iter().chain(&["jsonpath={.spec.names.shortNames}"]))
-        .unwrap();
-    assert!(names.contains("istioop"), "{names}");
-
-    plane.create_namespace("istio-system").unwrap();
-    plane.apply(&sample("minimal.yaml")).unwrap();
-    helm::run(
-        &plane,
-        ["uninstall", "istio-operator", "--namespace", NAMESPACE],
-    )
-    .unwrap();
-    assert_eq!(get("deployment").unwrap(), "");
-    let crs = plane.kubectl(["get", "istiooperators", "-A", "-o", "name"]);
-    assert!(crs.unwrap().contains("istiooperator.install.istio.io/"));
 }
 
 /// kustomize builds what `manifests` prints.

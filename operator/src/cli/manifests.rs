@@ -25,7 +25,7 @@ const IMAGE: &str = concat!("istio-operator:", env!("CARGO_PKG_VERSION"));
 #[command(after_help = "Examples:
   istio-operator manifests | kubectl apply --server-side -f -
   istio-operator manifests --image registry.example.com/istio-operator:1.2.3 | kubectl apply --server-side -f -
-  istio-operator manifests --helm chart && helm install istio-operator chart --namespace istio-operator --create-namespace
+  istio-operator manifests --helm chart && helm install istio-operator chart -n istio-operator --create-namespace
   istio-operator manifests --kustomize base")]
 pub(super) struct Args {
     /// The namespace of the operator. The IstioOperator names that of Istio.
