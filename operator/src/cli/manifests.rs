@@ -20,12 +20,12 @@ const IMAGE: &str = concat!("istio-operator:", env!("CARGO_PKG_VERSION"));
 
 /// Print the objects that install the operator.
 ///
-/// They are the CRD, a namespace, an account with its rights, a Deployment, a Service for metrics and a disruption budget.
+/// They are the CRD, a namespace, an account with its rights, a Deployment, a Service and a disruption budget.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  istio-operator manifests | kubectl apply --server-side -f -
-  istio-operator manifests --image registry.example.com/istio-operator:1.2.3 | kubectl apply --server-side -f -
-  istio-operator manifests --helm chart && helm install istio-operator chart -n istio-operator --create-namespace
+  istio-operator manifests | kubectl apply -f -
+  istio-operator manifests --image registry.example.com/istio-operator:1.2.3 | kubectl apply -f -
+  istio-operator manifests --helm DIR && helm install istio-operator DIR --create-namespace -n istio-operator
   istio-operator manifests --kustomize base")]
 pub(super) struct Args {
     /// The namespace of the operator. The IstioOperator names that of Istio.
