@@ -16,7 +16,7 @@ use crate::{
     host::{
         progress::Progress,
         watchdog,
-        workspace::{create_dir, lock, read, state_dir},
+        workspace::{create_dir, lock, read, state_dir, write},
     },
 };
 
@@ -26,7 +26,7 @@ use crate::{
 pub enum Bundle {
     /// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and kwok.
     Kubernetes,
-    /// pilot-discovery and istioctl.
+    /// pilot-discovery, pilot-agent and istioctl.
     Istio,
 }
 
@@ -66,7 +66,7 @@ impl Bundle {
             .join(self.name())
     }
 
-    /// What the release builds of the two projects stamp into their programs; without it the API
+    /// What the release builds of the projects stamp into their programs; without it the API
     /// server would call itself v0.0.0 and istiod "unknown".
     fn link_flags(self, go_mod: &str) -> Result<String, Error> {
         let stamps = match self {
@@ -74,7 +74,7 @@ impl Bundle {
                 let version = required_version(go_mod, "k8s.io/kubernetes")?;
                 let mut numbers = version.trim_start_matches('v').split('.');
                 let (major, minor) = (numbers.next(), numbers.next());
-                [
+                vec![
                     (
                         "k8s.io/component-base/version.gitVersion",
                         version.to_string(),
@@ -94,7 +94,7 @@ impl Bundle {
                 // Istio's own module has no release tag in Go's sense; its API module does, and
                 // both are released together.
                 let version = required_version(go_mod, "istio.io/api")?.trim_start_matches('v');
-                [
+                vec![
                     (
                         "istio.io/istio/pkg/version.buildVersion",
                         version.to_string(),
@@ -108,7 +108,10 @@ impl Bundle {
                 ]
             }
         };
-        let stamps = stamps.map(|(name, value)| format!("-X {name}={value}"));
+        let stamps = stamps.into_iter();
+        let stamps: Vec<_> = stamps
+            .map(|(name, value)| format!("-X {name}={value}"))
+            .collect();
         Ok(format!("-s -w {}", stamps.join(" ")))
     }
 
@@ -121,12 +124,16 @@ impl Bundle {
         );
         let mut progress = Progress::new(title);
         progress.update("counting packages");
-        let packages = self.go(&["list", "-deps", "tool"])?.lines().count();
+        let packages = self
+            .go(&["list", "-deps", "tool"])?
+            .lines()
+            .count();
         let partial = built.with_extension("partial");
         create_dir(&partial)?;
         self.install(flags, &partial, packages, &mut progress)?;
-        if matches!(self, Self::Kubernetes) {
-            self.rename_and_add_stages(&partial)?;
+        match self {
+            Self::Kubernetes => self.rename_and_add_stages(&partial)?,
+            Self::Istio => self.add_bootstrap_template(&partial)?,
         }
         remove_older(self.name(), built)?;
         fs::rename(&partial, built).map_err(Error::io(built.display().to_string()))?;
@@ -189,7 +196,14 @@ impl Bundle {
             text += &read(&stages.join(stage))?;
             text += "\n---\n";
         }
-        crate::host::workspace::write(&dir.join("stages.yaml"), text)
+        write(&dir.join("stages.yaml"), text)
+    }
+
+    /// pilot-agent makes Envoy's first configuration from a file that lies in Istio's module.
+    fn add_bootstrap_template(self, dir: &Path) -> Result<(), Error> {
+        let istio = self.go(&["list", "-m", "-f", "{{.Dir}}", "istio.io/istio"])?;
+        let template = Path::new(istio.trim()).join("tools/packaging/common/envoy_bootstrap.json");
+        write(&dir.join("envoy_bootstrap.json"), read(&template)?)
     }
 
     /// Runs Go in this bundle's module and returns what it prints.

@@ -34,6 +34,7 @@ mod restarts;
 mod restored_backup;
 mod status;
 mod tag_in_use;
+mod traffic;
 mod truthful_status;
 mod two_owners;
 mod upgrades;
