@@ -1,6 +1,6 @@
 //! What a kubelet mounts into a container, for a process that takes its place: laid under a directory instead of the root.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fmt::Debug, path::Path};
 
 use k8s_openapi::{
     ByteString,
@@ -16,6 +16,7 @@ use kube::{
     Api, Client,
     api::{PostParams, ResourceExt},
 };
+use serde::de::DeserializeOwned;
 
 use crate::{
     error::Error,
@@ -103,13 +104,8 @@ impl Mounts<'_> {
         at: &Path,
     ) -> Result<(), Error> {
         let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
-        let map = if optional == Some(true) {
-            maps.get_opt(name).await?.unwrap_or_default()
-        } else {
-            let what = format!("the ConfigMap {}/{name}", self.namespace);
-            wait_until(&what, SOON, || maps.get(name)).await?
-        };
-        let data = map.data.unwrap_or_default();
+        let map = found(&maps, name, optional).await?;
+        let data = map.and_then(|map| map.data).unwrap_or_default();
         write_files(
             data.iter().map(|(key, text)| (key, text.as_bytes())),
             items,
@@ -125,13 +121,9 @@ impl Mounts<'_> {
         at: &Path,
     ) -> Result<(), Error> {
         let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-        let secret = if optional == Some(true) {
-            secrets.get_opt(name).await?.unwrap_or_default()
-        } else {
-            let what = format!("the Secret {}/{name}", self.namespace);
-            wait_until(&what, SOON, || secrets.get(name)).await?
-        };
-        let data: BTreeMap<String, ByteString> = secret.data.unwrap_or_default();
+        let secret = found(&secrets, name, optional).await?;
+        let data: BTreeMap<String, ByteString> =
+            secret.and_then(|secret| secret.data).unwrap_or_default();
         write_files(data.iter().map(|(key, bytes)| (key, &*bytes.0)), items, at)
     }
 
@@ -188,6 +180,18 @@ impl Mounts<'_> {
         let token = answer.status.and_then(|status| status.token);
         write(&at.join(&projection.path), token.unwrap_or_default())
     }
+}
+
+/// An object that is mounted; one that is not optional is waited for.
+async fn found<K>(api: &Api<K>, name: &str, optional: Option<bool>) -> Result<Option<K>, Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    if optional == Some(true) {
+        return Ok(api.get_opt(name).await?);
+    }
+    let what = format!("{name} to be there");
+    wait_until(&what, SOON, || api.get(name)).await.map(Some)
 }
 
 /// The keys as files, or only those that are asked for, under the names that are asked for.

@@ -20,14 +20,18 @@ use crate::{
     },
 };
 
-/// A go.mod with the programs it pins. Two, because Kubernetes and Istio pin different versions of
-/// the modules they share.
+/// A go.mod with the programs it pins. Each project has its own, because they pin different versions of the modules they
+/// share.
 #[derive(Clone, Copy, Debug)]
 pub enum Bundle {
     /// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and kwok.
     Kubernetes,
-    /// pilot-discovery, pilot-agent and istioctl, and helm, which Istio's module pins.
+    /// pilot-discovery, pilot-agent and istioctl, and helm, which the module of Istio pins.
     Istio,
+    /// prometheus and promtool.
+    Prometheus,
+    /// dashboard-check, a program of our own around the schema of Grafana.
+    Grafana,
 }
 
 /// How much of a failed build's output is worth showing.
@@ -41,7 +45,11 @@ impl Bundle {
         let go_mod = read(&module.join("go.mod"))?;
         let flags = self.link_flags(&go_mod)?;
         let mut hasher = DefaultHasher::new();
-        (&go_mod, read(&module.join("go.sum"))?, &flags).hash(&mut hasher);
+        let mut how = flags.clone() + self.tags();
+        if matches!(self, Self::Grafana) {
+            how += &read(&module.join("dashboard-check/main.go"))?;
+        }
+        (&go_mod, read(&module.join("go.sum"))?, how).hash(&mut hasher);
         let built = state_dir().join(format!("bin/{}-{:016x}", self.name(), hasher.finish()));
         if built.exists() {
             return Ok(built);
@@ -57,6 +65,16 @@ impl Bundle {
         match self {
             Self::Kubernetes => "kubernetes",
             Self::Istio => "istio",
+            Self::Prometheus => "prometheus",
+            Self::Grafana => "grafana",
+        }
+    }
+
+    /// Build tags. Of the many ways to discover what to scrape, only Kubernetes' counts here.
+    fn tags(self) -> &'static str {
+        match self {
+            Self::Kubernetes | Self::Istio | Self::Grafana => "",
+            Self::Prometheus => "remove_all_sd,enable_kubernetes_sd",
         }
     }
 
@@ -107,6 +125,7 @@ impl Bundle {
                     ),
                 ]
             }
+            Self::Prometheus | Self::Grafana => Vec::new(),
         };
         let stamps = stamps.into_iter();
         let stamps: Vec<_> = stamps
@@ -124,13 +143,17 @@ impl Bundle {
         );
         let mut progress = Progress::new(title);
         progress.update("counting packages");
-        let packages = self.go(&["list", "-deps", "tool"])?.lines().count();
+        let packages = self
+            .go(&["list", "-tags", self.tags(), "-deps", "tool"])?
+            .lines()
+            .count();
         let partial = built.with_extension("partial");
         create_dir(&partial)?;
         self.install(flags, &partial, packages, &mut progress)?;
         match self {
             Self::Kubernetes => self.rename_and_add_stages(&partial)?,
             Self::Istio => self.add_bootstrap_template(&partial)?,
+            Self::Prometheus | Self::Grafana => {}
         }
         remove_older(self.name(), built)?;
         fs::rename(&partial, built).map_err(Error::io(built.display().to_string()))?;
@@ -150,6 +173,8 @@ impl Bundle {
             "-v",
             "-trimpath",
             "-buildvcs=false",
+            "-tags",
+            self.tags(),
             "-ldflags",
             flags,
             "tool",

@@ -11,7 +11,11 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, time::timeout};
 
-use crate::{error::Error, wait::SOON};
+use crate::{
+    error::Error,
+    host::process::Process,
+    wait::{SOON, wait_until},
+};
 
 /// The largest body of an answer, in bytes.
 const LARGEST: usize = 64 << 20;
@@ -63,6 +67,32 @@ pub async fn get_through(address: SocketAddr, url: &str) -> Result<Answer, Error
     let uri = parsed(url)?;
     let host = host(&uri).to_owned();
     send(address, url, Request::get(uri).header(HOST, host)).await
+}
+
+/// Waits until a process answers `GET path` at `address` with success.
+pub(crate) async fn wait_until_ok(
+    process: &mut Process,
+    address: SocketAddr,
+    path: &str,
+) -> Result<(), Error> {
+    let what = format!("{} to be ready", process.name());
+    let url = format!("http://{address}{path}");
+    let ready = wait_until(&what, SOON, || {
+        let alive = process.check();
+        let url = &url;
+        async move {
+            if alive.is_err() {
+                return Ok(alive);
+            }
+            let answer = get(address, url).await?;
+            if answer.status.is_success() {
+                Ok(Ok(()))
+            } else {
+                Err(Error::Unexpected(answer.body))
+            }
+        }
+    });
+    ready.await?
 }
 
 async fn send(

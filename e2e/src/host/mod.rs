@@ -9,5 +9,6 @@ pub mod process;
 pub mod progress;
 pub mod workspace;
 
+pub(crate) mod server;
 pub(crate) mod tunnel;
 pub(crate) mod watchdog;

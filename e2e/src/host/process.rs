@@ -72,6 +72,12 @@ impl Process {
         self.child.id()
     }
 
+    /// Its name for messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.program.name
+    }
+
     /// The file with all that it wrote, over all its restarts.
     #[must_use]
     pub fn log(&self) -> &Path {

@@ -1,51 +1,91 @@
 //! An application of a mesh: it answers every request with what it saw of it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use axum::{Router, extract::Request, http::header::CONTENT_TYPE};
 use serde_json::{Map, Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
 
-use crate::error::Error;
+use crate::{error::Error, host::server::Server, yaml};
 
 /// A running application on 127.0.0.1; ends when dropped.
 #[derive(Debug)]
 pub struct App {
-    address: SocketAddr,
-    server: JoinHandle<()>,
+    name: String,
+    server: Server,
 }
+
+/// The API of Istio's objects for traffic.
+const NETWORKING: &str = "networking.istio.io/v1";
 
 impl App {
     /// Starts one that calls itself `name`.
     pub async fn start(name: &str) -> Result<Self, Error> {
-        let failed = || Error::io(format!("application {name}"));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-        let listener = listener.map_err(failed())?;
-        let address = listener.local_addr().map_err(failed())?;
-        let name = name.to_owned();
+        let own_name = name.to_owned();
         let answer = move |request: Request| {
-            let answer = seen(&name, &request);
+            let answer = seen(&own_name, &request);
             async move { ([(CONTENT_TYPE, "application/json")], answer.to_string()) }
         };
-        let router = Router::new().fallback(answer);
-        let server = tokio::spawn(async move {
-            // It serves until it is aborted.
-            let _ = axum::serve(listener, router).await;
-        });
-        Ok(Self { address, server })
+        Ok(Self {
+            name: name.into(),
+            server: Server::start(name, Router::new().fallback(answer)).await?,
+        })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address()
+    }
+
+    /// Objects that lead requests for the path of its name, to whatever host, from port 80 of the gateways with these
+    /// labels to it, in the namespace `default`.
+    #[must_use]
+    pub fn behind(&self, gateway: &BTreeMap<String, String>) -> String {
+        let name = &self.name;
+        let object = |api: &str, kind: &str, spec: Value| {
+            let metadata = json!({"name": name, "namespace": "default"});
+            json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec})
+        };
+        let port = json!({"number": 80, "name": "http", "protocol": "HTTP"});
+        let gateway = json!({
+            "selector": gateway,
+            "servers": [{"port": port, "hosts": ["*"]}],
+        });
+        let routes = json!({
+            "hosts": ["*"],
+            "gateways": [name],
+            "http": [{
+                "match": [{"uri": {"exact": format!("/{name}")}}],
+                "route": [{"destination": {"host": name}}],
+            }],
+        });
+        let service = json!({
+            "selector": {"app": name},
+            "ports": [{"name": "http", "port": 9080}],
+        });
+        yaml::stream(&[
+            object(NETWORKING, "Gateway", gateway),
+            object(NETWORKING, "VirtualService", routes),
+            object("v1", "Service", service),
+            process_of_service("default", name, "http", self.address()),
+        ])
     }
 }
 
-impl Drop for App {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
+/// The address of a process, for Services that select pods with this label `app`: a `WorkloadEntry`, which istiod takes for a
+/// pod. `port` is the name of the Services' port.
+#[must_use]
+pub fn process_of_service(namespace: &str, app: &str, port: &str, address: SocketAddr) -> Value {
+    json!({
+        "apiVersion": NETWORKING,
+        "kind": "WorkloadEntry",
+        "metadata": {"name": app, "namespace": namespace},
+        "spec": {
+            "address": address.ip(),
+            "labels": {"app": app},
+            "ports": {port: address.port()},
+        },
+    })
 }
 
 fn seen(name: &str, request: &Request) -> Value {

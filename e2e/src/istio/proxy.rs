@@ -29,7 +29,6 @@ use crate::{
         workspace::{create_dir, read, write},
     },
     istio::istiod::Istiod,
-    wait::{SOON, wait_until},
 };
 
 /// A running proxy; ends when dropped.
@@ -43,6 +42,10 @@ pub struct Proxy {
 
 /// The container of it, in gateways and in injected pods.
 const CONTAINER: &str = "istio-proxy";
+
+/// The field of Envoy's first configuration that says where its connections come from, and the field before which it goes.
+const BOUND: &str = "upstream_bind_config";
+const LAST_FIELD: &str = "\"deferred_stat_options\": {";
 
 /// How long a proxy may take to drain its connections; it takes five seconds by default.
 const DRAINING: Duration = Duration::from_secs(30);
@@ -70,13 +73,14 @@ impl Proxy {
             volumes::mount(&plane.client().await?, &seen, container, &dir).await?;
         }
         // The only file of the image that counts.
-        let template = read(&programs.join("envoy_bootstrap.json"))?;
         let templates = dir.join("var/lib/istio/envoy");
         create_dir(&templates)?;
+        let template = read(&programs.join("envoy_bootstrap.json"))?;
         write(
             &templates.join("envoy_bootstrap_tmpl.json"),
-            template.replace("{{ .wildcard }}", &address.to_string()),
+            kept_on_loopback(&template, address),
         )?;
+        let first = dir.join("etc/istio/proxy/envoy-rev.json");
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
         let program = Program {
             path: programs.join("pilot-agent"),
@@ -87,7 +91,11 @@ impl Proxy {
             dir,
         };
         let mut process = Process::start(program)?;
-        wait_until_live(&mut process, admin).await?;
+        http::wait_until_ok(&mut process, admin, "/ready").await?;
+        if !read(&first)?.contains(BOUND) {
+            let why = "Envoy's connections would not be bound to an address of this machine";
+            return Err(Error::Unexpected(why.into()));
+        }
         Ok(Self {
             process,
             pod,
@@ -142,6 +150,16 @@ impl Proxy {
     }
 }
 
+/// Istio's template of Envoy's first configuration, with all listeners on `address`. All connections come from there too, so
+/// that none can leave this machine: the pods that kwok plays have addresses that belong to somebody else.
+fn kept_on_loopback(template: &str, address: Ipv4Addr) -> String {
+    let source = json!({"source_address": {"address": address, "port_value": 0}});
+    let bound = format!("\"cluster_manager\": {{\"{BOUND}\": {source}}}, {LAST_FIELD}");
+    template
+        .replace(LAST_FIELD, &bound)
+        .replace("{{ .wildcard }}", &address.to_string())
+}
+
 /// The environment of the container, but for where things are on this machine.
 fn environment(
     mut env: Vec<(String, String)>,
@@ -174,22 +192,4 @@ fn environment(
     ];
     env.extend(own.map(|(name, value)| (name.into(), value)));
     Ok(env)
-}
-
-async fn wait_until_live(process: &mut Process, admin: SocketAddr) -> Result<(), Error> {
-    let ready = wait_until("Envoy to be ready", SOON, || {
-        let alive = process.check();
-        async move {
-            if alive.is_err() {
-                return Ok(alive);
-            }
-            let answer = http::get(admin, &format!("http://{admin}/ready")).await?;
-            if answer.status.is_success() {
-                Ok(Ok(()))
-            } else {
-                Err(Error::Unexpected(answer.body))
-            }
-        }
-    });
-    ready.await?
 }

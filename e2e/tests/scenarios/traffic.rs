@@ -22,6 +22,8 @@ use crate::{SOON, healthy, running, sample};
 /// The port of the nodes in the sample.
 const NODE_PORT: u16 = 30080;
 
+const PAGE: &str = "http://shop.example.com/productpage";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_gateway_of_the_acceptance_sample_answers_on_its_node_port() {
     let (plane, _operator) = running().await;
@@ -33,21 +35,16 @@ async fn the_gateway_of_the_acceptance_sample_answers_on_its_node_port() {
 
     let app = App::start("productpage").await.unwrap();
     plane.apply(&routes(&app)).unwrap();
-    let answer = wait_until("a request to be routed", SOON, || async {
-        let answer = http::get(ingress.address(), "http://shop.example.com/productpage").await?;
-        match answer.status.as_u16() {
-            200 => Ok(answer),
-            _ => Err(Error::Unexpected(answer.status.to_string())),
-        }
-    })
-    .await
-    .unwrap();
+    all_are_configured(&ingress).await;
+    let answer = http::get(ingress.address(), PAGE).await.unwrap();
     assert_eq!(answer.header("server"), "istio-envoy");
     let seen: Value = serde_json::from_str(&answer.body).unwrap();
     assert_eq!(seen["app"], "productpage", "{seen}");
     assert!(seen["headers"]["x-request-id"].is_string(), "{seen}");
     let status = async |url: &str| http::get(ingress.address(), url).await.unwrap().status;
     assert_eq!(status("http://shop.example.com/elsewhere").await, 404);
+    // Nobody is where simulated pods seem to be, and nobody is asked.
+    assert_eq!(status("http://shop.example.com/simulated").await, 503);
     assert_eq!(status("http://other.example.com/productpage").await, 404);
 
     every_proxy_serves(&ingress).await;
@@ -65,15 +62,7 @@ async fn the_gateway_of_the_acceptance_sample_answers_on_its_node_port() {
         assert!(started.elapsed() < SOON, "{:?}", names(&ingress));
         ingress.follow(&plane, &mesh).await.unwrap();
     }
-    wait_until("the new pods to be configured", SOON, || async {
-        let answer = http::get(ingress.address(), "http://shop.example.com/productpage").await?;
-        let is_ok = answer.status == 200;
-        is_ok
-            .then_some(())
-            .ok_or_else(|| Error::Unexpected(answer.body))
-    })
-    .await
-    .unwrap();
+    all_are_configured(&ingress).await;
     every_proxy_serves(&ingress).await;
 }
 
@@ -304,6 +293,8 @@ spec:
   http:
     - match: [{{uri: {{exact: /productpage}}}}]
       route: [{{destination: {{host: productpage, port: {{number: 9080}}}}}}]
+    - match: [{{uri: {{exact: /simulated}}}}]
+      route: [{{destination: {{host: istiod.istio-system.svc.cluster.local, port: {{number: 15014}}}}}}]
 ---
 apiVersion: v1
 kind: Service
@@ -323,6 +314,23 @@ spec:
     )
 }
 
+/// Waits until each proxy knows the way to the page.
+async fn all_are_configured(ingress: &Ingress) {
+    wait_until("the gateway's proxies to be configured", SOON, || async {
+        for proxy in ingress.proxies() {
+            let status = http::get((proxy.address(), 8080).into(), PAGE)
+                .await?
+                .status;
+            if status != 200 {
+                return Err(Error::Unexpected(status.to_string()));
+            }
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+}
+
 fn names(ingress: &Ingress) -> BTreeSet<String> {
     let proxies = ingress.proxies().iter();
     proxies.map(|proxy| proxy.pod().name_any()).collect()
@@ -332,7 +340,7 @@ fn names(ingress: &Ingress) -> BTreeSet<String> {
 async fn every_proxy_serves(ingress: &Ingress) {
     let mut served = BTreeSet::new();
     for _ in 0..20 {
-        let answer = http::get(ingress.address(), "http://shop.example.com/productpage").await;
+        let answer = http::get(ingress.address(), PAGE).await;
         assert_eq!(answer.unwrap().status, 200);
         let (version, name) = ingress.last().unwrap().identity().await.unwrap();
         assert!(version.starts_with("1."), "{version}");

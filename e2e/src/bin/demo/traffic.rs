@@ -1,6 +1,9 @@
 //! A request through the gateway that was installed, to the page that Istio's tutorials begin with.
 
-use std::{fmt::Write, time::Duration};
+use std::{
+    fmt::Write,
+    time::{Duration, Instant},
+};
 
 use e2e::{
     control_plane::ControlPlane,
@@ -9,7 +12,7 @@ use e2e::{
     istio::{app::App, ingress::Ingress, mesh::Mesh},
     wait::wait_until,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::say;
@@ -18,6 +21,9 @@ use crate::say;
 const MINOR: &str = "1.31.";
 
 const PAGE: &str = "/productpage";
+
+/// How many requests are timed.
+const REQUESTS: usize = 200;
 
 /// How often is looked for new pods of the gateway.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -66,7 +72,7 @@ impl Traffic {
             started => started?,
         };
         let app = App::start("productpage").await?;
-        plane.apply(&routes(&ingress, &app))?;
+        plane.apply(&app.behind(ingress.selector()))?;
         let url = format!("http://{}{PAGE}", ingress.address());
         let answer = wait_until("an answer of the gateway", limit, || async {
             let answer = http::get(ingress.address(), &url).await?;
@@ -85,8 +91,9 @@ impl Traffic {
         say(&format!("{text}\n{}\n", answer.body))?;
         if let Some(proxy) = ingress.last() {
             let (version, name) = proxy.identity().await?;
-            say(&format!("It came through Envoy {version}, {name}\n"))?;
+            say(&format!("It came through Envoy {version}, {name}"))?;
         }
+        say(&format!("{}\n", figures(&ingress, &url).await?))?;
         Ok(Some(Self {
             mesh,
             ingress,
@@ -107,6 +114,25 @@ impl Traffic {
     pub fn command(&self) -> String {
         format!("curl http://{}{PAGE}", self.ingress.address())
     }
+}
+
+/// How fast requests are, one after the other, each over a connection of its own.
+async fn figures(ingress: &Ingress, url: &str) -> Result<String, Error> {
+    let mut times = Vec::new();
+    for _ in 0..REQUESTS {
+        let started = Instant::now();
+        http::get(ingress.address(), url).await?;
+        times.push(started.elapsed());
+    }
+    let all: Duration = times.iter().sum();
+    times.sort_unstable();
+    let at = |part: usize| times[(REQUESTS - 1) * part / 100].as_secs_f64() * 1000.0;
+    Ok(format!(
+        "{REQUESTS} more took {:.1} s; half of them took at most {:.1} ms, 99 of 100 at most {:.1} ms",
+        all.as_secs_f64(),
+        at(50),
+        at(99)
+    ))
 }
 
 impl Way {
@@ -160,57 +186,4 @@ fn identity(object: &Value) -> (String, String) {
             .to_owned()
     };
     (text("namespace"), text("name"))
-}
-
-/// The page at the gateway. A `WorkloadEntry` is where it is served on this machine, in place of a pod.
-fn routes(ingress: &Ingress, app: &App) -> String {
-    let object = |api: &str, kind: &str, name: &str, spec: Value| {
-        let metadata = json!({"name": name, "namespace": "default"});
-        json!({"apiVersion": api, "kind": kind, "metadata": metadata, "spec": spec})
-    };
-    let istio = "networking.istio.io/v1";
-    let objects = [
-        object(
-            istio,
-            "Gateway",
-            "bookinfo",
-            json!({
-                "selector": ingress.selector(),
-                "servers": [{"port": {"number": 80, "name": "http", "protocol": "HTTP"}, "hosts": ["*"]}],
-            }),
-        ),
-        object(
-            istio,
-            "VirtualService",
-            "bookinfo",
-            json!({
-                "hosts": ["*"],
-                "gateways": ["bookinfo"],
-                "http": [{
-                    "match": [{"uri": {"exact": PAGE}}],
-                    "route": [{"destination": {"host": "productpage", "port": {"number": 9080}}}],
-                }],
-            }),
-        ),
-        object(
-            "v1",
-            "Service",
-            "productpage",
-            json!({
-                "selector": {"app": "productpage"},
-                "ports": [{"name": "http", "port": 9080}],
-            }),
-        ),
-        object(
-            istio,
-            "WorkloadEntry",
-            "productpage",
-            json!({
-                "address": app.address().ip(),
-                "labels": {"app": "productpage"},
-                "ports": {"http": app.address().port()},
-            }),
-        ),
-    ];
-    e2e::yaml::stream(&objects)
 }
