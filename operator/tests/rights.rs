@@ -72,7 +72,7 @@ fn rights(role: &Value) -> BTreeSet<Right> {
 
 /// The rights in one of the roles that `istio-operator manifests` prints.
 fn own(charts: &Charts, kind: &str, name: &str) -> BTreeSet<Right> {
-    let objects = operator("istio-operator", "image", charts).unwrap();
+    let objects = operator("istio-operator", "image", true, charts).unwrap();
     let mut roles = objects
         .iter()
         .filter(|o| o.key.kind == kind && o.key.name == name);
@@ -203,6 +203,7 @@ fn no_right_is_a_way_to_more() {
     let grants = own(&charts, "ClusterRole", "istio-operator-grants");
     let all = [
         own(&charts, "ClusterRole", "istio-operator"),
+        own(&charts, "ClusterRole", "istio-operator-restarts"),
         own(&charts, "Role", "istio-operator"),
         grants,
     ];
@@ -243,12 +244,18 @@ fn addons_read_neither_secrets_nor_nodes() {
 #[test]
 fn the_pod_keeps_to_the_restricted_standard() {
     let charts = Charts::embedded().unwrap();
-    let objects = operator("here", "registry.example/operator:1", &charts).unwrap();
+    let objects = operator("here", "registry.example/operator:1", false, &charts).unwrap();
     let namespace = objects[0].body.value();
     assert_eq!(namespace["metadata"]["name"], "here");
     assert_eq!(
         namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
         "restricted"
+    );
+    assert!(
+        objects
+            .iter()
+            .all(|object| object.key.name != "istio-operator-restarts"),
+        "nobody asked for restarts"
     );
     let deployment = &objects
         .iter()

@@ -25,11 +25,15 @@ pub(super) struct Args {
     /// The image of the operator.
     #[arg(long, value_name = "IMAGE", default_value = IMAGE)]
     image: String,
+    /// Add the rights to restart workloads, which spec.updateStrategy.dataPlane.restart needs.
+    #[arg(long)]
+    restart_workloads: bool,
 }
 
 pub(super) fn manifests(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let crd = Manifest::from(&crd()?);
-    let objects = operator(&args.namespace, &args.image, charts).map_err(Failure::input)?;
+    let objects = operator(&args.namespace, &args.image, args.restart_workloads, charts);
+    let objects = objects.map_err(Failure::input)?;
     let bodies = objects.iter().map(|object| &object.body);
     let texts: Vec<_> = iter::once(&crd)
         .chain(bodies)
