@@ -72,7 +72,9 @@ fn rights(role: &Value) -> BTreeSet<Right> {
 
 /// The rights in one of the roles that `istio-operator manifests` prints.
 fn own(charts: &Charts, kind: &str, name: &str) -> BTreeSet<Right> {
-    let objects = operator("istio-operator", &operator_values(charts).unwrap(), charts).unwrap();
+    let mut values = operator_values(charts).unwrap();
+    values["restarts"]["enabled"] = true.into();
+    let objects = operator("istio-operator", &values, charts).unwrap();
     let mut roles = objects
         .iter()
         .filter(|o| o.key.kind == kind && o.key.name == name);
@@ -203,6 +205,7 @@ fn no_right_is_a_way_to_more() {
     let grants = own(&charts, "ClusterRole", "istio-operator-grants");
     let all = [
         own(&charts, "ClusterRole", "istio-operator"),
+        own(&charts, "ClusterRole", "istio-operator-restarts"),
         own(&charts, "Role", "istio-operator"),
         grants,
     ];
@@ -251,6 +254,12 @@ fn the_pod_keeps_to_the_restricted_standard() {
     assert_eq!(
         namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
         "restricted"
+    );
+    assert!(
+        objects
+            .iter()
+            .all(|object| object.key.name != "istio-operator-restarts"),
+        "nobody asked for restarts"
     );
     let deployment = &objects
         .iter()

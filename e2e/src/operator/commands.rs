@@ -20,6 +20,14 @@ pub fn manifests_with(flags: &[&str]) -> Result<String, Error> {
     printed(&[&["manifests"], flags].concat(), "")
 }
 
+/// What `istio-operator manifests --restart-workloads` adds: the rights to restart StatefulSets and Argo Rollouts.
+pub fn restart_rights() -> Result<String, Error> {
+    let all = printed(&["manifests", "--restart-workloads"], "")?;
+    let mut rights = yaml::documents("istio-operator manifests", &all)?;
+    rights.retain(|object| object["metadata"]["name"] == "istio-operator-restarts");
+    Ok(yaml::stream(&rights))
+}
+
 /// The objects that `istio-operator render` prints for an IstioOperator.
 pub fn render(cr: &str) -> Result<Vec<Value>, Error> {
     yaml::documents(

@@ -34,6 +34,7 @@ mod refused_changes;
 mod remote;
 mod replicas;
 mod restarts;
+mod restarts_of_workloads;
 mod restored_backup;
 mod revisions_in_use;
 mod status;

@@ -12,6 +12,9 @@ const ADOPT: &str = "install.istio.io/adopt";
 /// Names the checks, separated by commas, that do not hold up a change of the version.
 const SKIP_CHECKS: &str = "install.istio.io/skip-checks";
 
+/// Another value than before: go on with restarts that stopped.
+const RESUME_RESTARTS: &str = "install.istio.io/resume-restarts";
+
 /// What the annotations of a CR ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Annotations {
@@ -23,6 +26,8 @@ pub struct Annotations {
     pub may_adopt: bool,
     /// The checks that do not hold up a change of the version.
     pub skipped_checks: Vec<String>,
+    /// Goes on with restarts that stopped while it had another value.
+    pub resume_restarts: Option<String>,
 }
 
 impl Annotations {
@@ -34,6 +39,7 @@ impl Annotations {
             is_paused: is_true(PAUSE),
             prune_revision: annotations.get(PRUNE_REVISION).cloned(),
             may_adopt: is_true(ADOPT),
+            resume_restarts: annotations.get(RESUME_RESTARTS).cloned(),
             skipped_checks: names(annotations.get(SKIP_CHECKS)),
         }
     }

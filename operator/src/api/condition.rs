@@ -122,6 +122,10 @@ pub mod reason {
     pub const IN_USE: &str = "InUse";
     /// Nobody uses what is not rendered any more, and it goes unless that changes.
     pub const UNUSED: &str = "Unused";
+    /// Workloads have the newest proxy, as far as they are restarted.
+    pub const RESTARTS_DONE: &str = "RestartsDone";
+    /// A workload did not come back from its restart, and no further one is restarted.
+    pub const RESTARTS_STOPPED: &str = "RestartsStopped";
     /// A revision that nobody uses was deleted.
     pub const OLD_REVISION_DELETED: &str = "OldRevisionDeleted";
     /// Helm manages objects that this `IstioOperator` renders.

@@ -43,6 +43,6 @@ pub use resource::{IstioOperator, RawSpec, crd, documented_schema, strict_schema
 pub use spec::DeletionPolicy;
 pub use status::{
     CheckResult, CheckStatus, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
-    NodePort, ProxyCount, RevisionStatus, UpgradeStatus,
+    NodePort, ProxyCount, RestartState, RestartStatus, RevisionStatus, UpgradeStatus,
 };
 pub use stored::StoredCr;

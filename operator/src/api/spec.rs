@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -165,10 +166,14 @@ pub enum Approval {
 #[derive(Clone, Debug, Default, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DataPlaneUpdate {
-    /// None leaves running pods alone; Rolling restarts them in batches.
+    /// None leaves running pods alone; Rolling restarts workloads whose proxies are older than those that are injected now.
     pub restart: Option<DataPlaneRestart>,
-    /// How many pods of a workload may be away at once, as a number or a percentage.
-    pub max_unavailable: Option<k8s_openapi::apimachinery::pkg::util::intstr::IntOrString>,
+    /// Labels of the namespaces whose workloads are restarted. Rolling needs it; {} selects every namespace with a proxy.
+    pub namespace_selector: Option<LabelSelector>,
+    /// How many workloads are restarted at once, 3 if left out, and never two of one namespace. The first one goes alone.
+    pub max_parallel: Option<u8>,
+    /// When restarts may begin; at any time if left out.
+    pub windows: Option<Vec<RestartWindow>>,
 }
 
 /// Whether running pods are restarted after an update.
@@ -178,6 +183,36 @@ pub enum DataPlaneRestart {
     None,
     /// In batches.
     Rolling,
+}
+
+/// A time at which restarts may begin. One that has begun is waited for.
+#[derive(Clone, Debug, Default, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RestartWindow {
+    /// Days on which it begins; every day if left out.
+    pub days: Option<Vec<Weekday>>,
+    /// Its first minute, such as "22:00".
+    #[schemars(extend("x-istio-format" = "time-of-day"))]
+    pub from: Option<String>,
+    /// The minute in which it ends, such as "04:00"; on the next day if that is not after from.
+    #[schemars(extend("x-istio-format" = "time-of-day"))]
+    pub to: Option<String>,
+    /// Time zone of both, such as Europe/Berlin; UTC if left out.
+    #[schemars(extend("x-istio-format" = "time-zone"))]
+    pub time_zone: Option<String>,
+}
+
+/// A day of the week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Weekday {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
 }
 
 /// What happens to the installed objects when the CR is deleted.

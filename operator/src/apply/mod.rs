@@ -8,6 +8,7 @@ mod error;
 pub(crate) mod fake_api_server;
 mod generated;
 mod managed;
+mod restart;
 mod send;
 mod text;
 mod verify;

@@ -45,12 +45,16 @@ pub(super) struct Args {
     /// Write a kustomization into this directory instead.
     #[arg(long, value_name = "DIR")]
     kustomize: Option<PathBuf>,
+    /// Add the rights to restart workloads, which spec.updateStrategy.dataPlane.restart needs.
+    #[arg(long)]
+    restart_workloads: bool,
 }
 
 pub(super) fn manifests(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let crd = crd()?;
     let mut values = operator_values(charts).map_err(Failure::input)?;
     values["image"] = args.image.as_str().into();
+    values["restarts"]["enabled"] = args.restart_workloads.into();
     if let Some(dir) = &args.helm {
         return helm::write(dir, &values, crd, charts);
     }

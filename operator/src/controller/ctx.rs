@@ -147,7 +147,10 @@ impl Ctx {
             next_change,
         } = self.state().compute_status(&key, input, result);
         if matches!(result, PassResult::Applied(_)) {
-            status.revisions = self.state().tell_revisions(&key, Instant::now());
+            let mut state = self.state();
+            status.revisions = state.tell_revisions(&key, Instant::now());
+            // A process that starts reads in the status whether they were stopped.
+            status.restarts = state.restarts_to_tell(&key, before.restarts.as_ref());
         }
         if !matches!(result, PassResult::Paused) {
             let broken = self.broken_watches_of(&key);

@@ -8,6 +8,7 @@ mod queue;
 mod reconcile;
 mod rendering;
 mod requeue;
+mod restarts;
 mod state;
 mod templates;
 mod watch;
@@ -219,6 +220,8 @@ fn spawn_watches(ctx: &Arc<Ctx>, settings: &Settings, tasks: &mut JoinSet<Error>
         let watch = data_plane_watch::objects(Arc::clone(ctx), source);
         tasks.spawn(watch.map(|()| Error::TaskEnded(format!("watch of {}", source.name))));
     }
+    let restarts = restarts::run(Arc::clone(ctx));
+    tasks.spawn(restarts.map(|()| Error::TaskEnded("restarts of workloads".to_owned())));
     let templates = templates::read_when_needed(Arc::clone(ctx));
     tasks.spawn(templates.map(|()| Error::TaskEnded("templates of pods".to_owned())));
     for namespace in scopes(settings.namespaces().as_deref()) {

@@ -5,6 +5,7 @@
 
 mod in_sync;
 mod listings;
+mod restarts;
 mod users;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -27,6 +28,7 @@ use crate::render::{ObjectKey, Rendered};
 use crate::status::{self, Computed, History, PassResult, StatusInput};
 
 pub use listings::Listing;
+pub use restarts::Goal;
 pub use users::Users;
 
 use in_sync::InSyncPass;

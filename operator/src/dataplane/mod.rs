@@ -6,6 +6,7 @@
 mod pod;
 mod policy;
 mod record;
+mod restarts;
 mod served;
 mod sources;
 mod templates;
@@ -22,6 +23,10 @@ pub use pod::{Containers, PROXY_VERSION, Pod, ProxyKind};
 pub use policy::Policy;
 use record::Record;
 pub use record::Tag;
+pub use restarts::{
+    Admission, Budget, HOLD, PodsOfWorkload, RESTARTED_FOR, RunSpec, RunStatus, Target, Workload,
+    is_held, restartable,
+};
 pub use served::ServedProxies;
 pub use sources::{SOURCES, Source, Tells};
 pub use templates::{TEMPLATE_KINDS, TemplateKind, TemplateSpec, Templates};

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::api::ComponentKind;
 use crate::api::format::time_span;
+use crate::catalogue::Version;
 use crate::charts::tree::at;
-use crate::merge::Merged;
+use crate::merge::{Merged, RestartSettings};
 
 /// How long nobody may have used an old revision before it goes, unless the CR says otherwise.
 const GRACE: Duration = Duration::from_mins(10);
@@ -17,6 +18,12 @@ const GRACE: Duration = Duration::from_mins(10);
 pub struct Policy {
     /// How long nobody may have used an old revision before it goes.
     pub grace: Duration,
+    /// The version of the proxies that are injected, where it is known.
+    pub proxy: Option<Version>,
+    /// The namespace that Istio is installed in.
+    pub namespace: String,
+    /// Whether workloads with older proxies are restarted, and how.
+    pub restarts: Option<RestartSettings>,
     /// Why other clusters may use its revisions, if they may. Their pods are not seen here.
     pub remote: Option<String>,
 }
@@ -25,6 +32,9 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             grace: GRACE,
+            proxy: None,
+            namespace: String::new(),
+            restarts: None,
             remote: None,
         }
     }
@@ -42,6 +52,9 @@ impl Policy {
             .find(|component| component.kind == ComponentKind::Pilot);
         Self {
             grace: grace.and_then(time_span).unwrap_or(GRACE),
+            proxy: merged.proxy_version(),
+            namespace: merged.namespace.clone(),
+            restarts: RestartSettings::of(&merged.source.spec),
             remote: pilot.and_then(|pilot| remote(&pilot.values)),
         }
     }

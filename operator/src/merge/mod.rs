@@ -13,6 +13,7 @@ mod old_forms;
 mod overlay;
 mod profile;
 mod removed;
+mod restarts;
 mod tree;
 mod version;
 
@@ -29,6 +30,7 @@ use tree::{plain_numbers, scalar_text, text_at};
 
 pub use chart_layers::chart_layers;
 pub use cluster::Cluster;
+pub use restarts::RestartSettings;
 pub use version::out_of_support;
 
 /// A CR with every default filled in. Only [`merge`] makes one, which `tests/invariants.rs` checks.
@@ -74,6 +76,26 @@ impl Merged {
             is_for_cluster,
             ..self
         }
+    }
+
+    /// The version of the proxies that istiod injects, by their image; none if nothing tells it. A tag that tells none is of
+    /// the version that the spec names, if it names one.
+    #[must_use]
+    pub fn proxy_version(&self) -> Option<Version> {
+        let pilot = self
+            .components
+            .iter()
+            .find(|component| component.kind == ComponentKind::Pilot)?;
+        let text = |keys: &[&str]| text_at(&pilot.values, keys).unwrap_or_default();
+        let (image, tag) = (
+            text(&["global", "proxy", "image"]),
+            text(&["global", "tag"]),
+        );
+        if image.contains('/') {
+            return Version::of_image(image);
+        }
+        let is_named = tag.is_empty() || self.source.spec.get("version").is_some();
+        Version::of_tag(tag).or_else(|| is_named.then_some(self.version))
     }
 
     /// The same CR with another spec; none if that is refused.

@@ -24,7 +24,6 @@ pub use operator::{
 };
 
 use crate::api::{ComponentKind, FieldError, Path, ValuesScope, Warning};
-use crate::catalogue::Version;
 use crate::charts::tree::at;
 use crate::charts::{ChartError, Charts};
 use crate::merge::{Component, Merged};
@@ -314,7 +313,7 @@ fn context(
     Ok(json!({
         "tags": tags,
         "defaultTag": default_tag,
-        "proxyVersion": proxy_version(merged, &values.own),
+        "proxyVersion": merged.proxy_version().filter(|_| merged.is_for_cluster).map(|it| it.to_string()),
         "resourceScope": resource_scope(merged, component, &values.values, charts)?,
         "values": values.values,
         "own": values.own,
@@ -348,24 +347,6 @@ fn resource_scope(
     };
     let wanted = at(values, place).filter(|_| is_known);
     Ok(wanted.cloned().unwrap_or_else(|| "all".into()))
-}
-
-/// The version of the proxies that istiod injects into pods of a cluster, by their image. A tag that tells none is of the
-/// version that the spec names, if it names one.
-fn proxy_version(merged: &Merged, own: &Value) -> Option<String> {
-    let text = |keys| at(own, keys).and_then(Value::as_str).unwrap_or_default();
-    let (image, tag) = (
-        text(&["global", "proxy", "image"]),
-        text(&["global", "tag"]),
-    );
-    let told = if image.contains('/') {
-        Version::of_image(image)
-    } else {
-        let is_named = tag.is_empty() || merged.source.spec.get("version").is_some();
-        Version::of_tag(tag).or_else(|| is_named.then_some(merged.version))
-    };
-    let version = told.filter(|_| merged.is_for_cluster)?;
-    Some(version.to_string())
 }
 
 /// The label with the revision tag that an object belongs to.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::{Listing, State, ToRequeue};
-use crate::api::{Annotations, ComponentKind, RevisionStatus};
+use crate::api::{Annotations, ComponentKind, RestartStatus, RevisionStatus};
 use crate::cluster::{CrKey, LiveObject, Need, digest};
 use crate::dataplane::{
     DataPlane, Policy, Question, SOURCES, ServedProxies, Source, Tag, Templates, Usage, Verdicts,
@@ -36,6 +36,8 @@ pub struct Users {
     unused_since: HashMap<(CrKey, String), Instant>,
     /// What was found of the old revisions of each CR last.
     verdicts: HashMap<CrKey, Verdicts>,
+    /// How far the restarts of each CR are.
+    restarts: HashMap<CrKey, RestartStatus>,
     /// The CRs whose deletion has begun.
     leaving: HashSet<CrKey>,
     /// A digest of what was told of the revisions of each CR, and when.
@@ -56,6 +58,7 @@ impl Default for Users {
             policies: HashMap::new(),
             unused_since: HashMap::new(),
             verdicts: HashMap::new(),
+            restarts: HashMap::new(),
             leaving: HashSet::new(),
             told: HashMap::new(),
             told_up_to: 0,
@@ -103,8 +106,51 @@ impl Users {
         self.leaving.insert(cr.clone());
     }
 
+    /// What a CR says about its old revisions and its data plane.
+    pub(super) fn policy(&self, cr: &CrKey) -> Option<&Policy> {
+        self.policies.get(cr)
+    }
+
+    /// The CRs that ask for restarts, or asked for them until now.
+    pub(super) fn restarting_crs(&self) -> Vec<CrKey> {
+        let asking = self
+            .policies
+            .iter()
+            .filter(|(_, policy)| policy.restarts.is_some());
+        let mut crs: Vec<_> = asking
+            .map(|(cr, _)| cr)
+            .chain(self.restarts.keys())
+            .cloned()
+            .collect();
+        crs.sort();
+        crs.dedup();
+        crs
+    }
+
+    /// Takes in how far the restarts of a CR are; gives whether that is to be told at once.
+    pub(super) fn put_restarts(&mut self, cr: &CrKey, status: Option<RestartStatus>) -> bool {
+        let before = self.restarts.get(cr);
+        let essence =
+            |status: &RestartStatus| (status.target.clone(), status.state, status.message.clone());
+        let is_news = before.map(essence) != status.as_ref().map(essence);
+        if before != status.as_ref() {
+            self.changes += 1;
+            match status {
+                Some(status) => self.restarts.insert(cr.clone(), status),
+                None => self.restarts.remove(cr),
+            };
+        }
+        is_news
+    }
+
+    /// How far the restarts of a CR are.
+    pub fn restarts(&self, cr: &CrKey) -> Option<RestartStatus> {
+        self.restarts.get(cr).cloned()
+    }
+
     /// A CR is gone.
     pub fn forget(&mut self, cr: &CrKey) {
+        self.restarts.remove(cr);
         self.told.remove(cr);
         self.policies.remove(cr);
         self.verdicts.remove(cr);
@@ -118,13 +164,18 @@ impl Users {
         policy.map_or_else(|| Policy::default().grace, |policy| policy.grace)
     }
 
+    /// A digest of what a status tells of the users of a CR.
+    fn told_digest(&self, cr: &CrKey, revisions: &[RevisionStatus]) -> u64 {
+        digest(&(revisions, self.restarts.get(cr)))
+    }
+
     /// Grows with every change of what is known.
     fn changes(&self) -> u64 {
         self.data_plane.changes() + self.changes
     }
 
     /// The sources that are not known as they are now, and why.
-    fn gaps(&self, is_meant: impl Fn(&Source) -> bool) -> Vec<String> {
+    pub(super) fn gaps(&self, is_meant: impl Fn(&Source) -> bool) -> Vec<String> {
         let gap = |source: &Source| {
             let name = source.name;
             if self.broken.contains(name) {
@@ -149,7 +200,7 @@ impl State {
         let revisions = self.revisions_of(cr);
         self.users
             .told
-            .insert(cr.clone(), (digest(&revisions), now));
+            .insert(cr.clone(), (self.users.told_digest(cr, &revisions), now));
         revisions
     }
 
@@ -164,7 +215,7 @@ impl State {
             let Some((told, at)) = self.users.told.get(&cr).copied() else {
                 continue;
             };
-            let revisions = digest(&self.revisions_of(&cr));
+            let revisions = self.users.told_digest(&cr, &self.revisions_of(&cr));
             if told == revisions {
                 continue;
             }
@@ -310,7 +361,7 @@ impl State {
     }
 
     /// The revisions of the control planes that a CR has and does not render.
-    fn old_revisions(&self, cr: &CrKey) -> BTreeSet<String> {
+    pub(super) fn old_revisions(&self, cr: &CrKey) -> BTreeSet<String> {
         let old = self
             .istiods(cr)
             .filter(|(key, _)| !self.desired.renders(cr, key));
@@ -357,7 +408,7 @@ impl State {
     }
 
     /// The tags that webhooks carry, and whether they go with an old revision of `cr`.
-    fn tags(&self, cr: &CrKey) -> Vec<(Tag, bool)> {
+    pub(super) fn tags(&self, cr: &CrKey) -> Vec<(Tag, bool)> {
         let tagged = self.live.iter().filter(|(_, object)| !object.terminating);
         let tags = tagged.filter_map(|(key, object)| {
             let (name, revision) = object.injector.as_ref()?.tag()?;

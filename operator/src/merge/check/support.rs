@@ -6,8 +6,8 @@ use super::{Checked, Findings};
 use crate::api::{ComponentKind, Path};
 use crate::catalogue::Behavior;
 use crate::charts::tree::at;
-use crate::merge::chart_layers;
 use crate::merge::tree::{is_true, text_at};
+use crate::merge::{chart_layers, restarts};
 
 /// The settings of the removed Stackdriver tracer.
 pub(super) const STACKDRIVER: [&str; 4] = [
@@ -37,11 +37,7 @@ fn not_implemented(checked: &Checked, findings: &mut Findings) {
         findings.error(path, problem);
     };
     let strategy = spec.key("updateStrategy");
-    for (keys, value) in [
-        (&["type"][..], "Canary"),
-        (&["approval"], "Manual"),
-        (&["dataPlane", "restart"], "Rolling"),
-    ] {
+    for (keys, value) in [(&["type"][..], "Canary"), (&["approval"], "Manual")] {
         let found = checked
             .user
             .get("updateStrategy")
@@ -49,6 +45,9 @@ fn not_implemented(checked: &Checked, findings: &mut Findings) {
         if found.and_then(Value::as_str) == Some(value) {
             refuse(strategy.keys(keys), &format!("{value} is"));
         }
+    }
+    if let Some((field, problem)) = restarts::check(checked.user) {
+        findings.error(strategy.key("dataPlane").key(field), problem);
     }
     if !checked.has(Behavior::IgnoresIstiodRemote)
         && is_true(checked.spec, &["components", "istiodRemote", "enabled"])
