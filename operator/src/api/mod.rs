@@ -39,6 +39,7 @@ pub(crate) use beside_spec::name_beside_spec;
 pub use beside_spec::{belongs_into_spec, keep_beside_spec};
 pub use component::{ComponentInfo, ComponentKind, Section, ValuesScope, Workload, WorkloadName};
 pub use path::{FieldError, Path, Warning};
+pub use quantity::is_same_quantity;
 pub use resource::{IstioOperator, RawSpec, crd, strict_schema};
 pub use spec::DeletionPolicy;
 pub use status::{

@@ -3,6 +3,7 @@
 //! `merge` reads the catalogue, the profiles and the schema; `render` reads the values and executes the templates. The files
 //! are embedded in the binary or read from a directory. `charts/README.md` describes them.
 
+mod comments;
 mod dashboard;
 mod files;
 mod functions;
@@ -23,6 +24,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::catalogue::Catalogue;
+pub use comments::Comments;
 use files::{Files, has_suffix};
 pub use removed::RemovedSetting;
 pub use schema::ChartSchema;
@@ -249,6 +251,13 @@ impl Charts {
         let file = format!("{chart}/values.yaml");
         self.values_of(&file, minor)?
             .ok_or_else(|| bad(&file, "is absent"))
+    }
+
+    /// What the comments of a chart's values say of them.
+    #[must_use]
+    pub fn comments(&self, chart: &str) -> Comments {
+        let text = self.files.get(&format!("{chart}/values.yaml"));
+        text.map(|text| comments::read(text)).unwrap_or_default()
     }
 
     /// Upstream's name of the chart that a component is rendered with, for the label

@@ -6,7 +6,8 @@ use istio_operator::charts::Charts;
 use istio_operator::charts::yaml::Document;
 use istio_operator::render::operator;
 
-use super::{Failure, crd, print};
+use super::output::print;
+use super::{Failure, crd};
 
 /// The image of the same release as this binary.
 const IMAGE: &str = concat!("istio-operator:", env!("CARGO_PKG_VERSION"));

@@ -29,6 +29,7 @@ use tree::{plain_numbers, scalar_text, text_at};
 
 pub use chart_layers::chart_layers;
 pub use cluster::Cluster;
+pub use profile::profile_spec;
 pub use version::out_of_support;
 
 /// A CR with every default filled in. Only [`merge`] makes one, which `tests/invariants.rs` checks.
