@@ -8,6 +8,7 @@ mod dashboard;
 mod files;
 mod functions;
 mod helpers;
+mod marks;
 mod removed;
 mod schema;
 mod template;
@@ -26,6 +27,7 @@ use serde_json::Value;
 use crate::catalogue::Catalogue;
 pub use comments::Comments;
 use files::{Files, has_suffix};
+pub use marks::TemplateLine;
 pub use removed::RemovedSetting;
 pub use schema::ChartSchema;
 pub use template::Output;
@@ -281,6 +283,18 @@ impl Charts {
     /// Executes the templates of a chart over a root context.
     pub fn execute(&self, chart: &str, context: Value) -> Result<Vec<Output>, ChartError> {
         self.templates(chart)?.execute(context)
+    }
+
+    /// The same with a mark behind every line that says where it comes from; see [`Charts::mark_of`].
+    pub fn execute_marked(&self, chart: &str, context: Value) -> Result<Vec<Output>, ChartError> {
+        let files = Arc::new(marks::marked(&self.files));
+        Templates::compile(chart, &files)?.execute(context)
+    }
+
+    /// The line of a template that a line of a marked output comes from.
+    #[must_use]
+    pub fn mark_of(output: &str, line: usize) -> Option<TemplateLine> {
+        marks::mark_of(output, line)
     }
 
     /// The documents that `read` finds in the output of a template. They are remembered with the last output of every template,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use istio_operator::api::Path;
+use istio_operator::api::{Path, names_of};
 use serde_json::{Map, Value, json};
 
 use super::output::{Paint, Tone};
@@ -69,12 +69,8 @@ fn lists(path: &Path, before: &[Value], after: &[Value], found: &mut Vec<Differe
 
 /// The elements of a list by their names; none unless each has one of its own.
 pub(super) fn by_name(list: &[Value]) -> Option<Map<String, Value>> {
-    let named = list.iter().map(|element| {
-        let name = element.get("name")?.as_str()?;
-        Some((name.to_owned(), element.clone()))
-    });
-    let named = named.collect::<Option<Map<_, _>>>()?;
-    (named.len() == list.len()).then_some(named)
+    let names = names_of(list)?.into_iter().map(str::to_owned);
+    Some(names.zip(list.iter().cloned()).collect())
 }
 
 impl Difference {

@@ -17,6 +17,7 @@ mod render;
 mod set;
 mod values;
 mod versions;
+mod why;
 
 use std::fmt::Display;
 use std::io;
@@ -57,6 +58,7 @@ enum Command {
     Run(Settings),
     Render(render::Args),
     Diff(diff::Args),
+    Why(why::Args),
     #[command(subcommand)]
     Profile(profile::Command),
     Values(values::Args),
@@ -153,6 +155,7 @@ impl Cli {
             // The process ends with this command, so freeing the charts would only cost time.
             Command::Render(args) => render::render(&args, Box::leak(Box::new(charts))),
             Command::Diff(args) => diff::diff(&args, &charts),
+            Command::Why(args) => why::why(&args, &charts),
             Command::Crd => print(&[yaml::write(&crd()?)]),
             Command::Profile(command) => profile::profile(&command, &charts),
             Command::Values(args) => values::values(&args, &charts),

@@ -22,7 +22,11 @@ pub(super) fn unapplied(body: &Value, content: &Value, live: &DynamicObject) -> 
     }
     let mut found = differences(&concerned, &wanted);
     found.retain(|difference| match (&difference.before, &difference.after) {
-        (Some(before), Some(after)) => !is_same_quantity(before, after),
+        (Some(before), Some(after)) => {
+            // The API server reads a target port of 0 as the port itself.
+            let is_open = *after == 0 && difference.path.last() == "targetPort";
+            !is_open && !is_same_quantity(before, after)
+        }
         (None, Some(after)) => !is_empty(after),
         _ => true,
     });
@@ -93,10 +97,12 @@ fn is_leaf(fields: &Value) -> bool {
 /// Whether the API server drops a value.
 fn is_empty(value: &Value) -> bool {
     match value {
-        Value::Null => true,
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
         Value::Object(fields) => fields.values().all(is_empty),
         Value::Array(list) => list.is_empty(),
-        _ => false,
+        Value::Bool(true) => false,
     }
 }
 

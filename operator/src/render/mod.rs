@@ -12,6 +12,7 @@ mod operator;
 mod overlay;
 mod settings;
 mod strategic;
+mod trace;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 
 pub use object::{Object, ObjectKey};
 pub use operator::operator;
+pub use trace::template_lines;
 
 use crate::api::{ComponentKind, FieldError, Path, ValuesScope, Warning};
 use crate::charts::tree::at;

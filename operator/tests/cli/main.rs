@@ -6,6 +6,7 @@ mod help;
 mod input;
 mod profiles;
 mod run;
+mod why;
 
 use std::io::Read;
 
