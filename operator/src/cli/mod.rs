@@ -4,6 +4,7 @@
 //! success, 1 for input that is wrong or a request that is refused, 2 for a cluster that cannot be reached, and 3 where a
 //! command was asked to tell whether there are differences, and there are some.
 
+mod apply;
 mod connection;
 mod diff;
 mod fields;
@@ -15,9 +16,14 @@ mod profile;
 mod read_only;
 mod render;
 mod set;
+mod status;
+mod supervised;
+mod uninstall;
 mod values;
 mod versions;
+mod wait;
 mod why;
+mod writes;
 
 use std::fmt::Display;
 use std::io;
@@ -59,6 +65,10 @@ enum Command {
     Render(render::Args),
     Diff(diff::Args),
     Why(why::Args),
+    Status(status::Args),
+    Wait(wait::Args),
+    Apply(apply::Args),
+    Uninstall(uninstall::Args),
     #[command(subcommand)]
     Profile(profile::Command),
     Values(values::Args),
@@ -156,6 +166,10 @@ impl Cli {
             Command::Render(args) => render::render(&args, Box::leak(Box::new(charts))),
             Command::Diff(args) => diff::diff(&args, &charts),
             Command::Why(args) => why::why(&args, &charts),
+            Command::Status(args) => status::status(&args),
+            Command::Wait(args) => wait::wait(&args),
+            Command::Apply(args) => apply::apply(&args, &charts),
+            Command::Uninstall(args) => uninstall::uninstall(&args, &charts),
             Command::Crd => print(&[yaml::write(&crd()?)]),
             Command::Profile(command) => profile::profile(&command, &charts),
             Command::Values(args) => values::values(&args, &charts),

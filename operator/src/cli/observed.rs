@@ -33,8 +33,15 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    /// Looks at the cluster.
-    pub(super) async fn read(connection: &Connection, charts: &Charts) -> Result<Self, Failure> {
+    /// Whether the cluster has the resource. An answer that is refused says that it has.
+    pub(super) async fn serves_crs(connection: &Connection) -> bool {
+        let all: Api<StoredCr> = Api::all(connection.client.clone());
+        let listed = all.list(&ListParams::default().limit(1)).await;
+        !listed.is_err_and(|error| is_not_served(&error))
+    }
+
+    /// Looks at the `IstioOperator`s alone.
+    pub(super) async fn of_crs(connection: &Connection) -> Self {
         let mut unknown = Vec::new();
         let crs = match crs(connection).await {
             Ok(crs) => crs,
@@ -43,13 +50,24 @@ impl Observed {
                 Vec::new()
             }
         };
-        let mut observed = Self {
+        Self {
             crs,
             live: Live::default(),
             desired: DesiredInventory::new(None),
             unknown,
-        };
+        }
+    }
+
+    /// Looks at the `IstioOperator`s and the objects.
+    pub(super) async fn look(connection: &Connection) -> Self {
+        let mut observed = Self::of_crs(connection).await;
         observed.list(&connection.client).await;
+        observed
+    }
+
+    /// Looks at all that, and finds out what every `IstioOperator` renders.
+    pub(super) async fn read(connection: &Connection, charts: &Charts) -> Result<Self, Failure> {
+        let mut observed = Self::look(connection).await;
         observed.render_others(connection.cluster(), charts);
         Ok(observed)
     }
