@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{ApplyError, generated};
-use crate::charts::yaml::Document;
+use crate::charts::yaml::Manifest;
 use crate::cluster::{
     ApplyReason, Kind, LiveObject, MANAGER, ManagingTool, Upkeep, conflicting_manager,
 };
@@ -338,7 +338,7 @@ impl Sender {
     pub(super) async fn conflicting_manager(
         &self,
         key: &ObjectKey,
-        body: &Document,
+        body: &Manifest,
     ) -> Result<Option<(String, String)>, ApplyError> {
         let Some(kind) = Kind::of(key) else {
             return Ok(None);

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::files::Files;
+use super::files::{Files, has_suffix};
 
 /// What begins a mark.
 const MARK: &str = " #@";
@@ -19,7 +19,7 @@ pub struct TemplateLine {
 /// The files of the charts with a mark at the end of every line of a template that gives output.
 pub(super) fn marked(files: &Files) -> Files {
     let mark = |(file, text): (&String, &Cow<'static, str>)| {
-        let marked = if file.ends_with(".hbs") {
+        let marked = if has_suffix(file, "hbs") {
             Cow::Owned(mark_lines(file, text))
         } else {
             text.clone()
@@ -43,7 +43,7 @@ fn mark_lines(file: &str, text: &str) -> String {
         // Without a line break, what calls a partial goes on behind it.
         let has_end = content.len() < line.len();
         if has_end && !is_in_tag && !is_silent {
-            marked.push_str(&format!("{MARK}{file}:{}", index + 1));
+            marked.extend([MARK, file, ":", &(index + 1).to_string()]);
         }
         marked.push_str(&line[content.len()..]);
     }

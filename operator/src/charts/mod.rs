@@ -18,6 +18,7 @@ mod versioned_values;
 pub mod yaml;
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -33,7 +34,7 @@ pub use schema::ChartSchema;
 pub use template::Output;
 use template::Templates;
 use versioned_values::VersionedValues;
-use yaml::Document;
+use yaml::Manifest;
 
 /// Why charts cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -72,12 +73,15 @@ pub struct Charts {
     schemas: BTreeMap<u16, OnceLock<Result<ChartSchema, ChartError>>>,
     removed: OnceLock<Result<Vec<RemovedSetting>, ChartError>>,
     last_outputs: Mutex<BTreeMap<String, LastOutput>>,
+    /// Hashes outputs with keys of this process, so that nobody can write two outputs with one hash.
+    hasher: RandomState,
 }
 
-/// The last output of a template, and the documents that were read from it.
+/// The manifests that were read from the last output of a template.
 struct LastOutput {
-    text: String,
-    documents: Vec<Document>,
+    /// The hash of that output. The output itself is as large as its manifests, and stays in memory as long.
+    hash: u64,
+    manifests: Vec<Manifest>,
 }
 
 /// One chart.
@@ -161,6 +165,7 @@ impl Charts {
             schemas,
             removed: OnceLock::new(),
             last_outputs: Mutex::default(),
+            hasher: RandomState::new(),
         })
     }
 
@@ -297,35 +302,36 @@ impl Charts {
         marks::mark_of(output, line)
     }
 
-    /// The documents that `read` finds in the output of a template. They are remembered with the last output of every template,
+    /// The manifests that `read` finds in the output of a template. They are remembered with the last output of every template,
     /// so that an output which did not change is not read again.
     pub fn recall<E>(
         &self,
         output: Output,
-        read: impl FnOnce(&Output) -> Result<Vec<Document>, E>,
-    ) -> Result<Vec<Document>, E> {
+        read: impl FnOnce(&Output) -> Result<Vec<Manifest>, E>,
+    ) -> Result<Vec<Manifest>, E> {
         let outputs = self
             .last_outputs
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let hash = self.hasher.hash_one(&output.text);
         let last = outputs.get(&output.file);
-        let known = last.filter(|last| last.text == output.text);
-        let known = known.map(|last| last.documents.clone());
+        let known = last.filter(|last| last.hash == hash);
+        let known = known.map(|last| last.manifests.clone());
         drop(outputs);
-        if let Some(documents) = known {
-            return Ok(documents);
+        if let Some(manifests) = known {
+            return Ok(manifests);
         }
-        let documents = read(&output)?;
+        let manifests = read(&output)?;
         let last = LastOutput {
-            text: output.text,
-            documents: documents.clone(),
+            hash,
+            manifests: manifests.clone(),
         };
         let mut outputs = self
             .last_outputs
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         outputs.insert(output.file, last);
-        Ok(documents)
+        Ok(manifests)
     }
 
     fn chart(&self, name: &str) -> Result<&Chart, ChartError> {

@@ -91,6 +91,21 @@ impl Connection {
         Cluster::read(&self.git_version)
     }
 
+    /// The date that the API server has, as its answers say.
+    pub(super) async fn date(&self) -> Result<String, String> {
+        let request = http::Request::get("/version").body(kube::client::Body::empty());
+        let request = request.map_err(|error| error.to_string())?;
+        let answer = self
+            .client
+            .send(request)
+            .await
+            .map_err(|error| error.to_string())?;
+        let date = answer.headers().get(http::header::DATE);
+        let date = date.and_then(|date| date.to_str().ok());
+        date.map(str::to_owned)
+            .ok_or_else(|| "the API server tells no date".to_owned())
+    }
+
     /// What requests to the API server go through.
     pub(super) fn sender(&self) -> Sender {
         // No lease limits how long a person may write.

@@ -5,6 +5,7 @@
 //! command was asked to tell whether there are differences, and there are some.
 
 mod apply;
+mod check;
 mod connection;
 mod diff;
 mod fields;
@@ -66,6 +67,7 @@ enum Command {
     Diff(diff::Args),
     Why(why::Args),
     Status(status::Args),
+    Check(check::Args),
     Wait(wait::Args),
     Apply(apply::Args),
     Uninstall(uninstall::Args),
@@ -167,6 +169,7 @@ impl Cli {
             Command::Diff(args) => diff::diff(&args, &charts),
             Command::Why(args) => why::why(&args, &charts),
             Command::Status(args) => status::status(&args),
+            Command::Check(args) => check::check(&args, &charts),
             Command::Wait(args) => wait::wait(&args),
             Command::Apply(args) => apply::apply(&args, &charts),
             Command::Uninstall(args) => uninstall::uninstall(&args, &charts),

@@ -252,7 +252,7 @@ async fn objects(client: &Client, kind: &Kind) -> Result<Vec<(ObjectKey, LiveObj
     }
 }
 
-fn is_not_served(error: &kube::Error) -> bool {
+pub(super) fn is_not_served(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 

@@ -156,8 +156,8 @@ fn by_component<'l>(cr: &CrKey, live: &'l Live) -> BTreeMap<ComponentKind, Vec<&
 
 fn lines(cr: &StoredCr, live: &Live, paint: Paint) -> String {
     let key = key_of(cr);
-    let (word, tone) = state(cr);
-    let mut out = format!("{key}  {}", paint.text(tone, word));
+    let (now, now_tone) = state(cr);
+    let mut out = format!("{key}  {}", paint.text(now_tone, now));
     let status = cr.status.clone().unwrap_or_default();
     if let Some(version) = &status.version {
         let _ = write!(out, "  Istio {version}");
@@ -185,7 +185,7 @@ fn lines(cr: &StoredCr, live: &Live, paint: Paint) -> String {
         let state = status.component_status.get(component.as_str());
         let word = state.and_then(|state| state.status).map_or_else(
             || paint.text(Tone::Quiet, "unknown"),
-            |state| paint.text(self::tone(state), word(state)),
+            |state| paint.text(tone(state), word(state)),
         );
         let _ = writeln!(
             out,

@@ -8,6 +8,7 @@ use istio_operator::charts::Charts;
 use istio_operator::cluster::{CrKey, LastApplied};
 use istio_operator::plan::{PlanInput, Precheck, deletion_step, plan};
 use istio_operator::render::ObjectKey;
+use kube::ResourceExt;
 
 use super::Failure;
 use super::connection::Connection;

@@ -93,7 +93,9 @@ pub(super) fn uninstall(args: &Args, charts: &Charts) -> Result<(), Failure> {
             }
             if args.no_operator || !one.is_there {
                 supervised::remove(key, annotations, &mut observed, &connection, deadline).await?;
-                writes::release_cr(&connection, key).await?;
+                if one.is_there {
+                    writes::release_cr(&connection, key).await?;
+                }
             } else {
                 until(&connection, key, Until::Gone, deadline).await?;
             }

@@ -2,6 +2,9 @@
 
 use istio_operator::api::StoredCr;
 use istio_operator::cluster::CrKey;
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::Value;
@@ -37,6 +40,32 @@ pub(super) async fn delete_cr(connection: &Connection, key: &CrKey) -> Result<()
     let deleted = api.delete(&key.name, &DeleteParams::default()).await;
     let failed = |error| Failure::input(format_args!("IstioOperator {key}: {}", said(&error)));
     deleted.map(drop).map_err(failed)
+}
+
+/// Whether the user may do something in the whole cluster. The question is an object that is created, and nothing of it stays.
+pub(super) async fn may(
+    connection: &Connection,
+    verb: &str,
+    group: &str,
+    resource: &str,
+) -> Result<bool, String> {
+    let text = |text: &str| Some(text.to_owned());
+    let review = SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                verb: text(verb),
+                group: text(group),
+                resource: text(resource),
+                ..ResourceAttributes::default()
+            }),
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
+    };
+    let api: Api<SelfSubjectAccessReview> = Api::all(connection.client.clone());
+    let answer = api.create(&PostParams::default(), &review).await;
+    let answer = answer.map_err(|error| said(&error))?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
 /// Lets an IstioOperator go that no operator serves.

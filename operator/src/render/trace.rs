@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Object, ObjectKey, RenderError, context, document, values};
 use crate::api::leaves;
-use crate::charts::yaml::{self, Document};
+use crate::charts::yaml::{self, Manifest};
 use crate::charts::{Charts, TemplateLine};
 use crate::merge::{Component, Merged};
 
@@ -21,7 +21,7 @@ pub fn template_lines(
     let context = context(merged, component, &values, charts)?;
     for output in charts.execute_marked(component.kind.info().chart, context)? {
         for (_, text) in document::documents(&output.text) {
-            let is_it = Document::read(text)
+            let is_it = Manifest::read(text)
                 .ok()
                 .filter(|body| body.field("kind").is_string())
                 .and_then(|body| Object::of(body).ok())

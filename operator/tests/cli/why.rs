@@ -167,8 +167,9 @@ fn others(value: &Value) -> Vec<Option<Value>> {
                 .collect()
         }
         Value::Array(list) => {
-            let backwards: Vec<_> = list.iter().rev().cloned().collect();
-            vec![Some(json!([])), Some(backwards.into())]
+            let mut turned = list.clone();
+            turned.rotate_left(1);
+            vec![Some(json!([])), Some(turned.into())]
         }
         _ => Vec::new(),
     };
