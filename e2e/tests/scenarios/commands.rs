@@ -129,12 +129,7 @@ async fn a_change_is_told_field_by_field(users: &Users, cr: &Cr) {
             .unwrap()
             .iter()
             .find(|field| field["path"] == memory);
-        let after = if *user == users.admin {
-            "3Gi"
-        } else {
-            "3072Mi"
-        };
-        let expected = json!({"path": memory, "before": "512Mi", "after": after});
+        let expected = json!({"path": memory, "before": "512Mi", "after": "1536Mi"});
         assert_eq!(found, Some(&expected), "{report:#}");
         assert_eq!(fields("ConfigMap", "istio")[0]["path"], "data.mesh");
         let changed = report["objects"].as_array().unwrap().len();

@@ -4,6 +4,8 @@
 mod cluster;
 mod operator;
 
+pub(super) use cluster::MUTATING;
+
 use istio_operator::api::StoredCr;
 use istio_operator::charts::Charts;
 use istio_operator::cluster::ManagingTool;
@@ -229,7 +231,7 @@ fn conditions(cr: &StoredCr, about: &str, findings: &mut Findings) {
 }
 
 /// The objects of a kind in all namespaces; none if the cluster does not serve it.
-async fn list(
+pub(super) async fn list(
     connection: &Connection,
     (group, version, kind, plural): (&str, &str, &str, &str),
     params: &ListParams,

@@ -6,11 +6,13 @@
 
 mod apply;
 mod check;
+mod completion;
 mod connection;
 mod diff;
 mod fields;
 mod input;
 mod manifests;
+mod namespaces;
 mod observed;
 mod output;
 mod profile;
@@ -68,6 +70,7 @@ enum Command {
     Why(why::Args),
     Status(status::Args),
     Check(check::Args),
+    Namespaces(namespaces::Args),
     Wait(wait::Args),
     Apply(apply::Args),
     Uninstall(uninstall::Args),
@@ -78,6 +81,7 @@ enum Command {
     /// Print the CRD of the IstioOperator resource.
     Crd,
     Manifests(manifests::Args),
+    Completion(completion::Args),
 }
 
 /// Why a command failed.
@@ -170,6 +174,8 @@ impl Cli {
             Command::Why(args) => why::why(&args, &charts),
             Command::Status(args) => status::status(&args),
             Command::Check(args) => check::check(&args, &charts),
+            Command::Namespaces(args) => namespaces::namespaces(&args),
+            Command::Completion(args) => completion::completion(&args),
             Command::Wait(args) => wait::wait(&args),
             Command::Apply(args) => apply::apply(&args, &charts),
             Command::Uninstall(args) => uninstall::uninstall(&args, &charts),

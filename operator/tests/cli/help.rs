@@ -6,7 +6,7 @@ use std::process::Command;
 use super::run::{succeed, text};
 
 /// The commands and their subcommands, as `--help` lists them.
-fn commands() -> Vec<Vec<String>> {
+pub fn commands() -> Vec<Vec<String>> {
     let mut found = Vec::new();
     let mut next = vec![Vec::new()];
     while let Some(command) = next.pop() {
@@ -96,4 +96,16 @@ fn run(example: &str, dir: &std::path::Path) {
         "{example}: {code:?} {}",
         text(&output.stderr)
     );
+}
+
+/// kubectl runs a plugin by another name.
+#[test]
+fn the_program_may_have_the_name_of_a_plugin() {
+    let dir = std::env::temp_dir().join(format!("istio-operator-plugin-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let plugin = dir.join("kubectl-istio_operator");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_istio-operator"), &plugin).unwrap();
+    let output = Command::new(&plugin).arg("versions").output().unwrap();
+    fs::remove_dir_all(&dir).unwrap();
+    assert_eq!(text(&output.stdout), succeed(&["versions"]));
 }

@@ -175,7 +175,8 @@ pub(super) async fn crds(connection: &Connection, findings: &mut Findings) {
 }
 
 const ADMISSION: &str = "admissionregistration.k8s.io";
-const MUTATING: (&str, &str, &str, &str) = (
+/// The kind of injection webhooks: group, version, kind and plural.
+pub(in crate::cli) const MUTATING: (&str, &str, &str, &str) = (
     ADMISSION,
     "v1",
     "MutatingWebhookConfiguration",

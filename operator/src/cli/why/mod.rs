@@ -31,7 +31,7 @@ use sources::{Question, Rendering, Source, Sources};
 /// file, the IstioOperator of the cluster is asked about, and who else writes the field.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
-  istio-operator why Deployment/istiod.spec.replicas -f istio.yaml
+  istio-operator why Deployment/istiod.spec.strategy -f istio.yaml
   istio-operator why 'Deployment/istiod.spec.template.spec.containers[discovery].image' --set hub=example.com/istio
   istio-operator why ConfigMap/istio
   istio-operator why Service/istio-system/istio-ingressgateway.spec.type istio-system/istio")]
