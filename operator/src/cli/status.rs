@@ -91,7 +91,7 @@ fn show(shown: &mut String, text: String) -> Result<(), Failure> {
         let lines = shown.lines().count();
         write!(io::stdout(), "\u{1b}[{lines}A\u{1b}[J")?;
     }
-    print(&[text.clone()])?;
+    print(std::slice::from_ref(&text))?;
     *shown = text;
     Ok(())
 }
@@ -198,8 +198,8 @@ fn lines(cr: &StoredCr, live: &Live, paint: Paint) -> String {
         }
         for workload in keys {
             if let Some(counts) = live.workload(workload) {
-                let line = workload_line(workload, *counts, live.unready_reason(workload));
-                let _ = writeln!(out, "    {line}");
+                let progress = workload_line(workload, *counts, live.unready_reason(workload));
+                let _ = writeln!(out, "    {progress}");
             }
         }
     }

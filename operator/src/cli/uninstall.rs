@@ -22,6 +22,7 @@ use super::{supervised, writes};
 /// CRDs, namespaces, volumes and generated Secrets stay. The operator of the cluster removes the objects; with --no-operator,
 /// this command does.
 #[derive(clap::Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag")]
 #[command(after_help = "Examples:
   istio-operator uninstall istio-system/istio --dry-run
   istio-operator uninstall --revision canary --yes

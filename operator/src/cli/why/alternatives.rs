@@ -44,20 +44,14 @@ fn texts(text: &str) -> Vec<String> {
 
 /// Writes `value` where a JSON pointer leads, or removes what is there. What the pointer goes through has to be there.
 pub(super) fn put(tree: &mut Value, pointer: &str, value: Option<Value>) {
-    match value {
-        Some(value) => {
-            if let Some(place) = tree.pointer_mut(pointer) {
-                *place = value;
-            }
+    if let Some(value) = value {
+        if let Some(place) = tree.pointer_mut(pointer) {
+            *place = value;
         }
-        None => {
-            let Some((above, key)) = pointer.rsplit_once('/') else {
-                return;
-            };
-            if let Some(Value::Object(fields)) = tree.pointer_mut(above) {
-                fields.remove(&key.replace("~1", "/").replace("~0", "~"));
-            }
-        }
+    } else if let Some((above, key)) = pointer.rsplit_once('/')
+        && let Some(Value::Object(fields)) = tree.pointer_mut(above)
+    {
+        fields.remove(&key.replace("~1", "/").replace("~0", "~"));
     }
 }
 

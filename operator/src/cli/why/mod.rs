@@ -219,7 +219,9 @@ impl Answer {
 
     fn lines(&self, paint: Paint) -> String {
         let mut lines = format!("{}: {}\n", self.path, short(&self.value));
-        let mut add = |layer: &str, text: String| lines += &format!("    {layer:<14} {text}\n");
+        let mut add = |layer: &str, text: String| {
+            lines.extend([&format!("    {layer:<14} "), &text, "\n"]);
+        };
         if self.is_literal()
             && let Some(TemplateLine { file, line }) = &self.template
         {
