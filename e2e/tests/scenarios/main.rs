@@ -14,6 +14,7 @@ mod accepted_inputs;
 mod accepted_objects;
 mod addons;
 mod bystander;
+mod commands;
 mod crash;
 mod data_plane;
 mod default_tag;

@@ -22,7 +22,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{SOON, bystander::object_writes, deletion::only_crds_are_left, running};
+use crate::{
+    SOON, bystander::object_writes, commands::nothing_to_change, deletion::only_crds_are_left,
+    running,
+};
 
 /// What is installed.
 const EVERYTHING: &str = include_str!("everything.yaml");
@@ -72,6 +75,7 @@ async fn every_minor_is_installed_as_printed_and_removed() {
         .await;
         cr.wait_for("HEALTHY", SOON).await.unwrap();
         a_second_pass_writes_nothing(&plane, &operator, &cr).await;
+        nothing_to_change(&plane);
         cr.delete(SOON).await.unwrap();
         only_crds_are_left(&inventory).await;
         let took = Timestamp::now().duration_since(start).as_secs_f64();

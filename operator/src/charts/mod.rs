@@ -3,10 +3,12 @@
 //! `merge` reads the catalogue, the profiles and the schema; `render` reads the values and executes the templates. The files
 //! are embedded in the binary or read from a directory. `charts/README.md` describes them.
 
+mod comments;
 mod dashboard;
 mod files;
 mod functions;
 mod helpers;
+mod marks;
 mod removed;
 mod schema;
 mod template;
@@ -24,7 +26,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::catalogue::Catalogue;
+pub use comments::Comments;
 use files::{Files, has_suffix};
+pub use marks::TemplateLine;
 pub use removed::RemovedSetting;
 pub use schema::ChartSchema;
 pub use template::Output;
@@ -253,6 +257,13 @@ impl Charts {
             .ok_or_else(|| bad(&file, "is absent"))
     }
 
+    /// What the comments of a chart's values say of them.
+    #[must_use]
+    pub fn comments(&self, chart: &str) -> Comments {
+        let text = self.files.get(&format!("{chart}/values.yaml"));
+        text.map(|text| comments::read(text)).unwrap_or_default()
+    }
+
     /// Upstream's name of the chart that a component is rendered with, for the label
     /// `helm.sh/chart`.
     pub fn release(&self, chart: &str, component: &str) -> Result<&str, ChartError> {
@@ -291,6 +302,18 @@ impl Charts {
     /// Executes the templates of a chart over a root context.
     pub fn execute(&self, chart: &str, context: Value) -> Result<Vec<Output>, ChartError> {
         self.templates(chart)?.execute(context)
+    }
+
+    /// The same with a mark behind every line that says where it comes from; see [`Charts::mark_of`].
+    pub fn execute_marked(&self, chart: &str, context: Value) -> Result<Vec<Output>, ChartError> {
+        let files = Arc::new(marks::marked(&self.files));
+        Templates::compile(chart, &files)?.execute(context)
+    }
+
+    /// The line of a template that a line of a marked output comes from.
+    #[must_use]
+    pub fn mark_of(output: &str, line: usize) -> Option<TemplateLine> {
+        marks::mark_of(output, line)
     }
 
     /// The manifests that `read` finds in the output of a template. They are remembered with the last output of every template,

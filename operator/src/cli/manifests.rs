@@ -13,7 +13,8 @@ use istio_operator::charts::yaml::Manifest;
 use istio_operator::render::{operator, operator_values};
 use serde_json::Value;
 
-use super::{Failure, crd, print};
+use super::output::print;
+use super::{Failure, crd};
 
 /// The image of the same release as this binary.
 const IMAGE: &str = concat!("istio-operator:", env!("CARGO_PKG_VERSION"));

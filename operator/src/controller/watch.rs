@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use kube::Client;
-use kube::api::{Api, DynamicObject, ObjectMeta, PartialObjectMeta};
+use kube::api::{Api, DynamicObject, PartialObjectMeta};
 use kube::core::Object;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, Event, watcher};
@@ -82,7 +82,7 @@ pub async fn objects(ctx: Arc<Ctx>, kind: &'static Kind) {
             let reduce = |object: Object<WatchedSpec, WatchedStatus>| {
                 let status = object.status.unwrap_or_default();
                 let readiness = Readiness::read(kind.kind, &object.spec, &status);
-                reduced(kind, &object.metadata, readiness)
+                LiveObject::of(kind, &object.metadata, readiness)
             };
             follow(
                 &ctx,
@@ -93,7 +93,7 @@ pub async fn objects(ctx: Arc<Ctx>, kind: &'static Kind) {
             .await;
         } else {
             let events = watched::<PartialObjectMeta<DynamicObject>>(&client, kind);
-            let reduce = |object: PartialObjectMeta| reduced(kind, &object.metadata, None);
+            let reduce = |object: PartialObjectMeta| LiveObject::of(kind, &object.metadata, None);
             follow(
                 &ctx,
                 kind,
@@ -128,20 +128,6 @@ where
 }
 
 type Seen = (ObjectKey, LiveObject);
-
-fn reduced(kind: &Kind, meta: &ObjectMeta, readiness: Option<Readiness>) -> Seen {
-    let key = kind.key(
-        meta.namespace.clone(),
-        meta.name.clone().unwrap_or_default(),
-    );
-    (
-        key,
-        LiveObject {
-            readiness,
-            ..LiveObject::read(kind.kind, meta)
-        },
-    )
-}
 
 fn map<K>(event: Event<K>, reduce: impl Fn(K) -> Seen) -> Event<Seen> {
     match event {

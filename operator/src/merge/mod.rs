@@ -30,6 +30,7 @@ use tree::{plain_numbers, scalar_text, text_at};
 
 pub use chart_layers::chart_layers;
 pub use cluster::Cluster;
+pub use profile::profile_spec;
 pub use restarts::RestartSettings;
 pub use version::out_of_support;
 

@@ -32,7 +32,7 @@ pub use namespaces::Namespace;
 use namespaces::namespaces;
 use order::Schedule;
 pub use order::in_apply_order;
-pub use orphans::{DeletionStep, ObjectToDelete, deletion_step};
+pub use orphans::{DeletionStep, ObjectToDelete, deletion_step, prune_preview};
 use orphans::{Orphans, Rendering};
 pub use precheck::Precheck;
 pub use webhook_ca::copy as copy_ca;

@@ -6,11 +6,14 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
-use super::default_tag;
+use super::{PlanInput, PlannedComponent, default_tag};
 use crate::api::{Annotations, ComponentKind};
-use crate::cluster::{CrKey, DesiredInventory, Kind, Live, LiveObject, Need, Upkeep};
+use crate::cluster::{
+    CrKey, DesiredInventory, Kind, Live, LiveObject, Need, Upkeep, revision_label,
+};
 use crate::dataplane::{Verdict, Verdicts};
-use crate::render::ObjectKey;
+use crate::merge::Merged;
+use crate::render::{ObjectKey, Rendered};
 
 /// An object to delete, if it is still the very one that was judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,6 +178,26 @@ pub fn orphans(
         .map(|(key, object, kind)| to_delete(cr, key, object, kind))
         .collect();
     orphans
+}
+
+/// What a pass would delete after everything else is done, for a preview of it. Nothing may be deleted by it.
+#[must_use]
+pub fn prune_preview(merged: &Merged, rendered: &Rendered, input: PlanInput<'_>) -> Vec<ObjectKey> {
+    let keys: HashSet<_> = super::keys(rendered).cloned().collect();
+    let mut components = rendered.components.iter().map(PlannedComponent::of);
+    let rendering = Rendering {
+        keys: &keys,
+        revision: revision_label(&merged.revision),
+        has_istiod: components.any(|component| component.is_istiod()),
+        annotations: input.annotations,
+        verdicts: input.verdicts,
+    };
+    let orphans = orphans(input.cr, input.live, input.desired, rendering);
+    orphans
+        .delete
+        .into_iter()
+        .map(|object| object.key)
+        .collect()
 }
 
 impl Orphans {

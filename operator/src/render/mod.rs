@@ -12,6 +12,7 @@ mod operator;
 mod overlay;
 mod settings;
 mod strategic;
+mod trace;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ pub use object::{Object, ObjectKey};
 pub use operator::{
     OperatorTemplate, operator, operator_templates, operator_values, operator_values_schema,
 };
+pub use trace::template_lines;
 
 use crate::api::{ComponentKind, FieldError, Path, ValuesScope, Warning};
 use crate::charts::tree::at;
