@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use istio_operator::api::IstioOperator;
 use istio_operator::charts::Charts;
+use istio_operator::dataplane::PROXY_VERSION;
 use istio_operator::merge::{Cluster, Merged, merge};
 use istio_operator::render::render;
 use serde_json::{Value, json};
@@ -44,9 +45,23 @@ fn printed(spec: &Value, minor: &str) -> Objects {
     objects(&merged(spec, minor))
 }
 
-/// What the controller installs.
+/// What the controller installs, but for what injected pods tell of their proxies there.
 fn installed(spec: &Value, minor: &str) -> Objects {
-    objects(&merged(spec, minor).for_cluster())
+    let mut installed = objects(&merged(spec, minor).for_cluster());
+    for (key, body) in &mut installed {
+        if !key.contains("/istio-sidecar-injector") {
+            continue;
+        }
+        let version = body["metadata"]["labels"]["app.kubernetes.io/version"].as_str();
+        let told = format!(
+            "injectedAnnotations:\n  {PROXY_VERSION}: {}",
+            version.unwrap()
+        );
+        let config = body["data"]["config"].as_str().unwrap();
+        assert!(config.contains(&told), "{minor}");
+        body["data"]["config"] = config.replace(&told, "injectedAnnotations: null").into();
+    }
+    installed
 }
 
 fn minors() -> Vec<String> {
