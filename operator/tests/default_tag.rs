@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use istio_operator::api::IstioOperator;
 use istio_operator::charts::Charts;
+use istio_operator::dataplane::PROXY_VERSION;
 use istio_operator::merge::{Cluster, Merged, merge};
 use istio_operator::render::render;
 use serde_json::{Value, json};
@@ -44,9 +45,19 @@ fn printed(spec: &Value, minor: &str) -> Objects {
     objects(&merged(spec, minor))
 }
 
-/// What the controller installs.
+/// What the controller installs, without the annotation by which injected pods tell the version of their proxy.
 fn installed(spec: &Value, minor: &str) -> Objects {
-    objects(&merged(spec, minor).with_default_tag())
+    let mut objects = objects(&merged(spec, minor).for_cluster());
+    for (key, object) in &mut objects {
+        if key.starts_with("ConfigMap istio-system/istio-sidecar-injector") {
+            let config = object["data"]["config"].as_str().unwrap();
+            let (start, rest) = config.split_once("injectedAnnotations:\n").unwrap();
+            let (annotation, end) = rest.split_once('\n').unwrap();
+            assert!(annotation.contains(PROXY_VERSION), "{annotation}");
+            object["data"]["config"] = format!("{start}injectedAnnotations: null\n{end}").into();
+        }
+    }
+    objects
 }
 
 fn minors() -> Vec<String> {
@@ -246,7 +257,7 @@ fn an_overlay_that_takes_the_webhooks_of_the_tag_away_is_refused() {
         json!({"profile": "minimal", "components": {"pilot": {"k8s": {"overlays": [overlay]}}}})
     };
     let outcome = |spec: &Value| {
-        let rendered = render(&merged(spec, "1.31").with_default_tag(), &CHARTS);
+        let rendered = render(&merged(spec, "1.31").for_cluster(), &CHARTS);
         rendered.err().map(|errors| errors[0].to_string())
     };
     let gone = [

@@ -14,8 +14,9 @@ use std::collections::BTreeSet;
 use istio_operator::api::IstioOperator;
 use istio_operator::charts::Charts;
 use istio_operator::cluster::{KINDS, Upkeep};
+use istio_operator::dataplane::{SOURCES, TEMPLATE_KINDS};
 use istio_operator::merge::{Cluster, merge};
-use istio_operator::render::{Object, operator, render};
+use istio_operator::render::{Object, operator, operator_values, render};
 use serde_json::{Value, json};
 
 /// The smallest piece of a rule: one verb on one resource, of all objects or of one name.
@@ -71,7 +72,7 @@ fn rights(role: &Value) -> BTreeSet<Right> {
 
 /// The rights in one of the roles that `istio-operator manifests` prints.
 fn own(charts: &Charts, kind: &str, name: &str) -> BTreeSet<Right> {
-    let objects = operator("istio-operator", "image", charts).unwrap();
+    let objects = operator("istio-operator", &operator_values(charts).unwrap(), charts).unwrap();
     let mut roles = objects
         .iter()
         .filter(|o| o.key.kind == kind && o.key.name == name);
@@ -184,6 +185,12 @@ fn the_operator_writes_exactly_the_kinds_that_charts_render() {
         &["list", "watch", "patch"],
     );
     expect("install.istio.io", "istiooperators/status", &["patch"]);
+    for source in &SOURCES {
+        expect(source.group, source.plural, &["list", "watch"]);
+    }
+    for kind in TEMPLATE_KINDS {
+        expect(kind.group, kind.plural, &["list"]);
+    }
     expect("", "namespaces", &["get", "create"]);
     expect("events.k8s.io", "events", &["create", "patch"]);
     let charts = Charts::embedded().unwrap();
@@ -236,7 +243,9 @@ fn addons_read_neither_secrets_nor_nodes() {
 #[test]
 fn the_pod_keeps_to_the_restricted_standard() {
     let charts = Charts::embedded().unwrap();
-    let objects = operator("here", "registry.example/operator:1", &charts).unwrap();
+    let mut values = operator_values(&charts).unwrap();
+    values["image"] = "registry.example/operator:1".into();
+    let objects = operator("here", &values, &charts).unwrap();
     let namespace = objects[0].body.value();
     assert_eq!(namespace["metadata"]["name"], "here");
     assert_eq!(

@@ -13,7 +13,12 @@ use crate::{error::Error, yaml};
 
 /// What `istio-operator manifests` prints.
 pub fn manifests() -> Result<String, Error> {
-    printed(&["manifests"], "")
+    manifests_with(&[])
+}
+
+/// What `istio-operator manifests` prints with these flags.
+pub fn manifests_with(flags: &[&str]) -> Result<String, Error> {
+    printed(&[&["manifests"], flags].concat(), "")
 }
 
 /// The objects that `istio-operator render` prints for an IstioOperator.

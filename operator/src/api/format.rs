@@ -1,6 +1,7 @@
 //! Formats: strings and numbers with a grammar, by the name that a schema uses.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -76,6 +77,12 @@ pub(crate) fn holds(format: &str, value: &Value) -> bool {
         "whole-milliseconds" => is(|text| nanoseconds(text).is_some_and(is_whole_milliseconds)),
         _ => true,
     }
+}
+
+/// Reads a time that is not negative, such as `1m30s`.
+pub(crate) fn time_span(text: &str) -> Option<Duration> {
+    let seconds = nanoseconds(text)? / 1e9;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Reads a whole number, also in quotes, as protocol buffers read JSON.

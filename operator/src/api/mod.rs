@@ -46,6 +46,6 @@ pub use resource::{IstioOperator, RawSpec, crd, documented_schema, strict_schema
 pub use spec::DeletionPolicy;
 pub use status::{
     CheckResult, CheckStatus, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
-    NodePort, UpgradeStatus,
+    NodePort, ProxyCount, RevisionStatus, UpgradeStatus,
 };
 pub use stored::StoredCr;

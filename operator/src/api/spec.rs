@@ -137,6 +137,10 @@ pub struct UpdateStrategy {
     pub approval: Option<Approval>,
     /// What happens to running sidecars and gateways after an update.
     pub data_plane: Option<DataPlaneUpdate>,
+    /// How long nobody may have used an old revision before it is deleted, 10m if left out. What cannot be looked at counts
+    /// as used.
+    #[schemars(extend("x-istio-format" = "time-span"))]
+    pub inactive_revision_grace_period: Option<String>,
 }
 
 /// Where a new control plane runs.

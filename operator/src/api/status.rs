@@ -40,6 +40,9 @@ pub struct IstioOperatorStatus {
     /// The installed gateways.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gateways: Vec<GatewayStatus>,
+    /// The control planes of this resource: the one that the spec asks for, then old ones that are still there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<RevisionStatus>,
     /// The change of the Istio version that is under way or refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<UpgradeStatus>,
@@ -122,6 +125,42 @@ pub struct GatewayStatus {
     pub addresses: Vec<String>,
 }
 
+/// One control plane, and who uses it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RevisionStatus {
+    /// Name of the revision, "default" if it has none.
+    pub name: String,
+    /// Its proxies, by their version.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<ProxyCount>>")]
+    pub proxies: Vec<ProxyCount>,
+    /// Who uses it. An old revision stays while this is not empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub used_by: Vec<String>,
+    /// What could not be looked at, so that it may be used by others too. An old revision stays while this is not empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub unknown: Vec<String>,
+}
+
+/// How many proxies of one version there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProxyCount {
+    /// Version of the proxies, "unknown" where nothing tells it: pods that were injected before this operator was there.
+    pub version: String,
+    /// Proxies beside applications.
+    pub sidecars: u32,
+    /// Proxies of gateways.
+    pub gateways: u32,
+    /// Proxies in front of services in ambient mode.
+    pub waypoints: u32,
+    /// Proxies of nodes in ambient mode.
+    pub ztunnels: u32,
+}
+
 /// A change of the Istio version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -184,6 +223,7 @@ impl<'de> Deserialize<'de> for IstioOperatorStatus {
             default_tag: readable(&fields, "defaultTag"),
             component_status: readable(&fields, "componentStatus").unwrap_or_default(),
             gateways: readable(&fields, "gateways").unwrap_or_default(),
+            revisions: readable(&fields, "revisions").unwrap_or_default(),
             upgrade: readable(&fields, "upgrade"),
             conditions: readable(&fields, "conditions").unwrap_or_default(),
         })

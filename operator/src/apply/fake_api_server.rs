@@ -1,6 +1,6 @@
 //! A double of the API server for contract tests: it answers calls as its script says, and remembers them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -186,6 +186,7 @@ pub fn plan_of(decided: Vec<(ObjectKey, Decision)>, waves: Vec<Vec<ObjectToApply
         waves,
         postponed: Vec::new(),
         prune: Vec::new(),
+        gone: BTreeMap::new(),
         unseen: Vec::new(),
         findings: Vec::new(),
         warnings: Vec::new(),

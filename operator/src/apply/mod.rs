@@ -124,6 +124,7 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
         mut waves,
         postponed,
         prune,
+        gone: _,
         unseen,
         findings,
         warnings: _,

@@ -69,7 +69,6 @@ pub struct Charts {
     catalogue: Catalogue,
     values: BTreeMap<String, OnceLock<Result<VersionedValues, ChartError>>>,
     by_name: BTreeMap<String, Chart>,
-    schema_files: OnceLock<Result<[Value; 3], ChartError>>,
     schemas: BTreeMap<u16, OnceLock<Result<ChartSchema, ChartError>>>,
     removed: OnceLock<Result<Vec<RemovedSetting>, ChartError>>,
     last_outputs: Mutex<BTreeMap<String, LastOutput>>,
@@ -96,6 +95,9 @@ struct Chart {
 struct ChartMetadata {
     name: String,
     release: Release,
+    /// The value, as keys joined by dots, that says whether a template is rendered; by the template's name.
+    #[serde(default)]
+    when: BTreeMap<String, String>,
 }
 
 /// Upstream's name of the chart, for the label `helm.sh/chart`; by component where several share a
@@ -161,7 +163,6 @@ impl Charts {
             catalogue,
             values,
             by_name,
-            schema_files: OnceLock::new(),
             schemas,
             removed: OnceLock::new(),
             last_outputs: Mutex::default(),
@@ -222,23 +223,19 @@ impl Charts {
     pub fn schema(&self, minor: u16) -> Result<&ChartSchema, ChartError> {
         let slot = self.schemas.get(&minor);
         let slot = slot.ok_or_else(|| bad("schema", format!("knows no Istio 1.{minor}")))?;
-        let compile = || schema::compile(self.schema_files()?, minor).map_err(|e| bad("schema", e));
-        slot.get_or_init(compile).as_ref().map_err(Clone::clone)
-    }
-
-    fn schema_files(&self) -> Result<&[Value; 3], ChartError> {
+        // The files are read again for each minor, because hardly any process needs a second one.
         let read = |stem: &str| {
             let file = format!("schema/{stem}.yaml");
             let text = self.files.get(&file);
             let text = text.ok_or_else(|| bad(&file, "is absent"))?;
             yaml::parse(text).map_err(|e| bad(&file, e.message))
         };
-        let read_all = || {
+        let compile = || {
             let [shapes, values, mesh] = schema::FILES.map(read);
-            Ok([shapes?, values?, mesh?])
+            let files = [shapes?, values?, mesh?];
+            schema::compile(&files, minor).map_err(|e| bad("schema", e))
         };
-        let parsed = self.schema_files.get_or_init(read_all);
-        parsed.as_ref().map_err(Clone::clone)
+        slot.get_or_init(compile).as_ref().map_err(Clone::clone)
     }
 
     /// The settings that Istio removed or calls deprecated.
@@ -283,6 +280,23 @@ impl Charts {
                 .map(String::as_str)
                 .ok_or_else(unnamed),
         }
+    }
+
+    /// The value of a chart that says whether one of its templates is rendered, as keys joined by dots; none if it always is.
+    /// `file` is that of an [`Output`].
+    pub fn condition(&self, chart: &str, file: &str) -> Result<Option<&str>, ChartError> {
+        let name = file.rsplit('/').next().unwrap_or(file);
+        let name = name.split('.').next().unwrap_or(name);
+        let condition = self.chart(chart)?.metadata.when.get(name);
+        Ok(condition.map(String::as_str))
+    }
+
+    /// The schema of a chart's values, for charts that have one.
+    pub fn values_schema(&self, chart: &str) -> Result<Value, ChartError> {
+        let file = format!("{chart}/values.schema.yaml");
+        let text = self.files.get(&file);
+        let text = text.ok_or_else(|| bad(&file, "is absent"))?;
+        yaml::parse(text).map_err(|e| bad(&file, e.message))
     }
 
     /// Executes the templates of a chart over a root context.

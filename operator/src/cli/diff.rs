@@ -8,6 +8,7 @@ use istio_operator::apply::{ApplyError, Sender};
 use istio_operator::catalogue::Version;
 use istio_operator::charts::Charts;
 use istio_operator::cluster::{LastApplied, ManagingTool, Upkeep, revision_label};
+use istio_operator::dataplane::{ServedProxies, Verdicts};
 use istio_operator::merge::Merged;
 use istio_operator::plan::{
     Decision, ObjectToApply, Plan, PlanInput, Precheck, plan, prune_preview,
@@ -162,6 +163,7 @@ async fn report(
         last_applied: &LastApplied::default(),
         desired: &observed.desired,
         held_by: None,
+        verdicts: &Verdicts::new(),
         now: Instant::now(),
     };
     let pruned = prune_preview(&merged, &rendered, input);
@@ -201,11 +203,17 @@ pub(super) fn step(
     let status = status.filter(|status| status.revision.as_deref() == Some(revision));
     let installed = status.and_then(|status| Version::parse(status.version.as_ref()?));
     let skipped = Annotations::read(cr.annotations()).skipped_checks;
+    // A person cannot wait for all pods of a cluster to be read.
+    let proxies = ServedProxies {
+        gaps: vec!["the command line does not look at pods".to_owned()],
+        ..ServedProxies::default()
+    };
     Precheck::of(
         merged,
         &observed.live,
         charts.catalogue(),
         installed,
+        &proxies,
         &skipped,
     )
 }

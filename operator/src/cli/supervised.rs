@@ -6,6 +6,7 @@ use istio_operator::api::{Annotations, IstioOperator};
 use istio_operator::apply::{Applied, Class, Verdict, apply, apply_deletion};
 use istio_operator::charts::Charts;
 use istio_operator::cluster::{CrKey, LastApplied};
+use istio_operator::dataplane::Verdicts;
 use istio_operator::plan::{PlanInput, Precheck, deletion_step, plan};
 use istio_operator::render::ObjectKey;
 use kube::ResourceExt;
@@ -48,6 +49,7 @@ pub(super) async fn install(
             last_applied: &last_applied,
             desired: &observed.desired,
             held_by: None,
+            verdicts: &Verdicts::new(),
             now: Instant::now(),
         };
         let mut applied = apply(&sender, plan(&merged, objects.clone(), input)).await;

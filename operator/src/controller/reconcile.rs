@@ -13,8 +13,10 @@ use crate::apply::{ApplyError, Class, Verdict, apply};
 use crate::catalogue::Version;
 use crate::cluster::{CrKey, revision_label};
 use crate::merge::Merged;
-use crate::plan::{Plan, PlanInput, Precheck, plan, plan_inputs_digest};
-use crate::status::{InstallProgress, PassResult, overwrite_event, skipped_checks_event};
+use crate::plan::{Plan, PlanInput, Precheck, plan};
+use crate::status::{
+    InstallProgress, PassResult, gone_revisions_event, overwrite_event, skipped_checks_event,
+};
 
 /// How often it is looked whether objects that another tool manages are managed still.
 const MANAGED_POLL_INTERVAL: Duration = Duration::from_mins(1);
@@ -70,6 +72,9 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
     let inputs_digest = draft.inputs_digest;
     let upgrade = draft.upgrade.as_ref();
     if let Some(event) = upgrade.and_then(|it| skipped_checks_event(it, cr.status.as_ref())) {
+        ctx.publisher.announce(&cr, event).await;
+    }
+    if let Some(event) = gone_revisions_event(&draft.plan.gone) {
         ctx.publisher.announce(&cr, event).await;
     }
     let progress = apply_plan(ctx, key, draft).await;
@@ -177,7 +182,16 @@ fn precheck(ctx: &Ctx, cr: &StoredCr, merged: &Merged) -> Option<Precheck> {
         .filter(|status| status.revision.as_deref() == Some(revision_label(&merged.revision)));
     let installed = status.and_then(|status| Version::parse(status.version.as_ref()?));
     let catalogue = ctx.charts.catalogue();
-    Precheck::of(merged, &ctx.state().live, catalogue, installed, &skipped)
+    let state = ctx.state();
+    let proxies = state.served_proxies(&key_of(cr), revision_label(&merged.revision));
+    Precheck::of(
+        merged,
+        &state.live,
+        catalogue,
+        installed,
+        &proxies,
+        &skipped,
+    )
 }
 
 /// Finds out what a paused CR renders, so that other CRs leave its objects alone.
@@ -231,6 +245,9 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
     let (key, annotations) = (&key_of(cr), &annotations_of(cr));
     let held_by = upgrade.as_ref().and_then(Precheck::refusal);
     let mut state = ctx.state();
+    let now = Instant::now();
+    let verdicts = state.verdicts(key, now);
+    let inputs_digest = state.inputs_digest(key, cr, &verdicts);
     let input = PlanInput {
         cr: key,
         annotations,
@@ -238,9 +255,9 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         last_applied: &state.last_applied,
         desired: &state.desired,
         held_by: held_by.as_deref(),
-        now: Instant::now(),
+        verdicts: &verdicts,
+        now,
     };
-    let inputs_digest = plan_inputs_digest(key, annotations, &state.live, &state.desired);
     let mut plan = plan(&merged, rendered, input);
     warnings.append(&mut plan.warnings);
     state.begin_apply(key, &plan);

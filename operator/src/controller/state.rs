@@ -3,7 +3,9 @@
 //! Everything in here is plain data behind one lock that is never held across a call to the API server. So each change is
 //! one step, and returns the CRs to requeue.
 
+mod in_sync;
 mod listings;
+mod users;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -18,12 +20,16 @@ use crate::cluster::{
     CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagMode, TagRequest,
     revision_label, version,
 };
+use crate::dataplane::Policy;
 use crate::merge::Merged;
-use crate::plan::{Plan, TagHolder, keys, plan_inputs_digest, tag_holder};
+use crate::plan::{Plan, TagHolder, keys, tag_holder};
 use crate::render::{ObjectKey, Rendered};
-use crate::status::{self, Computed, History, InstallProgress, PassResult, StatusInput};
+use crate::status::{self, Computed, History, PassResult, StatusInput};
 
 pub use listings::Listing;
+pub use users::Users;
+
+use in_sync::InSyncPass;
 
 use super::finalizer::is_deleting;
 use super::requeue::Retries;
@@ -44,19 +50,12 @@ pub struct State {
     pub last_applied: LastApplied,
     /// What the living CRs render.
     pub desired: DesiredInventory,
+    /// Who uses which revision.
+    pub users: Users,
     /// What failed.
     pub retries: Retries,
     /// What the statuses of CRs depend on beside the present.
     histories: HashMap<CrKey, History>,
-}
-
-/// A pass that found nothing to do: while CR and cluster stay the same, there is nothing to render.
-#[derive(Debug)]
-struct InSyncPass {
-    uid: Option<String>,
-    generation: Option<i64>,
-    inputs_digest: u64,
-    progress: InstallProgress,
 }
 
 /// How a CR ends: with what it owns, or without. Gives whether it was living.
@@ -77,6 +76,7 @@ impl State {
             live: Live::default(),
             last_applied: LastApplied::default(),
             desired: DesiredInventory::new(namespaces),
+            users: Users::default(),
             retries: Retries::default(),
             histories: HashMap::new(),
         }
@@ -132,6 +132,7 @@ impl State {
         self.in_sync.remove(key);
         self.retries.forget(key);
         self.histories.remove(key);
+        self.users.forget(key);
         self.release_objects(key, DesiredInventory::remove_cr)
     }
 
@@ -198,6 +199,7 @@ impl State {
 
     /// Takes in what a CR renders, and how it asks for the default tag.
     pub fn set_rendered(&mut self, key: &CrKey, merged: &Merged, rendered: &Rendered) -> ToRequeue {
+        self.users.set_policy(key, Policy::of(merged));
         let mut requeue = self.set_tag_request(key, TagRequest::of(merged, rendered));
         requeue.extend(self.set_objects(key, keys(rendered)));
         requeue
@@ -362,6 +364,8 @@ impl State {
                 };
                 self.desired.renders_kind(cr, group, kind) || self.live.iter().any(owns)
             }
+            // The status says of each revision whether its users are known.
+            Watched::Source(_) => false,
         }
     }
 
@@ -369,32 +373,6 @@ impl State {
     pub fn dependents_of(&self, watched: &Watched) -> ToRequeue {
         let depends = |cr: &&CrKey| self.depends_on(cr, watched);
         self.crs.keys().filter(depends).cloned().collect()
-    }
-
-    /// What the last pass of a CR found, if it had nothing to do and nothing changed since.
-    pub fn in_sync(&self, key: &CrKey, cr: &IstioOperator) -> Option<InstallProgress> {
-        let in_sync = self.in_sync.get(key)?;
-        let is_same = in_sync.uid == cr.metadata.uid
-            && in_sync.generation == cr.metadata.generation
-            && in_sync.inputs_digest
-                == plan_inputs_digest(key, &annotations_of(cr), &self.live, &self.desired);
-        is_same.then(|| in_sync.progress.clone())
-    }
-
-    /// Remembers a pass that found nothing to do in what it saw of the cluster.
-    pub fn remember_in_sync(
-        &mut self,
-        cr: &IstioOperator,
-        inputs_digest: u64,
-        progress: &InstallProgress,
-    ) {
-        let in_sync = InSyncPass {
-            uid: cr.metadata.uid.clone(),
-            generation: cr.metadata.generation,
-            inputs_digest,
-            progress: progress.clone(),
-        };
-        self.in_sync.insert(key_of(cr), in_sync);
     }
 
     /// Computes the status of a CR that follows from `result`.

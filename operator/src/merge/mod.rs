@@ -45,8 +45,8 @@ pub struct Merged {
     pub cluster: Cluster,
     /// The enabled components, in render order; a gateway list gives one entry per gateway.
     pub components: Vec<Component>,
-    /// Whether the objects of the default tag are rendered even if `values.revisionTags` does not name it.
-    pub default_tag: bool,
+    /// Whether what only a cluster needs is rendered too, see [`Merged::for_cluster`].
+    pub is_for_cluster: bool,
     /// What the author should look at.
     pub warnings: Vec<Warning>,
     /// What it was merged from.
@@ -63,14 +63,16 @@ pub struct Source {
 }
 
 impl Merged {
-    /// The same with the default tag, as `istioctl install` has it: namespaces labeled `istio-injection=enabled` and objects
-    /// that name no revision then belong to this one. `istioctl manifest generate` leaves the tag out, because the cluster
-    /// decides which revision has it.
+    /// The same with what `istioctl manifest generate` leaves out.
+    ///
+    /// That is the default tag, as `istioctl install` has it: namespaces labeled `istio-injection=enabled` and objects that
+    /// name no revision then belong to this one. The cluster decides which revision has it. And injected pods get an
+    /// annotation with the version of their proxy, because nothing else in their metadata tells it.
     #[must_use]
-    pub fn with_default_tag(self) -> Self {
-        let default_tag = true;
+    pub fn for_cluster(self) -> Self {
+        let is_for_cluster = true;
         Self {
-            default_tag,
+            is_for_cluster,
             ..self
         }
     }
@@ -80,7 +82,7 @@ impl Merged {
         let istio_version = self.source.istio_version.as_deref();
         let merged = merge_spec(spec, istio_version, self.cluster, charts).ok()?;
         Some(Self {
-            default_tag: self.default_tag,
+            is_for_cluster: self.is_for_cluster,
             ..merged
         })
     }
@@ -231,7 +233,7 @@ fn merge_spec(
         namespace,
         cluster,
         components,
-        default_tag: false,
+        is_for_cluster: false,
         warnings,
         source,
     })

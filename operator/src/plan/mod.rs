@@ -9,6 +9,7 @@
 
 mod component_planner;
 mod default_tag;
+mod findings;
 mod fixed_selectors;
 mod injector_template;
 mod managed;
@@ -25,21 +26,24 @@ use std::time::Instant;
 use k8s_openapi::jiff::Timestamp;
 
 pub use default_tag::{TagHolder, tag_holder};
+pub use findings::Finding;
+use findings::{kept_revision, unwatched_owners};
 pub use namespaces::Namespace;
 use namespaces::namespaces;
 use order::Schedule;
 pub use order::in_apply_order;
 pub use orphans::{DeletionStep, ObjectToDelete, deletion_step, prune_preview};
-use orphans::{InUse, Orphans, Rendering};
+use orphans::{Orphans, Rendering};
 pub use precheck::Precheck;
 pub use webhook_ca::copy as copy_ca;
 
-use crate::api::{Annotations, ComponentKind, condition};
+use crate::api::{Annotations, ComponentKind};
 use crate::charts::yaml::Manifest;
 use crate::cluster::{
     AppliedDigests, ApplyReason, CrKey, DesiredInventory, Interference, Kind, LastApplied, Live,
     LiveObject, ManagingTool, digest, revision_label,
 };
+use crate::dataplane::Verdicts;
 use crate::merge::Merged;
 use crate::render::{ObjectKey, Rendered, RenderedComponent};
 use component_planner::ComponentPlanner;
@@ -60,23 +64,14 @@ pub struct Plan {
     pub prune: Vec<ObjectToDelete>,
     /// Objects of which is to be found out first whether another tool manages them. If so, nothing is written.
     pub unseen: Vec<ObjectKey>,
+    /// The old revisions that [`Plan::prune`] takes away, and why it may.
+    pub gone: BTreeMap<String, &'static str>,
     /// What the status has to tell about the cluster.
     pub findings: Vec<Finding>,
     /// Settings that cannot be followed in this cluster.
     pub warnings: Vec<String>,
     /// Whether everything is as it should be, so that there is nothing to do.
     pub is_in_sync: bool,
-}
-
-/// Something about the cluster that a condition tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// A type of [`condition`].
-    pub condition: &'static str,
-    /// A reason of [`condition::reason`].
-    pub reason: &'static str,
-    /// The message.
-    pub text: String,
 }
 
 /// One component of a plan.
@@ -159,6 +154,8 @@ pub struct PlanInput<'a> {
     pub desired: &'a DesiredInventory,
     /// Why nothing may be rolled out.
     pub held_by: Option<&'a str>,
+    /// Which revisions of the CR are used.
+    pub verdicts: &'a Verdicts,
     /// The present.
     pub now: Instant,
 }
@@ -218,78 +215,32 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
         revision: revision_label(&merged.revision),
         has_istiod: components.iter().any(PlannedComponent::is_istiod),
         annotations: input.annotations,
+        verdicts: input.verdicts,
     };
-    let Orphans { delete, in_use } =
+    let Orphans { delete, kept, gone } =
         orphans::orphans(input.cr, input.live, input.desired, rendering);
     let is_done = gaps.is_empty()
         && !components.iter().any(PlannedComponent::has_waiting_webhook)
         && input.desired.are_others_rendered(input.cr);
-    let mut findings: Vec<_> = in_use.iter().map(old_revision).collect();
+    let mut findings: Vec<_> = kept.iter().map(kept_revision).collect();
     findings.extend(unwatched_owners(&components, input.desired));
     let waves: Vec<_> = schedule.waves.into_values().collect();
     let postponed = schedule.postponed;
     let namespaces = namespaces(merged, waves.iter().flatten().chain(&postponed), input.live);
+    let may_prune = is_done && input.held_by.is_none();
     let is_in_sync = is_done && delete.is_empty() && unseen.is_empty();
     Plan {
         components,
         namespaces,
         waves,
         postponed,
-        prune: if is_done && input.held_by.is_none() {
-            delete
-        } else {
-            Vec::new()
-        },
+        prune: if may_prune { delete } else { Vec::new() },
+        gone: if may_prune { gone } else { BTreeMap::new() },
         findings,
         unseen,
         warnings,
         is_in_sync,
     }
-}
-
-/// Tells that objects stay although they are not rendered, why, and how they go.
-fn old_revision((revision, in_use): (&String, &InUse)) -> Finding {
-    let names: Vec<_> = in_use.objects.iter().map(ToString::to_string).collect();
-    let names = names.join(", ");
-    let text = match &in_use.tag {
-        Some(tag) => format!(
-            "objects of revision {revision} are not rendered any more and stay until the default tag ({tag}) leads to \
-             another revision: {names}"
-        ),
-        None => format!(
-            "objects of revision {revision} are not rendered any more and stay, because pods may use them; the \
-             annotation install.istio.io/prune-revision: {revision} deletes {names}"
-        ),
-    };
-    Finding {
-        condition: condition::OLD_REVISION,
-        reason: condition::reason::MAY_BE_IN_USE,
-        text,
-    }
-}
-
-/// Tells of owners in namespaces that are not watched, which nobody can see go, and how their objects are taken over.
-/// Base is shared, whoever owns it.
-fn unwatched_owners(components: &[PlannedComponent], desired: &DesiredInventory) -> Vec<Finding> {
-    let own = components
-        .iter()
-        .filter(|component| component.kind != ComponentKind::Base);
-    let owners: BTreeSet<_> = own
-        .flat_map(|component| &component.decided)
-        .filter_map(|(_, decision)| match decision {
-            Decision::OwnedByOther(owner) if !desired.is_watched(owner) => Some(owner),
-            _ => None,
-        })
-        .collect();
-    let tell = |owner: &CrKey| Finding {
-        condition: condition::OWNERSHIP_CONFLICT,
-        reason: condition::reason::OWNED_BY_ANOTHER,
-        text: format!(
-            "the namespace of IstioOperator {owner} is not watched; if nobody serves it any more, the annotation \
-             install.istio.io/adopt: \"true\" takes its objects over"
-        ),
-    };
-    owners.into_iter().map(tell).collect()
 }
 
 /// Whether anything of a component is there in the version and revision that are rendered, so that the component was
@@ -323,6 +274,7 @@ pub fn plan_inputs_digest(
     annotations: &Annotations,
     live: &Live,
     desired: &DesiredInventory,
+    verdicts: &Verdicts,
 ) -> u64 {
     let is_relevant = |key: &ObjectKey, object: &LiveObject| {
         object.owner_labels.owner.as_ref() == Some(cr) || desired.renders(cr, key)
@@ -363,6 +315,7 @@ pub fn plan_inputs_digest(
             annotations,
             tag_holder(live, desired),
             default_tag::tags(live),
+            verdicts,
         )))
 }
 

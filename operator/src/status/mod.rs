@@ -18,6 +18,7 @@ mod conditions;
 mod health;
 mod history;
 mod overwrites;
+mod pass_events;
 mod publish;
 
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::condition::{self, Kept, reason};
-use crate::api::{CheckResult, InstallState, IstioOperatorStatus, Warning};
+use crate::api::{InstallState, IstioOperatorStatus, Warning};
 use crate::apply::{Applied, ApplyError};
 use crate::catalogue::Version;
 use crate::cluster::Live;
@@ -39,6 +40,7 @@ use history::Before;
 pub use broken_watches::add_broken_watches;
 pub use history::{DIP_PATIENCE, History};
 pub use overwrites::overwrite_event;
+pub use pass_events::{gone_revisions_event, skipped_checks_event};
 pub use publish::{Publisher, StatusEvent, patch, status_events};
 
 /// How long an installation may take to become ready, from its last change on, before it counts as stalled.
@@ -354,29 +356,6 @@ fn set_upgrade(
         (None, Some(shown)) if !is_healthy && shown.to == version => Some(shown),
         (_, _) => None,
     };
-}
-
-/// The Event that tells which failed checks of a change of the version are skipped; `None` if `before`, the status so far,
-/// shows that it was told.
-#[must_use]
-pub fn skipped_checks_event(
-    upgrade: &Precheck,
-    before: Option<&IstioOperatorStatus>,
-) -> Option<StatusEvent> {
-    let skipped = upgrade.skipped()?;
-    let shown = before.and_then(|before| before.upgrade.as_ref());
-    let is_told = shown.is_some_and(|shown| {
-        upgrade.is_step_of(shown)
-            && shown
-                .checks
-                .iter()
-                .any(|check| check.result == CheckResult::Skipped)
-    });
-    (!is_told).then(|| StatusEvent {
-        is_warning: true,
-        reason: reason::CHECKS_SKIPPED.to_owned(),
-        note: bounded(skipped),
-    })
 }
 
 /// Sets each condition that something was found for, once: the API server refuses two of one type.
