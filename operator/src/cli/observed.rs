@@ -193,7 +193,7 @@ pub(super) fn rendered(
     charts: &Charts,
 ) -> Result<(Merged, Rendered), Failure> {
     let merged = merge(cr, None, cluster, charts).map_err(|errors| all(&errors))?;
-    let merged = merged.with_default_tag();
+    let merged = merged.for_cluster();
     let rendered = render(&merged, charts).map_err(|errors| all(&errors))?;
     Ok((merged, rendered))
 }

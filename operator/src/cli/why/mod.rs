@@ -74,7 +74,7 @@ pub(super) fn why(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let merged = merge(&cr, args.istio_version.as_deref(), cluster, charts);
     let mut merged = merged.map_err(|errors| all(&errors))?;
     if live.is_some() {
-        merged = merged.with_default_tag();
+        merged = merged.for_cluster();
     }
     let rendered = render(&merged, charts).map_err(|errors| all(&errors))?;
     let objects =
@@ -94,7 +94,7 @@ pub(super) fn why(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let rendering = Rendering {
         charts,
         cluster,
-        with_default_tag: live.is_some() || merged.default_tag,
+        is_for_cluster: live.is_some() || merged.is_for_cluster,
         user: &merged.source.spec,
         merged: &merged,
     };

@@ -82,7 +82,7 @@ struct Told<'v> {
 pub(super) struct Rendering<'a> {
     pub(super) charts: &'a Charts,
     pub(super) cluster: Cluster,
-    pub(super) with_default_tag: bool,
+    pub(super) is_for_cluster: bool,
     /// The spec as its author wrote it.
     pub(super) user: &'a Value,
     /// What was merged from it.
@@ -295,8 +295,8 @@ impl<'a> Question<'a> {
         merged.components.retain(|other| {
             other.kind == *kind && other.name == *name && other.namespace == *namespace
         });
-        if self.rendering.with_default_tag {
-            merged = merged.with_default_tag();
+        if self.rendering.is_for_cluster {
+            merged = merged.for_cluster();
         }
         let deadline = Instant::now() + TIME_LIMIT;
         let rendered = render_in_time(&merged, self.rendering.charts, &|| {
