@@ -162,7 +162,7 @@ async fn report(
         live: &observed.live,
         last_applied: &LastApplied::default(),
         desired: &observed.desired,
-        verdicts: &Verdicts::default(),
+        verdicts: &Verdicts::new(),
         held_by: None,
         now: Instant::now(),
     };
@@ -203,8 +203,9 @@ pub(super) fn step(
     let status = status.filter(|status| status.revision.as_deref() == Some(revision));
     let installed = status.and_then(|status| Version::parse(status.version.as_ref()?));
     let skipped = Annotations::read(cr.annotations()).skipped_checks;
+    // A person cannot wait for all pods of a cluster to be read.
     let proxies = ServedProxies {
-        gaps: vec!["a command does not look at pods".to_owned()],
+        gaps: vec!["the command line does not look at pods".to_owned()],
         ..ServedProxies::default()
     };
     Precheck::of(

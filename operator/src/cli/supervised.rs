@@ -48,7 +48,7 @@ pub(super) async fn install(
             live: &observed.live,
             last_applied: &last_applied,
             desired: &observed.desired,
-            verdicts: &Verdicts::default(),
+            verdicts: &Verdicts::new(),
             held_by: None,
             now: Instant::now(),
         };

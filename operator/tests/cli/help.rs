@@ -83,7 +83,8 @@ fn run(example: &str, dir: &std::path::Path) {
         .iter()
         .position(|part| part.starts_with("istio-operator "))
         .unwrap();
-    let ours = parts[ours].replacen("istio-operator", env!("CARGO_BIN_EXE_istio-operator"), 1);
+    let ours = parts[ours].split(" && ").next().unwrap();
+    let ours = ours.replacen("istio-operator", env!("CARGO_BIN_EXE_istio-operator"), 1);
     let output = Command::new("sh")
         .args(["-c", &format!("{ours} < istio.yaml")])
         .current_dir(dir)

@@ -94,7 +94,7 @@ pub(super) fn why(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let rendering = Rendering {
         charts,
         cluster,
-        is_for_cluster: live.is_some(),
+        is_for_cluster: live.is_some() || merged.is_for_cluster,
         user: &merged.source.spec,
         merged: &merged,
     };
