@@ -15,7 +15,7 @@ pub fn manifests() -> Result<String, Error> {
     printed(&["manifests"], "")
 }
 
-/// What `istio-operator manifests --restart-workloads` adds: the rights to restart StatefulSets and Argo Rollouts.
+/// What `istio-operator manifests --restart-workloads` adds: the rights to restart workloads.
 pub fn restart_rights() -> Result<String, Error> {
     let all = printed(&["manifests", "--restart-workloads"], "")?;
     let mut rights = yaml::documents("istio-operator manifests", &all)?;

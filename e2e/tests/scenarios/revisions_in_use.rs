@@ -169,7 +169,9 @@ async fn an_old_revision_stays_for_everybody_who_uses_it_and_then_goes() {
     let cr = healthy(&plane, &manifest("mesh", &mesh("blue")).to_string()).await;
     plane.create_namespace("apps").unwrap();
     let users = users();
-    users.iter().for_each(|user| user.apply(&plane));
+    for user in &users {
+        user.apply(&plane);
+    }
 
     let since = Timestamp::now();
     cr.patch(&json!({"spec": {"revision": "green"}}))
