@@ -45,23 +45,19 @@ fn printed(spec: &Value, minor: &str) -> Objects {
     objects(&merged(spec, minor))
 }
 
-/// What the controller installs, but for what injected pods tell of their proxies there.
+/// What the controller installs, without the annotation by which injected pods tell the version of their proxy.
 fn installed(spec: &Value, minor: &str) -> Objects {
-    let mut installed = objects(&merged(spec, minor).for_cluster());
-    for (key, body) in &mut installed {
-        if !key.contains("/istio-sidecar-injector") {
-            continue;
+    let mut objects = objects(&merged(spec, minor).for_cluster());
+    for (key, object) in &mut objects {
+        if key.starts_with("ConfigMap istio-system/istio-sidecar-injector") {
+            let config = object["data"]["config"].as_str().unwrap();
+            let (start, rest) = config.split_once("injectedAnnotations:\n").unwrap();
+            let (annotation, end) = rest.split_once('\n').unwrap();
+            assert!(annotation.contains(PROXY_VERSION), "{annotation}");
+            object["data"]["config"] = format!("{start}injectedAnnotations: null\n{end}").into();
         }
-        let version = body["metadata"]["labels"]["app.kubernetes.io/version"].as_str();
-        let told = format!(
-            "injectedAnnotations:\n  {PROXY_VERSION}: {}",
-            version.unwrap()
-        );
-        let config = body["data"]["config"].as_str().unwrap();
-        assert!(config.contains(&told), "{minor}");
-        body["data"]["config"] = config.replace(&told, "injectedAnnotations: null").into();
     }
-    installed
+    objects
 }
 
 fn minors() -> Vec<String> {

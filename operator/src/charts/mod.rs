@@ -16,6 +16,7 @@ mod versioned_values;
 pub mod yaml;
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -64,15 +65,17 @@ pub struct Charts {
     catalogue: Catalogue,
     values: BTreeMap<String, OnceLock<Result<VersionedValues, ChartError>>>,
     by_name: BTreeMap<String, Chart>,
-    schema_files: OnceLock<Result<[Value; 3], ChartError>>,
     schemas: BTreeMap<u16, OnceLock<Result<ChartSchema, ChartError>>>,
     removed: OnceLock<Result<Vec<RemovedSetting>, ChartError>>,
     last_outputs: Mutex<BTreeMap<String, LastOutput>>,
+    /// Hashes outputs with keys of this process, so that nobody can write two outputs with one hash.
+    hasher: RandomState,
 }
 
-/// The last output of a template, and the manifests that were read from it.
+/// The manifests that were read from the last output of a template.
 struct LastOutput {
-    text: String,
+    /// The hash of that output. The output itself is as large as its manifests, and stays in memory as long.
+    hash: u64,
     manifests: Vec<Manifest>,
 }
 
@@ -88,6 +91,9 @@ struct Chart {
 struct ChartMetadata {
     name: String,
     release: Release,
+    /// The value, as keys joined by dots, that says whether a template is rendered; by the template's name.
+    #[serde(default)]
+    when: BTreeMap<String, String>,
 }
 
 /// Upstream's name of the chart, for the label `helm.sh/chart`; by component where several share a
@@ -153,10 +159,10 @@ impl Charts {
             catalogue,
             values,
             by_name,
-            schema_files: OnceLock::new(),
             schemas,
             removed: OnceLock::new(),
             last_outputs: Mutex::default(),
+            hasher: RandomState::new(),
         })
     }
 
@@ -213,23 +219,19 @@ impl Charts {
     pub fn schema(&self, minor: u16) -> Result<&ChartSchema, ChartError> {
         let slot = self.schemas.get(&minor);
         let slot = slot.ok_or_else(|| bad("schema", format!("knows no Istio 1.{minor}")))?;
-        let compile = || schema::compile(self.schema_files()?, minor).map_err(|e| bad("schema", e));
-        slot.get_or_init(compile).as_ref().map_err(Clone::clone)
-    }
-
-    fn schema_files(&self) -> Result<&[Value; 3], ChartError> {
+        // The files are read again for each minor, because hardly any process needs a second one.
         let read = |stem: &str| {
             let file = format!("schema/{stem}.yaml");
             let text = self.files.get(&file);
             let text = text.ok_or_else(|| bad(&file, "is absent"))?;
             yaml::parse(text).map_err(|e| bad(&file, e.message))
         };
-        let read_all = || {
+        let compile = || {
             let [shapes, values, mesh] = schema::FILES.map(read);
-            Ok([shapes?, values?, mesh?])
+            let files = [shapes?, values?, mesh?];
+            schema::compile(&files, minor).map_err(|e| bad("schema", e))
         };
-        let parsed = self.schema_files.get_or_init(read_all);
-        parsed.as_ref().map_err(Clone::clone)
+        slot.get_or_init(compile).as_ref().map_err(Clone::clone)
     }
 
     /// The settings that Istio removed or calls deprecated.
@@ -269,6 +271,23 @@ impl Charts {
         }
     }
 
+    /// The value of a chart that says whether one of its templates is rendered, as keys joined by dots; none if it always is.
+    /// `file` is that of an [`Output`].
+    pub fn condition(&self, chart: &str, file: &str) -> Result<Option<&str>, ChartError> {
+        let name = file.rsplit('/').next().unwrap_or(file);
+        let name = name.split('.').next().unwrap_or(name);
+        let condition = self.chart(chart)?.metadata.when.get(name);
+        Ok(condition.map(String::as_str))
+    }
+
+    /// The schema of a chart's values, for charts that have one.
+    pub fn values_schema(&self, chart: &str) -> Result<Value, ChartError> {
+        let file = format!("{chart}/values.schema.yaml");
+        let text = self.files.get(&file);
+        let text = text.ok_or_else(|| bad(&file, "is absent"))?;
+        yaml::parse(text).map_err(|e| bad(&file, e.message))
+    }
+
     /// Executes the templates of a chart over a root context.
     pub fn execute(&self, chart: &str, context: Value) -> Result<Vec<Output>, ChartError> {
         self.templates(chart)?.execute(context)
@@ -285,8 +304,9 @@ impl Charts {
             .last_outputs
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let hash = self.hasher.hash_one(&output.text);
         let last = outputs.get(&output.file);
-        let known = last.filter(|last| last.text == output.text);
+        let known = last.filter(|last| last.hash == hash);
         let known = known.map(|last| last.manifests.clone());
         drop(outputs);
         if let Some(manifests) = known {
@@ -294,7 +314,7 @@ impl Charts {
         }
         let manifests = read(&output)?;
         let last = LastOutput {
-            text: output.text,
+            hash,
             manifests: manifests.clone(),
         };
         let mut outputs = self

@@ -18,7 +18,7 @@ use crate::charts::Charts;
 use crate::cluster::MAX_NAME;
 use crate::merge::{Cluster, Merged, merge};
 use crate::plan::Precheck;
-use crate::render::{RenderError, Rendered, render_in_time};
+use crate::render::{HasTime, RenderError, Rendered, render_in_time};
 
 /// How long merging and rendering one CR may take; the largest CR that the caps allow takes a second.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
@@ -121,7 +121,7 @@ fn render_spec(
     version: Option<Version>,
     cluster: Cluster,
     charts: &Charts,
-    has_time: &dyn Fn() -> bool,
+    has_time: HasTime,
 ) -> RenderResult {
     catch_panic(|| {
         let merged = merge_spec(cr, version, cluster, charts)?;
