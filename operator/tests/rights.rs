@@ -73,7 +73,7 @@ fn rights(role: &Value) -> BTreeSet<Right> {
 /// The rights in one of the roles that `istio-operator manifests` prints.
 fn own(charts: &Charts, kind: &str, name: &str) -> BTreeSet<Right> {
     let mut values = operator_values(charts).unwrap();
-    values["restarts"]["enabled"] = true.into();
+    values["workloadRestarts"]["enabled"] = true.into();
     let objects = operator("istio-operator", &values, charts).unwrap();
     let mut roles = objects
         .iter()
@@ -254,12 +254,6 @@ fn the_pod_keeps_to_the_restricted_standard() {
     assert_eq!(
         namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"],
         "restricted"
-    );
-    assert!(
-        objects
-            .iter()
-            .all(|object| object.key.name != "istio-operator-restarts"),
-        "nobody asked for restarts"
     );
     let deployment = &objects
         .iter()

@@ -21,9 +21,9 @@ pub fn manifests_with(flags: &[&str]) -> Result<String, Error> {
     printed(&[&["manifests"], flags].concat(), "")
 }
 
-/// What `istio-operator manifests --restart-workloads` adds: the rights to restart `StatefulSets` and Argo Rollouts.
+/// What `istio-operator manifests --restart-workloads` adds: the rights to restart workloads.
 pub fn restart_rights() -> Result<String, Error> {
-    let all = printed(&["manifests", "--restart-workloads"], "")?;
+    let all = manifests_with(&["--restart-workloads"])?;
     let mut rights = yaml::documents("istio-operator manifests", &all)?;
     rights.retain(|object| object["metadata"]["name"] == "istio-operator-restarts");
     Ok(yaml::stream(&rights))

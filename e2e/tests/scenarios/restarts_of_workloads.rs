@@ -32,7 +32,7 @@ fn mesh(max_parallel: u32) -> Value {
     json!({"profile": "minimal", "updateStrategy": {"dataPlane": data_plane}})
 }
 
-/// A mesh whose real istiod injects pods, in a cluster where the operator may restart `StatefulSets`.
+/// A mesh whose real istiod injects pods, in a cluster where the operator may restart all workloads.
 async fn injecting(max_parallel: u32, nodes: usize) -> (ControlPlane, Operator, Cr, Istiod) {
     let options = Options {
         nodes,

@@ -55,7 +55,7 @@ pub(super) fn manifests(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let crd = crd()?;
     let mut values = operator_values(charts).map_err(Failure::input)?;
     values["image"] = args.image.as_str().into();
-    values["restarts"]["enabled"] = args.restart_workloads.into();
+    values["workloadRestarts"]["enabled"] = args.restart_workloads.into();
     if let Some(dir) = &args.helm {
         return helm::write(dir, &values, crd, charts);
     }
