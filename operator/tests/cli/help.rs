@@ -66,9 +66,20 @@ fn examples_work() {
     for command in commands() {
         let help = help(&command);
         let examples = help.split("\nExamples:\n").nth(1).unwrap_or_default();
-        let examples = examples.lines().take_while(|line| !line.is_empty());
-        for example in examples {
-            run(example.trim(), &dir);
+        let mut whole: Vec<String> = Vec::new();
+        // A long example takes several lines.
+        for line in examples.lines().take_while(|line| !line.is_empty()) {
+            let line = line.trim();
+            let begins = ["istio-operator ", "kubectl "]
+                .iter()
+                .any(|start| line.starts_with(start));
+            match whole.last_mut().filter(|_| !begins) {
+                Some(last) => *last = format!("{last} {line}"),
+                None => whole.push(line.to_owned()),
+            }
+        }
+        for example in whole {
+            run(&example, &dir);
             tried += 1;
         }
     }
