@@ -10,7 +10,7 @@ use serde_json::Value;
 
 pub use self::{
     build::binary,
-    commands::{manifests, render},
+    commands::{manifests, plan, render},
 };
 use crate::{
     actions::api_proxy::ApiProxy,

@@ -26,6 +26,7 @@ mod minors;
 mod one_cr_alone;
 mod other_clusters;
 mod other_tools;
+mod plans;
 mod prune;
 mod refused_changes;
 mod remote;

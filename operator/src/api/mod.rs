@@ -33,6 +33,11 @@ pub mod spec;
 )]
 mod status;
 mod stored;
+#[allow(
+    clippy::doc_markdown,
+    reason = "these comments are the CRD's descriptions, in plain text"
+)]
+mod update_strategy;
 
 pub use annotations::Annotations;
 pub(crate) use beside_spec::name_beside_spec;
@@ -43,6 +48,7 @@ pub use resource::{IstioOperator, RawSpec, crd, strict_schema};
 pub use spec::DeletionPolicy;
 pub use status::{
     CheckResult, CheckStatus, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
-    NodePort, UpgradeStatus,
+    NodePort, PlanState, PlanStatus, StepStatus, UpgradeStatus,
 };
 pub use stored::StoredCr;
+pub use update_strategy::UpdateStrategy;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::addons::AddonComponents;
 use super::k8s::KubernetesResources;
+use super::update_strategy::UpdateStrategy;
 
 /// What to install: a profile, and what to change about it.
 #[derive(Clone, Debug, Default, JsonSchema)]
@@ -124,56 +125,6 @@ pub struct Gateway {
     pub tag: Option<ImageTag>,
     /// Kubernetes settings.
     pub k8s: Option<KubernetesResources>,
-}
-
-/// How a changed spec reaches a running mesh.
-#[derive(Clone, Debug, Default, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct UpdateStrategy {
-    /// InPlace changes the running control plane; Canary runs the new one beside it.
-    #[serde(rename = "type")]
-    pub kind: Option<UpdateType>,
-    /// Whether an update waits for a person.
-    pub approval: Option<Approval>,
-    /// What happens to running sidecars and gateways after an update.
-    pub data_plane: Option<DataPlaneUpdate>,
-}
-
-/// Where a new control plane runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-pub enum UpdateType {
-    /// In the place of the old one.
-    InPlace,
-    /// Beside the old one.
-    Canary,
-}
-
-/// Who starts an update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-pub enum Approval {
-    /// The operator, at once.
-    Automatic,
-    /// A person.
-    Manual,
-}
-
-/// What happens to running sidecars and gateways after an update.
-#[derive(Clone, Debug, Default, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DataPlaneUpdate {
-    /// None leaves running pods alone; Rolling restarts them in batches.
-    pub restart: Option<DataPlaneRestart>,
-    /// How many pods of a workload may be away at once, as a number or a percentage.
-    pub max_unavailable: Option<k8s_openapi::apimachinery::pkg::util::intstr::IntOrString>,
-}
-
-/// Whether running pods are restarted after an update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-pub enum DataPlaneRestart {
-    /// They are left alone.
-    None,
-    /// In batches.
-    Rolling,
 }
 
 /// What happens to the installed objects when the CR is deleted.

@@ -43,6 +43,9 @@ pub struct IstioOperatorStatus {
     /// The change of the Istio version that is under way or refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<UpgradeStatus>,
+    /// What the newest change of the spec does to what runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanStatus>,
     /// Conditions, one per type.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
@@ -130,6 +133,9 @@ pub struct UpgradeStatus {
     pub from: String,
     /// The version that is asked for.
     pub to: String,
+    /// The component that the change has come to, while it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<StepStatus>,
     /// What was looked at before anything changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Option<Vec<CheckStatus>>")]
@@ -138,6 +144,50 @@ pub struct UpgradeStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Option<Vec<String>>")]
     pub notes: Vec<String>,
+}
+
+/// The component that a change of the version has come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// The component, such as Pilot.
+    pub step: String,
+    /// What is waited for.
+    pub waiting_for: String,
+    /// Since when the change is at this component.
+    pub since: String,
+}
+
+/// What a change does to what runs. `istio-operator plan` prints it field by field.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStatus {
+    /// Digest of everything that the change does, as the annotation install.istio.io/approve takes it. Empty while the
+    /// API server refuses a part of the change.
+    pub digest: String,
+    /// AwaitingApproval, UnderWay or Done.
+    #[schemars(with = "String")]
+    pub state: PlanState,
+    /// Digest of the manifests that the change leads to.
+    pub target: String,
+    /// How many objects are created, changed and deleted.
+    pub summary: String,
+    /// The workloads whose pods are replaced or deleted, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub restarts: Vec<String>,
+}
+
+/// How far a plan is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PlanState {
+    /// A person has to approve it before anything of it is done.
+    #[default]
+    AwaitingApproval,
+    /// It may be carried out.
+    UnderWay,
+    /// Everything of it is done and runs.
+    Done,
 }
 
 /// One check before a change of the version.
@@ -185,6 +235,7 @@ impl<'de> Deserialize<'de> for IstioOperatorStatus {
             component_status: readable(&fields, "componentStatus").unwrap_or_default(),
             gateways: readable(&fields, "gateways").unwrap_or_default(),
             upgrade: readable(&fields, "upgrade"),
+            plan: readable(&fields, "plan"),
             conditions: readable(&fields, "conditions").unwrap_or_default(),
         })
     }

@@ -186,6 +186,7 @@ pub fn plan_of(decided: Vec<(ObjectKey, Decision)>, waves: Vec<Vec<ObjectToApply
         waves,
         postponed: Vec::new(),
         prune: Vec::new(),
+        obsolete: Vec::new(),
         unseen: Vec::new(),
         findings: Vec::new(),
         warnings: Vec::new(),

@@ -8,6 +8,7 @@ mod error;
 pub(crate) mod fake_api_server;
 mod generated;
 mod managed;
+mod preview;
 mod send;
 mod text;
 mod verify;
@@ -19,6 +20,7 @@ use futures::{StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
 
 pub use error::{ApplyError, Class};
+pub use preview::preview;
 pub use send::Sender;
 
 use crate::api::ComponentKind;
@@ -124,6 +126,7 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
         mut waves,
         postponed,
         prune,
+        obsolete: _,
         unseen,
         findings,
         warnings: _,

@@ -13,6 +13,7 @@ use kube::{Client, core::GroupVersionKind};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::preview::whole;
 use super::{ApplyError, generated};
 use crate::charts::yaml::Document;
 use crate::cluster::{
@@ -144,6 +145,33 @@ impl Sender {
         let call = api.patch_metadata(&object.key.name, &params, &patch);
         let answer = self.write(call).await?;
         Ok(LiveObject::read(object.kind.kind, &answer.metadata))
+    }
+
+    /// As [`Sender::dry_run`], with the whole object in the answer.
+    pub(super) async fn dry_run_whole(
+        &self,
+        object: &ObjectToApply,
+        body: &Value,
+    ) -> Result<Value, ApplyError> {
+        let params = PatchParams::apply(MANAGER).dry_run().force();
+        let patch = Patch::Apply(body);
+        let api = self.api(object.kind, &object.key);
+        let call = api.patch(&object.key.name, &params, &patch);
+        whole(&self.write(call).await?)
+    }
+
+    /// Reads an object as it is now, if it exists.
+    pub(super) async fn live(&self, object: &ObjectToApply) -> Result<Option<Value>, ApplyError> {
+        let api = self.api(object.kind, &object.key);
+        let call = async {
+            match api.get_opt(&object.key.name).await {
+                // A kind that is not served has no objects.
+                Err(error) if ApplyError::is_gone(&error) => Ok(None),
+                other => other,
+            }
+        };
+        let live = self.read(call).await?;
+        live.as_ref().map(whole).transpose()
     }
 
     /// Creates an object if there is none, and leaves one that is there as it is; gives whether there was none.

@@ -4,6 +4,7 @@
 //! success, 1 for input that is wrong and 2 for a cluster that cannot be reached.
 
 mod manifests;
+mod plan;
 mod render;
 mod versions;
 
@@ -43,6 +44,7 @@ enum Command {
     /// Run the operator: install Istio as the IstioOperators of a cluster say, and repair changes.
     Run(Settings),
     Render(render::Args),
+    Plan(plan::Args),
     /// Print the CRD of the IstioOperator resource.
     Crd,
     Manifests(manifests::Args),
@@ -116,6 +118,7 @@ impl Cli {
             Command::Run(settings) => Ok(controller::run(settings, charts)?),
             // The process ends with this command, so freeing the charts would only cost time.
             Command::Render(args) => render::render(&args, Box::leak(Box::new(charts))),
+            Command::Plan(args) => plan::plan(&args, &charts),
             Command::Crd => print(&[yaml::write(&crd()?)]),
             Command::Manifests(args) => manifests::manifests(&args, &charts),
             Command::Versions(args) => versions::versions(&args, charts.catalogue()),

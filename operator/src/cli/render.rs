@@ -91,7 +91,7 @@ fn warn(warning: &Warning) {
 }
 
 /// Reads the one IstioOperator of a file.
-fn read(file: &Path) -> Result<IstioOperator, Failure> {
+pub(super) fn read(file: &Path) -> Result<IstioOperator, Failure> {
     let text = if file == Path::new("-") {
         io::read_to_string(io::stdin())
     } else {

@@ -1,8 +1,10 @@
 //! When things run: watches wake CRs, passes bring them forward, a lease decides who may.
 
+mod approval;
 mod cleanup;
 mod ctx;
 mod finalizer;
+mod planning;
 mod queue;
 mod reconcile;
 mod rendering;
@@ -35,6 +37,7 @@ use crate::serve::{Health, serve};
 use crate::settings::Settings;
 use crate::telemetry;
 use ctx::Ctx;
+pub use planning::{Asked, Planned, plan_for};
 use state::scopes;
 use worker::run_workers;
 
@@ -49,6 +52,9 @@ pub enum Error {
     /// There is no cluster, or it does not answer.
     #[error("the cluster cannot be reached: {0}")]
     Unreachable(String),
+    /// What was asked for cannot be done: one line for each reason.
+    #[error("{}", .0.join("\n"))]
+    Input(Vec<String>),
     /// The operating system refused something.
     #[error("the operator cannot start: {0}")]
     Start(#[from] std::io::Error),

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::approval::precheck;
 use super::ctx::Ctx;
 use super::rendering::{RenderedSpec, SpecRejection, catch_panic};
 use super::requeue::{Action, jitter, resync};
 use super::state::{annotations_of, key_of};
-use super::{cleanup, finalizer};
-use crate::api::{IstioOperator, StoredCr, condition};
+use super::{approval, cleanup, finalizer};
+use crate::api::{IstioOperator, PlanStatus, StoredCr, condition};
 use crate::apply::{ApplyError, Class, Verdict, apply};
 use crate::catalogue::Version;
 use crate::cluster::{CrKey, revision_label};
-use crate::merge::Merged;
 use crate::plan::{Plan, PlanInput, Precheck, plan, plan_inputs_digest};
 use crate::status::{InstallProgress, PassResult, overwrite_event, skipped_checks_event};
 
@@ -28,6 +28,12 @@ struct PlannedPass {
     revision: String,
     warnings: Vec<String>,
     upgrade: Option<Precheck>,
+    /// What the change does that the plan is a part of.
+    agreed: Option<PlanStatus>,
+    /// Why nothing is rolled out.
+    held_by: Option<String>,
+    /// How long one component may take to become ready.
+    timeout: Duration,
 }
 
 /// Brings the cluster one step closer to what a CR says, and its status up to date.
@@ -59,6 +65,10 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
         Some(cr) => cr,
     };
     let rendered = match rendered {
+        Ok(rendered) => agreed(ctx, key, &cr, rendered).await,
+        Err(rejection) => Err(rejection),
+    };
+    let rendered = match rendered {
         Ok(rendered) => rendered,
         Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
     };
@@ -81,6 +91,9 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
     let Some(cr) = ctx.newest_if_unchanged(&cr) else {
         return Ok(Action::RequeueNow);
     };
+    if progress.held_by.is_none() && progress.applied.refusals().next().is_none() {
+        ctx.state().remember_carried_out(&cr);
+    }
     if progress.applied.is_in_sync {
         ctx.state().remember_in_sync(&cr, inputs_digest, &progress);
     }
@@ -94,6 +107,10 @@ pub async fn announce(ctx: &Ctx, key: &CrKey) -> Result<(), ApplyError> {
         return Ok(());
     };
     if finalizer::is_deleting(&cr) || annotations_of(&cr).is_paused || is_noticed(&cr) {
+        return Ok(());
+    }
+    if cr.update_strategy().is_manual() {
+        // Whether anything begins is not known yet.
         return Ok(());
     }
     match render_spec(ctx, key, &cr).await {
@@ -117,6 +134,34 @@ async fn ensure_finalizer(
     }))
 }
 
+/// What may be applied of a rendered CR: all of it, or what runs while the plan waits for approval.
+async fn agreed(
+    ctx: &Ctx,
+    key: &CrKey,
+    cr: &Arc<StoredCr>,
+    mut asked: RenderedSpec,
+) -> Result<RenderedSpec, SpecRejection> {
+    let plan = approval::agree(ctx, key, cr, &asked).await;
+    let Some(why) = plan.as_ref().and_then(approval::held_by) else {
+        asked.plan = plan;
+        return Ok(asked);
+    };
+    let applied = asked.upgrade.as_ref().and_then(|upgrade| upgrade.applied);
+    let applied = applied.unwrap_or(asked.merged.version);
+    let mut held = render_what_runs(
+        ctx,
+        cr,
+        Some(applied),
+        condition::reason::APPROVAL_REQUIRED,
+        why,
+    )
+    .await?;
+    held.upgrade = asked.upgrade;
+    held.plan = plan;
+    ctx.update(|state| state.set_rendered(key, &held.merged, &held.rendered));
+    Ok(held)
+}
+
 /// CR → merged → rendered; the desired inventory learns of it. If the version may not change as the CR asks for, the one
 /// that runs is rendered.
 async fn render_spec(
@@ -125,11 +170,14 @@ async fn render_spec(
     cr: &Arc<StoredCr>,
 ) -> Result<RenderedSpec, SpecRejection> {
     let mut rendered = ctx.render_thread.render(Arc::clone(cr), None).await;
-    if let Ok(asked) = &mut rendered
-        && let Some(upgrade) = precheck(ctx, cr, &asked.merged)
-    {
+    let upgrade = match &rendered {
+        Ok(asked) => precheck(cr, &asked.merged, &ctx.state().live, ctx.charts.catalogue()),
+        Err(_) => None,
+    };
+    if let Some(upgrade) = upgrade {
         if let Some(why) = upgrade.refusal() {
-            rendered = render_applied(ctx, cr, &upgrade, why).await;
+            let reason = condition::reason::UPGRADE_REFUSED;
+            rendered = render_what_runs(ctx, cr, upgrade.applied, reason, why).await;
         }
         if let Ok(rendered) = &mut rendered {
             rendered.upgrade = Some(upgrade);
@@ -144,21 +192,29 @@ async fn render_spec(
     rendered
 }
 
-/// Renders a CR in the version that was applied last, because `why` stands against the one that it asks for.
-async fn render_applied(
+/// Renders what was applied last, because `why` stands against what a CR asks for: the newest spec that this process carried
+/// out, or else the present one in the version `applied`.
+async fn render_what_runs(
     ctx: &Ctx,
     cr: &Arc<StoredCr>,
-    upgrade: &Precheck,
+    applied: Option<Version>,
+    reason: &'static str,
     why: String,
 ) -> Result<RenderedSpec, SpecRejection> {
     let refused = |errors: Vec<String>| SpecRejection {
-        reason: condition::reason::UPGRADE_REFUSED,
+        reason,
         errors: std::iter::once(why).chain(errors).collect(),
         // What runs may be upgraded by somebody else.
         is_transient: true,
     };
+    let carried_out = ctx.state().carried_out(cr);
+    if let Some(carried_out) = carried_out
+        && let Ok(rendered) = ctx.render_thread.render(carried_out, None).await
+    {
+        return Ok(rendered);
+    }
     let is_known = |version: &Version| ctx.charts.catalogue().release(version.minor).is_some();
-    let Some(applied) = upgrade.applied.filter(is_known) else {
+    let Some(applied) = applied.filter(is_known) else {
         return Err(refused(Vec::new()));
     };
     let rendered = ctx
@@ -166,18 +222,6 @@ async fn render_applied(
         .render(Arc::clone(cr), Some(applied))
         .await;
     rendered.map_err(|rejection| refused(rejection.errors))
-}
-
-/// What stands against the change of the version that a CR asks for, if it asks for one.
-fn precheck(ctx: &Ctx, cr: &StoredCr, merged: &Merged) -> Option<Precheck> {
-    let skipped = annotations_of(cr).skipped_checks;
-    // A new revision is installed beside the old one.
-    let status = cr.status.as_ref();
-    let status = status
-        .filter(|status| status.revision.as_deref() == Some(revision_label(&merged.revision)));
-    let installed = status.and_then(|status| Version::parse(status.version.as_ref()?));
-    let catalogue = ctx.charts.catalogue();
-    Precheck::of(merged, &ctx.state().live, catalogue, installed, &skipped)
 }
 
 /// Finds out what a paused CR renders, so that other CRs leave its objects alone.
@@ -203,11 +247,21 @@ async fn mark_reconciling(
     let status = cr.status.as_ref();
     let shown = status.and_then(|status| status.upgrade.as_ref());
     let is_shown = |upgrade: &Precheck| shown.is_some_and(|shown| upgrade.is_step_of(shown));
-    if is_noticed(cr) && upgrade.as_ref().is_none_or(is_shown) {
+    let plan = rendered.plan.as_ref();
+    if plan.and_then(approval::held_by).is_some() {
         return Ok(());
     }
-    ctx.publish(cr, &PassResult::Started { version, upgrade })
-        .await?;
+    let is_planned = plan.is_none() || status.and_then(|status| status.plan.as_ref()) == plan;
+    if is_noticed(cr) && upgrade.as_ref().is_none_or(is_shown) && is_planned {
+        return Ok(());
+    }
+    let plan = plan.cloned();
+    let started = PassResult::Started {
+        version,
+        upgrade,
+        plan,
+    };
+    ctx.publish(cr, &started).await?;
     Ok(())
 }
 
@@ -223,13 +277,15 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         merged,
         rendered,
         upgrade,
+        plan: agreed,
     } = rendered;
     let warnings = merged.warnings.iter().chain(&rendered.warnings);
     let mut warnings: Vec<_> = warnings.map(ToString::to_string).collect();
     let version = merged.version;
     let revision = revision_label(&merged.revision).to_owned();
     let (key, annotations) = (&key_of(cr), &annotations_of(cr));
-    let held_by = upgrade.as_ref().and_then(Precheck::refusal);
+    let refusal = upgrade.as_ref().and_then(Precheck::refusal);
+    let held_by = refusal.or_else(|| agreed.as_ref().and_then(approval::held_by));
     let mut state = ctx.state();
     let input = PlanInput {
         cr: key,
@@ -251,6 +307,9 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         revision,
         warnings,
         upgrade,
+        agreed,
+        held_by,
+        timeout: cr.update_strategy().timeout(),
     }
 }
 
@@ -263,6 +322,9 @@ async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgre
         revision,
         warnings,
         upgrade,
+        agreed,
+        held_by,
+        timeout,
     } = draft;
     let mut applied = apply(&ctx.sender, plan).await;
     ctx.count(&applied);
@@ -272,6 +334,9 @@ async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgre
         revision,
         warnings,
         upgrade,
+        plan: agreed,
+        held_by,
+        timeout,
         applied,
     }
 }
@@ -315,6 +380,9 @@ async fn publish_progress(
 }
 
 fn next(progress: &InstallProgress) -> Action {
+    if progress.plan.as_ref().is_some_and(approval::is_unknown) {
+        return Action::BACKOFF;
+    }
     let is_managed = progress
         .applied
         .objects()

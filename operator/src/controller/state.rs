@@ -4,6 +4,7 @@
 //! one step, and returns the CRs to requeue.
 
 mod listings;
+mod memory;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -19,11 +20,12 @@ use crate::cluster::{
     revision_label, version,
 };
 use crate::merge::Merged;
-use crate::plan::{Plan, TagHolder, keys, plan_inputs_digest, tag_holder};
+use crate::plan::{Plan, TagHolder, keys, tag_holder};
 use crate::render::{ObjectKey, Rendered};
-use crate::status::{self, Computed, History, InstallProgress, PassResult, StatusInput};
+use crate::status::{self, Computed, History, PassResult, StatusInput};
 
 pub use listings::Listing;
+use memory::InSyncPass;
 
 use super::finalizer::is_deleting;
 use super::requeue::Retries;
@@ -34,6 +36,8 @@ use super::watch_health::Watched;
 pub struct State {
     crs: HashMap<CrKey, Arc<StoredCr>>,
     in_sync: HashMap<CrKey, InSyncPass>,
+    /// Each CR as it was when its spec was applied last.
+    carried_out: HashMap<CrKey, Arc<StoredCr>>,
     /// How listing each kind went.
     listings: BTreeMap<&'static str, Listing>,
     /// How listing the CRs of each namespace went; of all of them where the name is absent.
@@ -50,15 +54,6 @@ pub struct State {
     histories: HashMap<CrKey, History>,
 }
 
-/// A pass that found nothing to do: while CR and cluster stay the same, there is nothing to render.
-#[derive(Debug)]
-struct InSyncPass {
-    uid: Option<String>,
-    generation: Option<i64>,
-    inputs_digest: u64,
-    progress: InstallProgress,
-}
-
 /// How a CR ends: with what it owns, or without. Gives whether it was living.
 type EndOfCr = fn(&mut DesiredInventory, &CrKey) -> bool;
 
@@ -72,6 +67,7 @@ impl State {
         Self {
             crs: HashMap::new(),
             in_sync: HashMap::new(),
+            carried_out: HashMap::new(),
             listings: kinds.map(|kind| (kind, Listing::Pending)).collect(),
             cr_listings: scopes.map(|scope| (scope, Listing::Pending)).collect(),
             live: Live::default(),
@@ -85,6 +81,11 @@ impl State {
     /// The CR of this name.
     pub fn cr(&self, key: &CrKey) -> Option<Arc<StoredCr>> {
         self.crs.get(key).cloned()
+    }
+
+    /// All CRs.
+    pub fn all_crs(&self) -> Vec<Arc<StoredCr>> {
+        self.crs.values().cloned().collect()
     }
 
     /// Takes in a CR, unless a newer state of it is known. Concerns it if there is something to do for it; a change of
@@ -130,6 +131,7 @@ impl State {
     pub fn remove_cr(&mut self, key: &CrKey) -> ToRequeue {
         self.crs.remove(key);
         self.in_sync.remove(key);
+        self.carried_out.remove(key);
         self.retries.forget(key);
         self.histories.remove(key);
         self.release_objects(key, DesiredInventory::remove_cr)
@@ -369,32 +371,6 @@ impl State {
     pub fn dependents_of(&self, watched: &Watched) -> ToRequeue {
         let depends = |cr: &&CrKey| self.depends_on(cr, watched);
         self.crs.keys().filter(depends).cloned().collect()
-    }
-
-    /// What the last pass of a CR found, if it had nothing to do and nothing changed since.
-    pub fn in_sync(&self, key: &CrKey, cr: &IstioOperator) -> Option<InstallProgress> {
-        let in_sync = self.in_sync.get(key)?;
-        let is_same = in_sync.uid == cr.metadata.uid
-            && in_sync.generation == cr.metadata.generation
-            && in_sync.inputs_digest
-                == plan_inputs_digest(key, &annotations_of(cr), &self.live, &self.desired);
-        is_same.then(|| in_sync.progress.clone())
-    }
-
-    /// Remembers a pass that found nothing to do in what it saw of the cluster.
-    pub fn remember_in_sync(
-        &mut self,
-        cr: &IstioOperator,
-        inputs_digest: u64,
-        progress: &InstallProgress,
-    ) {
-        let in_sync = InSyncPass {
-            uid: cr.metadata.uid.clone(),
-            generation: cr.metadata.generation,
-            inputs_digest,
-            progress: progress.clone(),
-        };
-        self.in_sync.insert(key_of(cr), in_sync);
     }
 
     /// Computes the status of a CR that follows from `result`.

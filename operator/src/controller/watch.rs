@@ -129,7 +129,7 @@ where
 
 type Seen = (ObjectKey, LiveObject);
 
-fn reduced(kind: &Kind, meta: &ObjectMeta, readiness: Option<Readiness>) -> Seen {
+pub(super) fn reduced(kind: &Kind, meta: &ObjectMeta, readiness: Option<Readiness>) -> Seen {
     let key = kind.key(
         meta.namespace.clone(),
         meta.name.clone().unwrap_or_default(),

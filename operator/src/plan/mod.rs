@@ -16,6 +16,7 @@ mod namespaces;
 mod order;
 mod orphans;
 mod precheck;
+mod preview;
 mod webhook_ca;
 mod webhook_order;
 
@@ -32,6 +33,7 @@ pub use order::in_apply_order;
 pub use orphans::{DeletionStep, ObjectToDelete, deletion_step};
 use orphans::{InUse, Orphans, Rendering};
 pub use precheck::Precheck;
+pub use preview::{Action, FieldChange, ObjectChange, Preview, target_of};
 pub use webhook_ca::copy as copy_ca;
 
 use crate::api::{Annotations, ComponentKind, condition};
@@ -41,7 +43,7 @@ use crate::cluster::{
     LiveObject, ManagingTool, digest, revision_label,
 };
 use crate::merge::Merged;
-use crate::render::{ObjectKey, Rendered, RenderedComponent};
+use crate::render::{Object, ObjectKey, Rendered, RenderedComponent};
 use component_planner::ComponentPlanner;
 use default_tag::TagAssignment;
 
@@ -58,6 +60,8 @@ pub struct Plan {
     pub postponed: Vec<ObjectToApply>,
     /// Objects to delete. Empty unless everything else is done.
     pub prune: Vec<ObjectToDelete>,
+    /// Objects that are deleted once everything else is done.
+    pub obsolete: Vec<ObjectKey>,
     /// Objects of which is to be found out first whether another tool manages them. If so, nothing is written.
     pub unseen: Vec<ObjectKey>,
     /// What the status has to tell about the cluster.
@@ -188,8 +192,8 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
     let tag = TagAssignment::of(&merged.revision, input.live, input.desired);
     let mut gaps: BTreeMap<ComponentKind, String> = BTreeMap::new();
     for (index, component) in by_rank {
-        let parents = component.kind.info().parents;
-        let unready_parent = parents.iter().find_map(|parent| gaps.get(parent));
+        let earlier = followed(&component, merged, input.live);
+        let unready_parent = earlier.filter_map(|earlier| gaps.get(earlier)).next();
         let step = ComponentPlanner {
             merged,
             input,
@@ -229,6 +233,7 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
     let waves: Vec<_> = schedule.waves.into_values().collect();
     let postponed = schedule.postponed;
     let namespaces = namespaces(merged, waves.iter().flatten().chain(&postponed), input.live);
+    let obsolete = delete.iter().map(|object| object.key.clone()).collect();
     let is_in_sync = is_done && delete.is_empty() && unseen.is_empty();
     Plan {
         components,
@@ -240,6 +245,7 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
         } else {
             Vec::new()
         },
+        obsolete,
         findings,
         unseen,
         warnings,
@@ -290,6 +296,24 @@ fn unwatched_owners(components: &[PlannedComponent], desired: &DesiredInventory)
         ),
     };
     owners.into_iter().map(tell).collect()
+}
+
+/// The components that have to be ready before this one is rolled out.
+fn followed(
+    component: &RenderedComponent,
+    merged: &Merged,
+    live: &Live,
+) -> impl Iterator<Item = &'static ComponentKind> {
+    let info = component.kind.info();
+    let is_of_other_version = |object: &Object| {
+        let live = live.get(&object.key);
+        let version = live.and_then(LiveObject::istio_version);
+        version.is_some_and(|version| version != merged.version)
+    };
+    let mut objects = component.objects.iter();
+    let changes = objects.any(is_of_other_version);
+    let more = info.upgraded_after.iter().filter(move |_| changes);
+    info.parents.iter().chain(more)
 }
 
 /// Whether anything of a component is there in the version and revision that are rendered, so that the component was

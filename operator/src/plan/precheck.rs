@@ -131,6 +131,7 @@ impl Precheck {
         UpgradeStatus {
             from: told(self.from),
             to: self.to.to_string(),
+            progress: None,
             checks: self.checks.clone(),
             notes: self.notes.clone(),
         }

@@ -11,7 +11,7 @@
 //! longer than [`DIP_PATIENCE`], or at once when nothing is.
 //!
 //! What may pass by itself is not `ERROR` at once, because Argo CD fails a sync on that word: refusals get a minute, an
-//! outage and a rollout [`PROGRESS_DEADLINE`], each counted from when it began. A wrong spec is `ERROR` at once.
+//! outage ten minutes, a component `updateStrategy.timeout`, each counted from when it began. A wrong spec is `ERROR` at once.
 
 mod broken_watches;
 mod conditions;
@@ -19,6 +19,7 @@ mod health;
 mod history;
 mod overwrites;
 mod publish;
+mod upgrade;
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::condition::{self, Kept, reason};
-use crate::api::{CheckResult, InstallState, IstioOperatorStatus, Warning};
+use crate::api::{InstallState, IstioOperatorStatus, PlanStatus, Warning};
 use crate::apply::{Applied, ApplyError};
 use crate::catalogue::Version;
 use crate::cluster::Live;
@@ -35,14 +36,13 @@ use crate::render::ObjectKey;
 use conditions::{Conditions, Truth};
 use health::{Health, Judge, Problem, Severity};
 use history::Before;
+use upgrade::{set_plan, set_step, set_upgrade};
 
 pub use broken_watches::add_broken_watches;
 pub use history::{DIP_PATIENCE, History};
 pub use overwrites::overwrite_event;
 pub use publish::{Publisher, StatusEvent, patch, status_events};
-
-/// How long an installation may take to become ready, from its last change on, before it counts as stalled.
-pub const PROGRESS_DEADLINE: Duration = Duration::from_mins(10);
+pub use upgrade::skipped_checks_event;
 
 /// The longest message; a condition may hold 32 KiB, and a person reads far less.
 const MAX_MESSAGE: usize = 4096;
@@ -58,6 +58,8 @@ pub enum PassResult {
         version: Version,
         /// The change of the version that begins.
         upgrade: Option<Precheck>,
+        /// What the change does.
+        plan: Option<PlanStatus>,
     },
     /// The spec cannot be followed; nothing was touched.
     Rejected {
@@ -85,6 +87,12 @@ pub struct InstallProgress {
     pub warnings: Vec<String>,
     /// The change of the version that the spec asks for.
     pub upgrade: Option<Precheck>,
+    /// What the change does that the spec asks for.
+    pub plan: Option<PlanStatus>,
+    /// Why nothing is rolled out.
+    pub held_by: Option<String>,
+    /// How long one component may take to become ready.
+    pub timeout: Duration,
     /// What became of every object.
     pub applied: Applied,
 }
@@ -151,8 +159,13 @@ pub fn of(
     let mut conditions = Conditions::new(&input.before.conditions, input.generation, input.now);
     let mut next_change = None;
     match result {
-        PassResult::Started { version, upgrade } => {
+        PassResult::Started {
+            version,
+            upgrade,
+            plan,
+        } => {
             mark_reconciling(&mut status, &mut conditions, *version);
+            set_plan(&mut status, plan.as_ref(), false);
             set_upgrade(&mut status, upgrade.as_ref(), &version.to_string(), false);
         }
         PassResult::Rejected { reason, errors } => {
@@ -174,6 +187,7 @@ pub fn of(
                 before: before(input),
                 now: input.instant,
                 history: &mut *history,
+                timeout: progress.timeout,
             };
             let health = Health::of(&progress.applied, input.before, &mut judge);
             let unpruned = unpruned(&progress.applied, &mut judge);
@@ -267,25 +281,41 @@ fn set_progress(
         revision,
         warnings,
         upgrade,
+        plan,
+        held_by,
+        timeout: _,
         applied,
     } = progress;
-    let refusal = upgrade.as_ref().and_then(Precheck::refusal);
+    let is_refused = upgrade.as_ref().is_some_and(Precheck::is_refused);
     let installed = version.to_string();
-    let problems = health.problems();
+    let mut problems = health.problems();
+    // What waits for a person waits as long as that takes.
+    problems.retain(|problem| held_by.is_none() || problem.severity != Severity::Waiting);
     let worst = problems.first().copied().or(unpruned.first());
     status.component_status = health.component_status(&installed, input.before);
     status.gateways = health.gateways();
-    set_upgrade(status, upgrade.as_ref(), &installed, worst.is_none());
+    let is_done = worst.is_none() && held_by.is_none();
+    set_upgrade(status, upgrade.as_ref(), &installed, is_done);
+    set_step(status, health.step(), input.now);
+    set_plan(status, plan.as_ref(), is_done);
     let message = match worst {
-        _ if let Some(refusal) = &refusal => bounded(refusal.clone()),
+        _ if is_refused => bounded(held_by.clone().unwrap_or_default()),
+        None if let Some(why) = held_by => bounded(why.clone()),
         None if health.components.is_empty() => "no components are enabled".to_owned(),
         None => format!("Istio {installed} is installed and available"),
         Some(worst) => bounded(summary(worst, problems.len() + unpruned.len())),
     };
     match worst {
-        _ if refusal.is_some() => {
+        _ if is_refused => {
             status.status = Some(InstallState::Error);
             stall(conditions, reason::UPGRADE_REFUSED, &message);
+        }
+        None if held_by.is_some() => {
+            // A person has to act, and nothing is broken.
+            status.status = Some(InstallState::Reconciling);
+            let reason = reason::APPROVAL_REQUIRED;
+            conditions.set(condition::READY, Truth::False, reason, &message);
+            conditions.set(condition::RECONCILING, Truth::True, reason, &message);
         }
         None => {
             status.status = Some(InstallState::Healthy);
@@ -331,6 +361,9 @@ fn set_progress(
         .chain(owned_by_others)
         .collect();
     set_findings(conditions, &findings);
+    let awaited = held_by.iter().filter(|_| !is_refused).cloned();
+    let reason = reason::APPROVAL_REQUIRED;
+    set_if_any(conditions, condition::APPROVAL_REQUIRED, reason, awaited);
     let contested = problems
         .iter()
         .filter(|problem| problem.severity == Severity::Conflict)
@@ -340,43 +373,6 @@ fn set_progress(
     let (reason, warnings) = (reason::NO_EFFECT, warnings.iter().cloned());
     set_if_any(conditions, condition::WARNINGS, reason, warnings);
     status.message = Some(message);
-}
-
-/// Shows the change of the version from its first pass until it is done. Later passes see the new version running already.
-fn set_upgrade(
-    status: &mut IstioOperatorStatus,
-    upgrade: Option<&Precheck>,
-    version: &str,
-    is_healthy: bool,
-) {
-    status.upgrade = match (upgrade, status.upgrade.take()) {
-        (Some(upgrade), _) if !is_healthy || upgrade.is_refused() => Some(upgrade.status()),
-        (None, Some(shown)) if !is_healthy && shown.to == version => Some(shown),
-        (_, _) => None,
-    };
-}
-
-/// The Event that tells which failed checks of a change of the version are skipped; `None` if `before`, the status so far,
-/// shows that it was told.
-#[must_use]
-pub fn skipped_checks_event(
-    upgrade: &Precheck,
-    before: Option<&IstioOperatorStatus>,
-) -> Option<StatusEvent> {
-    let skipped = upgrade.skipped()?;
-    let shown = before.and_then(|before| before.upgrade.as_ref());
-    let is_told = shown.is_some_and(|shown| {
-        upgrade.is_step_of(shown)
-            && shown
-                .checks
-                .iter()
-                .any(|check| check.result == CheckResult::Skipped)
-    });
-    (!is_told).then(|| StatusEvent {
-        is_warning: true,
-        reason: reason::CHECKS_SKIPPED.to_owned(),
-        note: bounded(skipped),
-    })
 }
 
 /// Sets each condition that something was found for, once: the API server refuses two of one type.

@@ -1,11 +1,15 @@
 //! Which CRs a change concerns, and what is remembered.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::*;
 use crate::apply::Applied;
 use crate::catalogue::Version;
 use crate::cluster::{OwnerLabels, TagMode};
+use crate::plan::plan_inputs_digest;
+use crate::status::InstallProgress;
 
 fn cr(name: &str, changes: Value) -> StoredCr {
     let mut metadata = json!({"namespace": "mesh", "name": name, "uid": name, "generation": 1,
@@ -217,6 +221,9 @@ fn a_settled_pass_holds_while_spec_and_cluster_stay() {
     state.put_object(&object("a"), owned("one", 1), true);
     let progress = InstallProgress {
         upgrade: None,
+        plan: None,
+        held_by: None,
+        timeout: Duration::from_mins(10),
         version: Version {
             minor: 31,
             patch: 1,

@@ -38,7 +38,7 @@ fn not_implemented(checked: &Checked, findings: &mut Findings) {
     let strategy = spec.key("updateStrategy");
     for (keys, value) in [
         (&["type"][..], "Canary"),
-        (&["approval"], "Manual"),
+        (&["rollback"], "Automatic"),
         (&["dataPlane", "restart"], "Rolling"),
     ] {
         let found = checked
