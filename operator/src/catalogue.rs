@@ -110,6 +110,33 @@ impl TryFrom<String> for Concerned {
     }
 }
 
+/// What differs by the minor beside the charts. `versions.yaml` describes each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Behavior {
+    /// Replicas of `k8s` blocks reach the charts.
+    ChartsSeeReplicas,
+    /// The CPU of `k8s.resources` reaches the charts.
+    ChartsSeeCpu,
+    /// A `credentialName` may name a `ConfigMap`.
+    KnowsConfigMapCredentials,
+    /// The component `istiodRemote` is ignored.
+    IgnoresIstiodRemote,
+}
+
+/// Some minors, both ends included.
+#[derive(Clone, Copy, Debug)]
+struct Minors {
+    since: u16,
+    until: Option<u16>,
+}
+
+impl Minors {
+    fn contain(self, minor: u16) -> bool {
+        self.since <= minor && self.until.is_none_or(|until| minor <= until)
+    }
+}
+
 /// The image of an addon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AddonImage<'a> {
@@ -135,6 +162,7 @@ struct AddonImages {
 pub struct Catalogue {
     releases: Vec<Release>,
     default: Version,
+    behaviors: BTreeMap<Behavior, Vec<Minors>>,
     addons: BTreeMap<String, AddonImages>,
 }
 
@@ -145,7 +173,17 @@ struct File {
     default: String,
     versions: Vec<Entry>,
     #[serde(default)]
+    behaviors: BTreeMap<Behavior, Vec<MinorsEntry>>,
+    #[serde(default)]
     addons: BTreeMap<String, AddonEntry>,
+}
+
+/// One range of minors in `behaviors` of `versions.yaml`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MinorsEntry {
+    since: String,
+    until: Option<String>,
 }
 
 /// One entry of `addons` in `versions.yaml`.
@@ -196,14 +234,28 @@ impl Catalogue {
             .map(|r| r.version)
             .find(|v| Some(v.minor) == minor);
         let default = default.ok_or_else(|| format!("default {:?} is not listed", file.default))?;
+        let behaviors = file.behaviors.into_iter();
+        let behaviors = behaviors.map(|(behavior, ranges)| {
+            let ranges = ranges.iter().map(minors).collect::<Result<_, _>>()?;
+            Ok((behavior, ranges))
+        });
+        let behaviors = behaviors.collect::<Result<_, String>>()?;
         let addons = file.addons.into_iter();
         let addons = addons.map(|(name, entry)| Ok((name, images(entry)?)));
         let addons = addons.collect::<Result<_, String>>()?;
         Ok(Self {
             releases,
             default,
+            behaviors,
             addons,
         })
+    }
+
+    /// Whether a minor behaves so.
+    #[must_use]
+    pub fn has(&self, behavior: Behavior, minor: u16) -> bool {
+        let mut ranges = self.behaviors.get(&behavior).into_iter().flatten();
+        ranges.any(|minors| minors.contain(minor))
     }
 
     /// The image of an addon in a minor.
@@ -259,6 +311,13 @@ impl Catalogue {
 
 fn minor(text: &str) -> Result<u16, String> {
     parse_minor(text).ok_or_else(|| format!("{text:?} is not a minor"))
+}
+
+fn minors(entry: &MinorsEntry) -> Result<Minors, String> {
+    Ok(Minors {
+        since: minor(&entry.since)?,
+        until: entry.until.as_deref().map(minor).transpose()?,
+    })
 }
 
 fn images(entry: AddonEntry) -> Result<AddonImages, String> {
@@ -332,6 +391,24 @@ mod tests {
         assert_eq!(tag("grafana", 26), Some("11.3.1"));
         assert_eq!(tag("grafana", 27), Some("12.0.1"));
         assert_eq!(tag("nonesuch", 27), None);
+    }
+
+    #[test]
+    fn every_behavior_tells_minors_apart() {
+        let c = catalogue();
+        for behavior in [
+            Behavior::ChartsSeeReplicas,
+            Behavior::ChartsSeeCpu,
+            Behavior::KnowsConfigMapCredentials,
+            Behavior::IgnoresIstiodRemote,
+        ] {
+            let minors = c.releases().iter().map(|release| release.version.minor);
+            let (with, without): (Vec<_>, Vec<_>) = minors.partition(|m| c.has(behavior, *m));
+            assert!(!with.is_empty() && !without.is_empty(), "{behavior:?}");
+        }
+        let sees_replicas = |minor| c.has(Behavior::ChartsSeeReplicas, minor);
+        let found = [27, 28, 29, 31, 32].map(sees_replicas);
+        assert_eq!(found, [false, true, false, true, true]);
     }
 
     #[test]

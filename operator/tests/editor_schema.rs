@@ -7,7 +7,7 @@
 
 use std::fs;
 
-use istio_operator::api::strict_schema;
+use istio_operator::api::documented_schema;
 use istio_operator::charts::Charts;
 use serde_json::{Map, Value, json};
 
@@ -39,12 +39,13 @@ fn schema(charts: &Charts) -> Value {
         unite(&mut shapes, &Value::Object(schema.shapes.clone()));
     }
     let mesh_config = json!({"$ref": "#/$defs/MeshConfig"});
-    let mut spec = published(strict_schema());
+    let documented = documented_schema();
+    let mut spec = published(&documented);
     spec["properties"]["values"] = published(&values);
     spec["properties"]["values"]["properties"]["meshConfig"] = mesh_config.clone();
     spec["properties"]["meshConfig"] = mesh_config;
     let mut definitions = json!({ "MeshConfig": published(&mesh) });
-    for named in [&strict_schema()["$defs"], &shapes] {
+    for named in [&documented["$defs"], &shapes] {
         for (name, node) in named.as_object().unwrap() {
             let mut node = published(node);
             if name.starts_with("io.k8s.") {

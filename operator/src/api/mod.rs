@@ -44,7 +44,7 @@ pub(crate) use beside_spec::name_beside_spec;
 pub use beside_spec::{belongs_into_spec, keep_beside_spec};
 pub use component::{ComponentInfo, ComponentKind, Section, ValuesScope, Workload, WorkloadName};
 pub use path::{FieldError, Path, Warning};
-pub use resource::{IstioOperator, RawSpec, crd, strict_schema};
+pub use resource::{IstioOperator, RawSpec, crd, documented_schema, strict_schema};
 pub use spec::DeletionPolicy;
 pub use status::{
     CheckResult, CheckStatus, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,

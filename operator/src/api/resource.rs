@@ -75,8 +75,8 @@ impl JsonSchema for RawSpec {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let open = open(&STRICT, &STRICT);
-        Schema::try_from(open).unwrap_or_default()
+        let documented = documented_schema();
+        Schema::try_from(open(&documented, &documented)).unwrap_or_default()
     }
 }
 
@@ -101,6 +101,21 @@ impl IstioOperator {
 }
 
 static STRICT: LazyLock<Value> = LazyLock::new(|| {
+    let mut schema = documented_schema();
+    drop_descriptions(&mut schema);
+    schema
+});
+
+/// The JSON Schema that `merge` checks `spec` against, with every type in `$defs`. It has no descriptions, because it stays in
+/// memory.
+#[must_use]
+pub fn strict_schema() -> &'static Value {
+    &STRICT
+}
+
+/// The schema of [`strict_schema`] with descriptions of its fields.
+#[must_use]
+pub fn documented_schema() -> Value {
     let mut generator = SchemaGenerator::default();
     // Only the charts' schema refers to these types.
     generator.subschema_for::<DaemonSetUpdateStrategy>();
@@ -109,12 +124,18 @@ static STRICT: LazyLock<Value> = LazyLock::new(|| {
     generator
         .into_root_schema_for::<IstioOperatorSpec>()
         .to_value()
-});
+}
 
-/// The JSON Schema that `merge` checks `spec` against, with every type in `$defs`.
-#[must_use]
-pub fn strict_schema() -> &'static Value {
-    &STRICT
+/// Drops the descriptions of a schema. A field of this name has a schema, not a text.
+fn drop_descriptions(node: &mut Value) {
+    match node {
+        Value::Object(map) => {
+            map.retain(|key, value| key != "description" || !value.is_string());
+            map.values_mut().for_each(drop_descriptions);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_descriptions),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// The CRD to install.

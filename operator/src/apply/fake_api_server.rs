@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{ApplyError, Class, Sender};
 use crate::api::ComponentKind;
-use crate::charts::yaml::Document;
+use crate::charts::yaml::Manifest;
 use crate::cluster::{AppliedDigests, ApplyReason, Kind};
 use crate::plan::{Decision, ObjectToApply, Plan, PlannedComponent};
 use crate::render::ObjectKey;
@@ -156,7 +156,7 @@ pub fn to_apply(key: ObjectKey, reason: ApplyReason) -> ObjectToApply {
     ObjectToApply {
         component: 0,
         kind: Kind::of(&key).unwrap(),
-        body: Document::from(&json!({"metadata": {"name": key.name}})),
+        body: Manifest::from(&json!({"metadata": {"name": key.name}})),
         key,
         ca_from: None,
         digests: AppliedDigests {

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::preview::whole;
 use super::{ApplyError, generated};
-use crate::charts::yaml::Document;
+use crate::charts::yaml::Manifest;
 use crate::cluster::{
     ApplyReason, Kind, LiveObject, MANAGER, ManagingTool, Upkeep, conflicting_manager,
 };
@@ -328,7 +328,7 @@ impl Sender {
     pub(super) async fn conflicting_manager(
         &self,
         key: &ObjectKey,
-        body: &Document,
+        body: &Manifest,
     ) -> Result<Option<(String, String)>, ApplyError> {
         let Some(kind) = Kind::of(key) else {
             return Ok(None);

@@ -181,13 +181,13 @@ mod tests {
     use super::super::apply;
     use super::super::fake_api_server::{Answer, FakeApiServer, plan_of, to_apply};
     use super::*;
-    use crate::charts::yaml::Document;
+    use crate::charts::yaml::Manifest;
     use crate::cluster::{LastApplied, Live, key};
     use crate::plan::{Decision, Plan};
 
     fn object(kind: &str, reason: ApplyReason) -> ObjectToApply {
         ObjectToApply {
-            body: Document::from(&json!({"spec": {"selector": {"matchLabels": {"a": "new"}}}})),
+            body: Manifest::from(&json!({"spec": {"selector": {"matchLabels": {"a": "new"}}}})),
             is_verified: reason != ApplyReason::Rollout,
             applied_at: Some("2026-01-01T00:00:00Z".parse().unwrap()),
             ..to_apply(key(kind, "istiod"), reason)

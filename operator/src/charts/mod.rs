@@ -16,6 +16,7 @@ mod versioned_values;
 pub mod yaml;
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -29,7 +30,7 @@ pub use schema::ChartSchema;
 pub use template::Output;
 use template::Templates;
 use versioned_values::VersionedValues;
-use yaml::Document;
+use yaml::Manifest;
 
 /// Why charts cannot be used.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -64,16 +65,18 @@ pub struct Charts {
     catalogue: Catalogue,
     values: BTreeMap<String, OnceLock<Result<VersionedValues, ChartError>>>,
     by_name: BTreeMap<String, Chart>,
-    schema_files: OnceLock<Result<[Value; 3], ChartError>>,
     schemas: BTreeMap<u16, OnceLock<Result<ChartSchema, ChartError>>>,
     removed: OnceLock<Result<Vec<RemovedSetting>, ChartError>>,
     last_outputs: Mutex<BTreeMap<String, LastOutput>>,
+    /// Hashes outputs with keys of this process, so that nobody can write two outputs with one hash.
+    hasher: RandomState,
 }
 
-/// The last output of a template, and the documents that were read from it.
+/// The manifests that were read from the last output of a template.
 struct LastOutput {
-    text: String,
-    documents: Vec<Document>,
+    /// The hash of that output. The output itself is as large as its manifests, and stays in memory as long.
+    hash: u64,
+    manifests: Vec<Manifest>,
 }
 
 /// One chart.
@@ -153,10 +156,10 @@ impl Charts {
             catalogue,
             values,
             by_name,
-            schema_files: OnceLock::new(),
             schemas,
             removed: OnceLock::new(),
             last_outputs: Mutex::default(),
+            hasher: RandomState::new(),
         })
     }
 
@@ -213,23 +216,19 @@ impl Charts {
     pub fn schema(&self, minor: u16) -> Result<&ChartSchema, ChartError> {
         let slot = self.schemas.get(&minor);
         let slot = slot.ok_or_else(|| bad("schema", format!("knows no Istio 1.{minor}")))?;
-        let compile = || schema::compile(self.schema_files()?, minor).map_err(|e| bad("schema", e));
-        slot.get_or_init(compile).as_ref().map_err(Clone::clone)
-    }
-
-    fn schema_files(&self) -> Result<&[Value; 3], ChartError> {
+        // The files are read again for each minor, because hardly any process needs a second one.
         let read = |stem: &str| {
             let file = format!("schema/{stem}.yaml");
             let text = self.files.get(&file);
             let text = text.ok_or_else(|| bad(&file, "is absent"))?;
             yaml::parse(text).map_err(|e| bad(&file, e.message))
         };
-        let read_all = || {
+        let compile = || {
             let [shapes, values, mesh] = schema::FILES.map(read);
-            Ok([shapes?, values?, mesh?])
+            let files = [shapes?, values?, mesh?];
+            schema::compile(&files, minor).map_err(|e| bad("schema", e))
         };
-        let parsed = self.schema_files.get_or_init(read_all);
-        parsed.as_ref().map_err(Clone::clone)
+        slot.get_or_init(compile).as_ref().map_err(Clone::clone)
     }
 
     /// The settings that Istio removed or calls deprecated.
@@ -274,35 +273,36 @@ impl Charts {
         self.templates(chart)?.execute(context)
     }
 
-    /// The documents that `read` finds in the output of a template. They are remembered with the last output of every template,
+    /// The manifests that `read` finds in the output of a template. They are remembered with the last output of every template,
     /// so that an output which did not change is not read again.
     pub fn recall<E>(
         &self,
         output: Output,
-        read: impl FnOnce(&Output) -> Result<Vec<Document>, E>,
-    ) -> Result<Vec<Document>, E> {
+        read: impl FnOnce(&Output) -> Result<Vec<Manifest>, E>,
+    ) -> Result<Vec<Manifest>, E> {
         let outputs = self
             .last_outputs
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let hash = self.hasher.hash_one(&output.text);
         let last = outputs.get(&output.file);
-        let known = last.filter(|last| last.text == output.text);
-        let known = known.map(|last| last.documents.clone());
+        let known = last.filter(|last| last.hash == hash);
+        let known = known.map(|last| last.manifests.clone());
         drop(outputs);
-        if let Some(documents) = known {
-            return Ok(documents);
+        if let Some(manifests) = known {
+            return Ok(manifests);
         }
-        let documents = read(&output)?;
+        let manifests = read(&output)?;
         let last = LastOutput {
-            text: output.text,
-            documents: documents.clone(),
+            hash,
+            manifests: manifests.clone(),
         };
         let mut outputs = self
             .last_outputs
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         outputs.insert(output.file, last);
-        Ok(documents)
+        Ok(manifests)
     }
 
     fn chart(&self, name: &str) -> Result<&Chart, ChartError> {

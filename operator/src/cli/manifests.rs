@@ -3,7 +3,7 @@
 use std::iter;
 
 use istio_operator::charts::Charts;
-use istio_operator::charts::yaml::Document;
+use istio_operator::charts::yaml::Manifest;
 use istio_operator::render::operator;
 
 use super::{Failure, crd, print};
@@ -28,12 +28,12 @@ pub(super) struct Args {
 }
 
 pub(super) fn manifests(args: &Args, charts: &Charts) -> Result<(), Failure> {
-    let crd = Document::from(&crd()?);
+    let crd = Manifest::from(&crd()?);
     let objects = operator(&args.namespace, &args.image, charts).map_err(Failure::input)?;
     let bodies = objects.iter().map(|object| &object.body);
     let texts: Vec<_> = iter::once(&crd)
         .chain(bodies)
-        .map(Document::to_yaml)
+        .map(Manifest::to_yaml)
         .collect();
     print(&texts)
 }

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use serde_json::{Map, Value};
 
 use super::owner_labels::MANAGER;
-use crate::charts::yaml::Document;
+use crate::charts::yaml::Manifest;
 
 /// One co-owned field.
 struct Rule {
@@ -177,7 +177,7 @@ pub struct Scaling {
 /// Under an autoscaler that has not written yet, replicas that we set earlier are carried over from the live object:
 /// leaving them out would remove the only claim to the field, and the server's default of one would end running pods.
 pub fn omit_co_owned(
-    body: &mut Document,
+    body: &mut Manifest,
     kind: &str,
     co_owned: &CoOwnedFields,
     scaling: Scaling,
@@ -328,7 +328,7 @@ mod tests {
     /// What is sent of `body` when `manager` holds `path`.
     fn sent(kind: &str, body: &Value, manager: &str, path: &[&str], scaling: Scaling) -> Value {
         let co_owned = CoOwnedFields::read(kind, &held_by(manager, path));
-        let mut body = Document::from(body);
+        let mut body = Manifest::from(body);
         omit_co_owned(&mut body, kind, &co_owned, scaling);
         body.value()
     }
@@ -389,11 +389,11 @@ mod tests {
             entries[0].operation = Some(operation.to_owned());
             CoOwnedFields::read("Deployment", &entries)
         };
-        let mut carried = Document::from(&body);
+        let mut carried = Manifest::from(&body);
         let changed = omit_co_owned(&mut carried, "Deployment", &ours("Apply"), SCALED);
         assert_eq!(carried.value(), json!({"spec": {"replicas": 4}}));
         assert_eq!(changed, ["spec.replicas=4"]);
-        let mut fixed = Document::from(&body);
+        let mut fixed = Manifest::from(&body);
         omit_co_owned(&mut fixed, "Deployment", &ours("Apply"), FIXED);
         assert_eq!(fixed.value(), body);
     }

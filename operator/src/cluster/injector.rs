@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
 use super::field_ownership::is_ours;
 use super::owner_labels::{REVISION, revision_label};
-use crate::charts::yaml::Document;
+use crate::charts::yaml::Manifest;
 use crate::merge::Merged;
 use crate::render::{ObjectKey, Rendered, TAG};
 
@@ -57,22 +57,22 @@ pub(crate) fn was_repointed(
 }
 
 /// Whether a rendered object belongs to a tag, the default one or another.
-pub(crate) fn belongs_to_tag(body: &Document) -> bool {
+pub(crate) fn belongs_to_tag(body: &Manifest) -> bool {
     label(body, TAG).is_some()
 }
 
 /// Whether a rendered object belongs to the default tag.
-pub(crate) fn belongs_to_default_tag(body: &Document) -> bool {
+pub(crate) fn belongs_to_default_tag(body: &Manifest) -> bool {
     label(body, TAG).as_deref() == Some(DEFAULT)
 }
 
 /// Whether a rendered object is the configuration of injection webhooks of the default revision itself, which rests
 /// while there is a default tag.
-pub(crate) fn is_deactivated_injector(key: &ObjectKey, body: &Document, revision: &str) -> bool {
+pub(crate) fn is_deactivated_injector(key: &ObjectKey, body: &Manifest, revision: &str) -> bool {
     revision.is_empty() && Injector::is_injector(key) && !belongs_to_tag(body)
 }
 
-fn label(body: &Document, key: &str) -> Option<String> {
+fn label(body: &Manifest, key: &str) -> Option<String> {
     let labels = &body.field("metadata")["labels"];
     labels.get(key)?.as_str().map(str::to_owned)
 }

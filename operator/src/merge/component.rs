@@ -7,7 +7,7 @@ use super::addons::{self, Addons};
 use super::overlay::overlays;
 use super::tree::{is_true, scalar_text, set, text_at, without_keys};
 use crate::api::{ComponentKind, Path, WorkloadName, quantity};
-use crate::catalogue::{Catalogue, Version};
+use crate::catalogue::{Behavior, Catalogue, Version};
 use crate::charts::tree::at;
 
 /// What every component of one CR shares.
@@ -144,21 +144,17 @@ impl Installation<'_> {
         values
     }
 
-    /// Replicas and CPU of the `k8s` block, with the keys of the values that they become. Charts decide by them, for
-    /// example whether one replica gets a disruption budget. Upstream hands them to charts in 1.28 (since 1.28.8) and from
-    /// 1.31 on, but not in 1.29 and 1.30.
+    /// Replicas and CPU of the `k8s` block, with the keys of the values that they become in minors whose charts see them.
     fn scaling(
         &self,
         kind: ComponentKind,
         k8s: &Map<String, Value>,
     ) -> Vec<(Vec<&'static str>, Value)> {
-        let minor = self.version.minor;
+        let has = |behavior| self.catalogue.has(behavior, self.version.minor);
         let mut found = Vec::new();
-        if minor != 28 && minor < 31 {
-            return found;
-        }
         let workload = kind.info().workload;
-        if workload.is_some_and(|workload| workload.kind == "Deployment") {
+        let scales = workload.is_some_and(|workload| workload.kind == "Deployment");
+        if scales && has(Behavior::ChartsSeeReplicas) {
             let hpa = |key| {
                 k8s.get("hpaSpec")
                     .and_then(|hpa| hpa.get(key))
@@ -178,7 +174,7 @@ impl Installation<'_> {
                 found.extend(count.map(|count| (vec![key], count.into())));
             }
         }
-        if minor >= 31 {
+        if has(Behavior::ChartsSeeCpu) {
             for side in ["limits", "requests"] {
                 let cpu = k8s
                     .get("resources")

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::default_tag::TagAssignment;
 use super::{Decision, ObjectToApply, PlanInput, injector_template, webhook_ca};
 use crate::api::ComponentKind;
-use crate::charts::yaml::Document;
+use crate::charts::yaml::Manifest;
 use crate::cluster::{
     AppliedDigests, ApplyReason, CoOwnedFields, Kind, LiveObject, Role, Scaling,
     belongs_to_default_tag, digest, label, omit_co_owned,
@@ -130,7 +130,7 @@ impl ComponentPlanner<'_> {
     fn wait_reason(
         &self,
         key: &ObjectKey,
-        body: &Document,
+        body: &Manifest,
         kind: &Kind,
         there: Option<&LiveObject>,
         reason: ApplyReason,

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use crate::api::ComponentKind;
-use crate::charts::yaml::Document;
+use crate::charts::yaml::Manifest;
 use crate::cluster::{
     CrKey, DEFAULT, DesiredInventory, Injector, Live, LiveObject, Need, TagMode, TagRequest,
     belongs_to_default_tag, is_deactivated_injector, revision_label,
@@ -94,7 +94,7 @@ impl<'a> TagAssignment<'a> {
     pub(super) fn wait_reason(
         &self,
         key: &ObjectKey,
-        body: &Document,
+        body: &Manifest,
         is_there: bool,
         unready: Option<&String>,
     ) -> Option<String> {

@@ -93,14 +93,14 @@ fn warning(key: &ObjectKey, selector: &Value) -> String {
 mod tests {
     use super::*;
     use crate::api::ComponentKind;
-    use crate::charts::yaml::Document;
+    use crate::charts::yaml::Manifest;
     use crate::cluster::{LiveObject, key};
 
     fn object(kind: &str, spec: &Value) -> Object {
         Object {
             key: key(kind, "edge"),
             version: "v1".into(),
-            body: Document::from(&json!({"spec": spec})),
+            body: Manifest::from(&json!({"spec": spec})),
         }
     }
 

@@ -37,7 +37,7 @@ pub use preview::{Action, FieldChange, ObjectChange, Preview, target_of};
 pub use webhook_ca::copy as copy_ca;
 
 use crate::api::{Annotations, ComponentKind, condition};
-use crate::charts::yaml::Document;
+use crate::charts::yaml::Manifest;
 use crate::cluster::{
     AppliedDigests, ApplyReason, CrKey, DesiredInventory, Interference, Kind, LastApplied, Live,
     LiveObject, ManagingTool, digest, revision_label,
@@ -114,7 +114,7 @@ pub enum Decision {
     /// It is a webhook that fails closed, and the workload that answers it was not accepted yet. Nothing waits for it.
     WaitingForWorkload(String),
     /// Somebody keeps interfering with it.
-    Conflict(Interference, Document),
+    Conflict(Interference, Manifest),
     /// Another tool manages it, and may go on doing so.
     ManagedBy(ManagingTool),
     /// Its kind is none that charts may render.
@@ -131,7 +131,7 @@ pub struct ObjectToApply {
     /// Its identity.
     pub key: ObjectKey,
     /// What is sent.
-    pub body: Document,
+    pub body: Manifest,
     /// The live webhook configuration whose CA goes along, for webhooks that name none.
     pub ca_from: Option<ObjectKey>,
     /// Digests of what is sent.

@@ -167,7 +167,7 @@ fn object(kind: &str, name: &str, body: &Value) -> Object {
     Object {
         key: key(kind, name),
         version: "v1".into(),
-        body: Document::from(body),
+        body: Manifest::from(body),
     }
 }
 
@@ -486,7 +486,7 @@ fn a_kind_outside_the_table_is_not_sent() {
     rendered.components[0].objects = vec![Object {
         key: pod,
         version: "v1".into(),
-        body: Document::default(),
+        body: Manifest::default(),
     }];
     let plan = world.plan(rendered);
     assert!(plan.waves.is_empty());

@@ -1,7 +1,7 @@
 //! Reads the objects in a template's output.
 
 use super::{Object, RenderError};
-use crate::charts::yaml::Document;
+use crate::charts::yaml::Manifest;
 use crate::charts::{Charts, Output};
 
 /// Reads the objects in a template's output.
@@ -19,13 +19,13 @@ pub(super) fn objects(output: Output, charts: &Charts) -> Result<Vec<Object>, Re
 
 /// The documents of an output that have a kind, as they are written. Lines that begin with `---` separate documents. A
 /// template that decides to render nothing leaves a document without a kind.
-fn bodies(output: &Output) -> Result<Vec<Document>, RenderError> {
+fn bodies(output: &Output) -> Result<Vec<Manifest>, RenderError> {
     let mut bodies = Vec::new();
     for (first_line, text) in documents(&output.text) {
         if text.trim().is_empty() {
             continue;
         }
-        let body = Document::read(text).map_err(|error| {
+        let body = Manifest::read(text).map_err(|error| {
             let line = first_line + error.line.unwrap_or(1) - 1;
             RenderError::Yaml {
                 file: output.file.clone(),

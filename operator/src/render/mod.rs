@@ -384,7 +384,7 @@ fn broken_invariants(components: &[RenderedComponent]) -> Vec<RenderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::charts::yaml::Document;
+    use crate::charts::yaml::Manifest;
 
     fn component(name: &str, objects: &[&Object]) -> RenderedComponent {
         let objects = objects.iter().map(|o| (*o).clone()).collect();
@@ -398,7 +398,7 @@ mod tests {
     fn service(note: &str) -> Object {
         let metadata = json!({"name": "a", "namespace": "n", "annotations": {"note": note}});
         let body = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata});
-        Object::of(Document::from(&body)).unwrap()
+        Object::of(Manifest::from(&body)).unwrap()
     }
 
     fn broken(components: &[RenderedComponent]) -> Vec<String> {

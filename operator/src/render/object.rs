@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::charts::yaml::Document;
+use crate::charts::yaml::Manifest;
 
 /// What identifies an object in a cluster, independent of the served version.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,13 +36,13 @@ pub struct Object {
     /// The API version of `body` without the group, such as `v2`.
     pub version: String,
     /// The whole object.
-    pub body: Document,
+    pub body: Manifest,
 }
 
 impl Object {
     /// Reads the key of a body and drops its `status`, which the operator never sends. The error names the field that is
     /// missing.
-    pub(super) fn of(mut body: Document) -> Result<Self, String> {
+    pub(super) fn of(mut body: Manifest) -> Result<Self, String> {
         let metadata = body.field("metadata");
         let text = |value: &Value| value.as_str().filter(|s| !s.is_empty()).map(str::to_owned);
         let required = |name: &str, value: &Value| {

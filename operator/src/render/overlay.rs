@@ -13,7 +13,7 @@ mod typed;
 
 use super::{Object, RenderError, check_time};
 use crate::api::{FieldError, Warning};
-use crate::charts::yaml::{DEEPEST, Document, depth};
+use crate::charts::yaml::{DEEPEST, Manifest, depth};
 use crate::merge::{Component, Overlay};
 use tree::{Node, Origin};
 
@@ -76,7 +76,7 @@ fn patched_object(
             warnings.push(Warning::new(patch.path.clone(), text));
         }
     }
-    Object::of(Document::from(&root.into_value())).map_err(|problem| {
+    Object::of(Manifest::from(&root.into_value())).map_err(|problem| {
         let problem = format!("leaves {problem}");
         RenderError::Setting(FieldError::new(overlay.path.clone(), problem))
     })

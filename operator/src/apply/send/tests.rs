@@ -15,7 +15,7 @@ fn sending(reason: ApplyReason) -> ObjectToApply {
         name: "b".into(),
     };
     ObjectToApply {
-        body: Document::from(
+        body: Manifest::from(
             &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}}),
         ),
         ..to_apply(key, reason)
@@ -61,7 +61,7 @@ async fn a_secret_is_created_once_and_left_alone() {
     let secret = ObjectToApply {
         kind: Kind::of(&key).unwrap(),
         key,
-        body: Document::from(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})),
+        body: Manifest::from(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})),
         ..new_object()
     };
     let created = Answer::Object(json!({"metadata": {"name": "grafana", "uid": "1"}}));
@@ -176,7 +176,7 @@ async fn webhooks_are_sent_with_the_ca_of_the_live_ones() {
     let webhooks = json!([{"clientConfig": {"caBundle": "Q0E="}}]);
     let live = json!({"metadata": {"name": "injector"}, "webhooks": webhooks});
     let send = ObjectToApply {
-        body: Document::from(&json!({"webhooks": [{"clientConfig": {}}]})),
+        body: Manifest::from(&json!({"webhooks": [{"clientConfig": {}}]})),
         ca_from: Some(injector),
         ..sending(ApplyReason::Rollout)
     };

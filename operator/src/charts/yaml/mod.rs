@@ -7,7 +7,7 @@
 //! order differs from what a library writes, so `render` prints objects with the same writer; a second one would be
 //! slower, because it needs a tree of every object.
 
-mod document;
+mod manifest;
 mod order;
 mod read;
 mod style;
@@ -15,7 +15,7 @@ mod write;
 
 use serde::de::DeserializeOwned;
 
-pub use document::{DEEPEST, Document, depth};
+pub use manifest::{DEEPEST, Manifest, depth};
 pub use read::read;
 pub use write::write;
 

@@ -17,7 +17,7 @@ use super::{
 #[must_use]
 pub fn write(value: &Value) -> String {
     let mut out = String::new();
-    put(&mut out, Place::Document, InOrder(value));
+    put(&mut out, Place::Manifest, InOrder(value));
     out
 }
 
@@ -58,7 +58,7 @@ struct Node<'o> {
 
 /// Where a value stands.
 enum Place {
-    Document,
+    Manifest,
     /// After a key and its colon.
     Entry,
     /// After the dash of a list.
@@ -113,7 +113,7 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<(), A::Error> {
         let indent = match self.place {
-            Place::Document => 0,
+            Place::Manifest => 0,
             Place::Entry | Place::Element => self.indent + 2,
         };
         let Some(mut key) = entries.next_key::<String>()? else {
@@ -135,7 +135,7 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
         let indent = match self.place {
-            Place::Document => 0,
+            Place::Manifest => 0,
             Place::Entry => self.indent,
             Place::Element => self.indent + 2,
         };

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Checked, Findings, balance, elements, schema::in_camel_case};
 use crate::api::Path;
+use crate::catalogue::Behavior;
 use crate::charts::tree::at;
 
 /// Checks the mesh settings wherever the user may write them.
@@ -16,7 +17,7 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
             let (mesh, path) = (&effective(mesh, checked), spec.keys(keys));
             providers(mesh, &path, findings);
             tracers(mesh, &path, findings);
-            tracing_tls(mesh, checked.version.minor, &path, findings);
+            tracing_tls(mesh, checked, &path, findings);
             balance::check(mesh, &path, findings);
             stackdriver(mesh, &path, findings);
             private_keys(mesh, &path, findings);
@@ -100,17 +101,17 @@ fn tracers(mesh: &Value, path: &Path, findings: &mut Findings) {
 }
 
 /// Checks the TLS settings of the connection that spans are sent over.
-fn tracing_tls(mesh: &Value, minor: u16, path: &Path, findings: &mut Findings) {
+fn tracing_tls(mesh: &Value, checked: &Checked, path: &Path, findings: &mut Findings) {
     let tracing = &mesh["defaultConfig"]["tracing"];
     let path = path.key("defaultConfig").key("tracing");
     let path = path.key("tlsSettings");
-    for (key, problem) in credentials(&tracing["tlsSettings"], minor) {
+    for (key, problem) in credentials(&tracing["tlsSettings"], checked) {
         findings.error(path.key(key), problem);
     }
 }
 
 /// The TLS settings that contradict each other: the key and what is wrong with it.
-fn credentials(tls: &Value, minor: u16) -> Vec<(&'static str, &'static str)> {
+fn credentials(tls: &Value, checked: &Checked) -> Vec<(&'static str, &'static str)> {
     let set = |key: &str| match &tls[key] {
         Value::String(text) => !text.is_empty(),
         Value::Array(list) => !list.is_empty(),
@@ -120,7 +121,8 @@ fn credentials(tls: &Value, minor: u16) -> Vec<(&'static str, &'static str)> {
     let (is_simple, is_mutual) = (is("SIMPLE", 1), is("MUTUAL", 2));
     let mut wrong = Vec::new();
     let name = tls["credentialName"].as_str().unwrap_or_default();
-    if minor >= 26 && name.starts_with("configmap://") {
+    let reads_config_maps = checked.has(Behavior::KnowsConfigMapCredentials);
+    if reads_config_maps && name.starts_with("configmap://") {
         wrong.push(("credentialName", "cannot be a ConfigMap for the whole mesh"));
     }
     if tls["insecureSkipVerify"] == true && (is_simple || is_mutual) {

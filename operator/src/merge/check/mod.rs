@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 use super::Component;
 use crate::api::{ComponentKind, FieldError, Path, Warning, strict_schema};
-use crate::catalogue::Version;
+use crate::catalogue::{Behavior, Version};
 use crate::charts::Charts;
 use crate::charts::tree::at;
 use schema::{Checker, Mesh};
@@ -44,6 +44,13 @@ pub(super) struct Checked<'a> {
     pub charts: &'a Charts,
     /// What lies between the charts' defaults and the values of the spec.
     pub layers: Value,
+}
+
+impl Checked<'_> {
+    /// Whether the version behaves so.
+    fn has(&self, behavior: Behavior) -> bool {
+        self.charts.catalogue().has(behavior, self.version.minor)
+    }
 }
 
 /// What the checks found.

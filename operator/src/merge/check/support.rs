@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::{Checked, Findings};
 use crate::api::{ComponentKind, Path};
+use crate::catalogue::Behavior;
 use crate::charts::tree::at;
 use crate::merge::chart_layers;
 use crate::merge::tree::{is_true, text_at};
@@ -49,8 +50,7 @@ fn not_implemented(checked: &Checked, findings: &mut Findings) {
             refuse(strategy.keys(keys), &format!("{value} is"));
         }
     }
-    // Istio has had no chart for it since 1.24. From 1.26 on upstream ignores the component, so there it is a warning.
-    if checked.version.minor < 26
+    if !checked.has(Behavior::IgnoresIstiodRemote)
         && is_true(checked.spec, &["components", "istiodRemote", "enabled"])
     {
         let path = spec.key("components").key("istiodRemote").key("enabled");
@@ -77,7 +77,7 @@ fn without_effect(checked: &Checked, findings: &mut Findings) {
             "; the charts are part of the operator",
         );
     }
-    if checked.version.minor >= 26
+    if checked.has(Behavior::IgnoresIstiodRemote)
         && is_true(checked.spec, &["components", "istiodRemote", "enabled"])
     {
         warn(

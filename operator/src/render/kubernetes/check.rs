@@ -145,9 +145,9 @@ impl<'o> Check<'o> {
         };
         let before = self.problems.len();
         for (key, value) in map {
-            match structure.fields.get(key) {
+            match structure.fields.get(key.as_str()) {
                 None => {
-                    let names: Vec<&str> = structure.fields.keys().map(String::as_str).collect();
+                    let names: Vec<&str> = structure.fields.keys().copied().collect();
                     let meant = nearest(key, &names);
                     let hint =
                         meant.map_or(String::new(), |name| format!(", did you mean {name}?"));
@@ -165,7 +165,7 @@ impl<'o> Check<'o> {
             }
         }
         for key in &structure.required {
-            if map.get(key).is_none_or(Value::is_null) {
+            if map.get(*key).is_none_or(Value::is_null) {
                 self.report_at(&[key], "is required".to_owned());
             }
         }

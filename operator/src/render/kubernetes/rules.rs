@@ -59,11 +59,10 @@ fn rows() -> impl Iterator<Item = &'static Row> {
     tables.into_iter().flatten()
 }
 
-/// The rules of a field.
-pub(super) fn rules(structure: &str, field: &str) -> Vec<&'static Rule> {
-    let is_it =
-        |(structures, fields, _): &&Row| structures.contains(&structure) && fields.contains(&field);
-    rows().filter(is_it).map(|(_, _, rule)| rule).collect()
+/// The rules of the fields of a struct: the names of fields, and a rule of each.
+pub(super) fn rules_of(structure: &str) -> Vec<(&'static [&'static str], &'static Rule)> {
+    let about = rows().filter(|(structures, _, _)| structures.contains(&structure));
+    about.map(|(_, fields, rule)| (*fields, rule)).collect()
 }
 
 const NOT_NEGATIVE: Rule = Rule::Range(0, i64::MAX);

@@ -1,27 +1,13 @@
-//! The types of Kubernetes' objects, made once from the schemas of `k8s_openapi`.
+//! The types of Kubernetes' objects, as `types.txt` lists them.
+//!
+//! A test makes the list from the schemas of `k8s_openapi`. Those schemas stay out of the binary: built at run time, they would
+//! take more memory than everything else that a render needs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
-use k8s_openapi::api::admissionregistration::v1::{
-    MutatingWebhookConfiguration, ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-    ValidatingWebhookConfiguration,
-};
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, PersistentVolumeClaim, ResourceQuota, Secret, Service, ServiceAccount,
-};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use schemars::generate::SchemaGenerator;
-use serde_json::{Map, Value};
-
 use super::relations::{Relation, relations};
-use super::rules::{Rule, rules};
+use super::rules::{Rule, rules_of};
 use crate::render::Object;
 
 /// What a field holds.
@@ -59,9 +45,9 @@ pub(in crate::render) struct StructId(usize);
 #[derive(Debug, Default)]
 pub(in crate::render) struct Struct {
     /// Its fields.
-    pub fields: BTreeMap<String, Field>,
+    pub fields: BTreeMap<&'static str, Field>,
     /// The fields that may not be absent.
-    pub required: Vec<String>,
+    pub required: Vec<&'static str>,
     /// What has to hold between its fields.
     pub relations: Vec<&'static Relation>,
 }
@@ -79,13 +65,16 @@ pub(in crate::render) struct Field {
 #[derive(Debug)]
 pub(in crate::render) struct Types {
     structs: Vec<Struct>,
-    by_name: HashMap<String, StructId>,
+    by_name: HashMap<&'static str, StructId>,
 }
 
 /// Kinds that no Kubernetes serves by itself.
 const UNTYPED: [&str; 1] = ["NetworkAttachmentDefinition"];
 
-static TYPES: LazyLock<Types> = LazyLock::new(compile);
+/// A line is the name of a struct, or, indented, one of its fields: its name, `!` if it is required, and its type.
+const LIST: &str = include_str!("types.txt");
+
+static TYPES: LazyLock<Types> = LazyLock::new(|| read(LIST));
 
 /// The types of all kinds that charts render.
 pub(in crate::render) fn types() -> &'static Types {
@@ -112,7 +101,7 @@ impl Types {
             group => group.split('.').next().unwrap_or(group),
         };
         let name = format!("{group}.{version}.{kind}");
-        self.by_name.get(&name).copied()
+        self.by_name.get(name.as_str()).copied()
     }
 
     /// The struct of this name, such as `core.v1.Container`.
@@ -127,104 +116,58 @@ impl Types {
     }
 }
 
-fn compile() -> Types {
-    let mut generator = SchemaGenerator::default();
-    generator.subschema_for::<ClusterRole>();
-    generator.subschema_for::<ClusterRoleBinding>();
-    generator.subschema_for::<ConfigMap>();
-    generator.subschema_for::<CustomResourceDefinition>();
-    generator.subschema_for::<DaemonSet>();
-    generator.subschema_for::<Deployment>();
-    generator.subschema_for::<Endpoints>();
-    generator.subschema_for::<EndpointSlice>();
-    generator.subschema_for::<HorizontalPodAutoscaler>();
-    generator.subschema_for::<MutatingWebhookConfiguration>();
-    generator.subschema_for::<NetworkPolicy>();
-    generator.subschema_for::<PersistentVolumeClaim>();
-    generator.subschema_for::<PodDisruptionBudget>();
-    generator.subschema_for::<ResourceQuota>();
-    generator.subschema_for::<Role>();
-    generator.subschema_for::<RoleBinding>();
-    generator.subschema_for::<Secret>();
-    generator.subschema_for::<Service>();
-    generator.subschema_for::<ServiceAccount>();
-    generator.subschema_for::<ValidatingAdmissionPolicy>();
-    generator.subschema_for::<ValidatingAdmissionPolicyBinding>();
-    generator.subschema_for::<ValidatingWebhookConfiguration>();
-    let definitions = generator.take_definitions(true);
-    // Others are scalars, or may hold anything.
-    let has_fields = |(_, node): &(&String, &Value)| node.get("properties").is_some();
-    let structs = definitions.iter().filter(has_fields);
-    let names = structs.clone().enumerate();
-    let by_name: HashMap<String, StructId> = names
-        .map(|(index, (name, _))| (short(name).to_owned(), StructId(index)))
-        .collect();
-    let structs = structs
-        .map(|(name, node)| structure(short(name), node, &by_name))
-        .collect();
+fn read(list: &'static str) -> Types {
+    let is_name = |line: &&str| !line.starts_with(' ');
+    let names = list.lines().filter(is_name).enumerate();
+    let by_name = names.map(|(index, name)| (name, StructId(index))).collect();
+    let mut structs: Vec<Struct> = Vec::new();
+    let mut rules = Vec::new();
+    for line in list.lines() {
+        if is_name(&line) {
+            rules = rules_of(line);
+            structs.push(Struct {
+                relations: relations(line),
+                ..Struct::default()
+            });
+        } else if let (Some(last), Some((name, kind))) =
+            (structs.last_mut(), line.trim_start().split_once(' '))
+        {
+            let key = name.trim_end_matches('!');
+            if key != name {
+                last.required.push(key);
+            }
+            let kind = type_of(kind, &by_name);
+            let rules = rules.iter().filter(|(fields, _)| fields.contains(&key));
+            let rules = rules.map(|(_, rule)| *rule).collect();
+            last.fields.insert(key, Field { kind, rules });
+        }
+    }
     Types { structs, by_name }
 }
 
-/// The name of a type as tables write it: `core.v1.Container`, `meta.v1.ObjectMeta`.
-fn short(name: &str) -> &str {
-    let prefixes = [
-        "io.k8s.api.",
-        "io.k8s.apimachinery.pkg.apis.",
-        "io.k8s.apiextensions-apiserver.pkg.apis.",
-        "#/$defs/io.k8s.api.",
-        "#/$defs/io.k8s.apimachinery.pkg.apis.",
-        "#/$defs/io.k8s.apiextensions-apiserver.pkg.apis.",
-    ];
-    let stripped = prefixes.iter().find_map(|prefix| name.strip_prefix(prefix));
-    stripped.unwrap_or(name)
-}
-
-fn structure(name: &str, node: &Value, by_name: &HashMap<String, StructId>) -> Struct {
-    let empty = Map::new();
-    let properties = node.get("properties").and_then(Value::as_object);
-    let fields = properties.unwrap_or(&empty).iter().map(|(key, node)| {
-        let kind = type_of(node, by_name);
-        let rules = rules(name, key);
-        (key.clone(), Field { kind, rules })
-    });
-    let required = node.get("required").and_then(Value::as_array);
-    let required = required.into_iter().flatten().filter_map(Value::as_str);
-    Struct {
-        fields: fields.collect(),
-        required: required.map(str::to_owned).collect(),
-        relations: relations(name),
+fn type_of(words: &str, by_name: &HashMap<&str, StructId>) -> Type {
+    let inner = |words| Box::new(type_of(words, by_name));
+    if let Some(element) = words.strip_prefix("list of ") {
+        return Type::List(inner(element));
+    }
+    if let Some(value) = words.strip_prefix("map of ") {
+        return Type::Map(inner(value));
+    }
+    match words {
+        "text" => Type::Text,
+        "bytes" => Type::Bytes,
+        "flag" => Type::Flag,
+        "int32" => Type::Whole(32),
+        "int64" => Type::Whole(64),
+        "number" => Type::Number,
+        "int-or-text" => Type::IntOrText,
+        "quantity" => Type::Quantity,
+        name => by_name.get(name).map_or(Type::Any, |id| Type::Struct(*id)),
     }
 }
 
-fn type_of(node: &Value, by_name: &HashMap<String, StructId>) -> Type {
-    if let Some(Value::Array(either)) = node.get("anyOf").or_else(|| node.get("allOf")) {
-        let typed = either.iter().find(|node| node["type"] != "null");
-        return typed.map_or(Type::Any, |node| type_of(node, by_name));
-    }
-    let element = |key: &str| {
-        let element = node.get(key).map(|node| type_of(node, by_name));
-        Box::new(element.unwrap_or(Type::Any))
-    };
-    if let Some(reference) = node.get("$ref").and_then(Value::as_str) {
-        return match short(reference) {
-            name if name.ends_with("resource.Quantity") => Type::Quantity,
-            name if name.ends_with("intstr.IntOrString") => Type::IntOrText,
-            name if name.ends_with("v1.Time") || name.ends_with("v1.MicroTime") => Type::Text,
-            name => by_name.get(name).map_or(Type::Any, |id| Type::Struct(*id)),
-        };
-    }
-    match (node["type"].as_str(), node["format"].as_str()) {
-        (Some("string"), Some("byte")) => Type::Bytes,
-        (Some("string"), _) => Type::Text,
-        (Some("boolean"), _) => Type::Flag,
-        (Some("integer"), Some("int32")) => Type::Whole(32),
-        (Some("integer"), _) => Type::Whole(64),
-        (Some("number"), _) => Type::Number,
-        (Some("array"), _) => Type::List(element("items")),
-        (Some("object"), _) => Type::Map(element("additionalProperties")),
-        _ => Type::Any,
-    }
-}
+#[cfg(test)]
+mod list;
 
 #[cfg(test)]
 mod tests {
@@ -251,7 +194,7 @@ mod tests {
             .filter(|s| !std::ptr::eq(*s, schemas))
             .flat_map(|s| &s.fields);
         let open = fields.filter(|(_, field)| matches!(field.kind, Type::Any));
-        let open: Vec<&str> = open.map(|(key, _)| key.as_str()).collect();
+        let open: Vec<&str> = open.map(|(key, _)| *key).collect();
         // That a CRD has a status, and what the API server writes itself.
         assert_eq!(open, ["status", "fieldsV1"]);
     }

@@ -18,7 +18,7 @@ fn deployment(spec: Value) -> Object {
     let mut body =
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}});
     body["spec"] = spec;
-    Object::of(Document::from(&body)).unwrap()
+    Object::of(Manifest::from(&body)).unwrap()
 }
 
 fn component(overlays: &[Written<'_>]) -> Component {

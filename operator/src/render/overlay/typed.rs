@@ -37,7 +37,11 @@ fn field_type(object: &Object, elements: &[String]) -> Option<&'static Type> {
     let mut found: Option<&Type> = None;
     for element in elements {
         found = match (fields.take(), found) {
-            (Some(id), _) => types.get(id).fields.get(element).map(|field| &field.kind),
+            (Some(id), _) => types
+                .get(id)
+                .fields
+                .get(element.as_str())
+                .map(|field| &field.kind),
             (None, Some(Type::Map(inner) | Type::List(inner))) => Some(&**inner),
             _ => return None,
         };

@@ -1,7 +1,7 @@
 use super::*;
 use crate::api::{ComponentKind, Path};
 use crate::catalogue::Version;
-use crate::charts::yaml::Document;
+use crate::charts::yaml::Manifest;
 
 fn merged(revision: &str) -> Merged {
     Merged {
@@ -35,7 +35,7 @@ fn component(kind: ComponentKind, name: &str, k8s: Value) -> Component {
 fn object(api_version: &str, kind: &str, name: &str, spec: &Value) -> Object {
     let metadata = json!({"name": name});
     let body = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec});
-    Object::of(Document::from(&body)).unwrap()
+    Object::of(Manifest::from(&body)).unwrap()
 }
 
 fn istiod() -> Vec<Object> {

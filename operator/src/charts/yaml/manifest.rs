@@ -1,4 +1,4 @@
-//! A YAML document that is not taken apart.
+//! A manifest whose fields stay JSON text until one is asked for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,9 +26,9 @@ pub fn depth(value: &Value) -> usize {
 /// Hardly anybody asks what stands in a CRD, and as values the CRDs take twenty times the memory. So copies share their
 /// fields, and a field becomes a value only where one is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Document(BTreeMap<String, Arc<str>>);
+pub struct Manifest(BTreeMap<String, Arc<str>>);
 
-impl Document {
+impl Manifest {
     /// Reads one document; one that is no map has no fields.
     pub fn read(text: &str) -> Result<Self, YamlError> {
         Ok(Self(read::fields(text)?))
@@ -97,7 +97,7 @@ impl Document {
     }
 }
 
-impl From<&Value> for Document {
+impl From<&Value> for Manifest {
     fn from(value: &Value) -> Self {
         let none = Map::new();
         let fields = value.as_object().unwrap_or(&none).iter();
@@ -122,28 +122,28 @@ mod tests {
 
     #[test]
     fn fields_are_read_and_changed_one_by_one() {
-        let mut document = Document::read("b: {d: 1, c: [x]}\na: y\n").unwrap();
+        let mut manifest = Manifest::read("b: {d: 1, c: [x]}\na: y\n").unwrap();
         assert_eq!(
-            document,
-            Document::from(&json!({"a": "y", "b": {"c": ["x"], "d": 1}}))
+            manifest,
+            Manifest::from(&json!({"a": "y", "b": {"c": ["x"], "d": 1}}))
         );
-        document.change("b", |b| b["c"] = 2.into());
-        document.change("a", |a| *a = Value::Null);
-        document.remove("z");
-        assert_eq!(document.value(), json!({"b": {"c": 2, "d": 1}}));
-        assert_eq!(document.field("a"), Value::Null);
-        document.change_all(|all| all["e"] = true.into());
-        assert_eq!(document.field("e"), json!(true));
+        manifest.change("b", |b| b["c"] = 2.into());
+        manifest.change("a", |a| *a = Value::Null);
+        manifest.remove("z");
+        assert_eq!(manifest.value(), json!({"b": {"c": 2, "d": 1}}));
+        assert_eq!(manifest.field("a"), Value::Null);
+        manifest.change_all(|all| all["e"] = true.into());
+        assert_eq!(manifest.field("e"), json!(true));
         assert_eq!(
-            document.to_yaml(),
-            format!("---\n{}", write::write(&document.value()))
+            manifest.to_yaml(),
+            format!("---\n{}", write::write(&manifest.value()))
         );
     }
 
     #[test]
     fn what_is_no_map_has_no_fields() {
-        assert_eq!(Document::read("- a\n"), Ok(Document::default()));
-        assert_eq!(Document::read("# a\n"), Ok(Document::default()));
-        assert_eq!(Document::default().to_yaml(), "---\n{}\n");
+        assert_eq!(Manifest::read("- a\n"), Ok(Manifest::default()));
+        assert_eq!(Manifest::read("# a\n"), Ok(Manifest::default()));
+        assert_eq!(Manifest::default().to_yaml(), "---\n{}\n");
     }
 }
