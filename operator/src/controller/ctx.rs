@@ -99,7 +99,7 @@ impl Ctx {
         cr: &IstioOperator,
         result: &PassResult,
     ) -> Result<Option<Duration>, ApplyError> {
-        let (written, next_change) = match self.try_publish(cr, result).await {
+        let (written, next_change) = match Box::pin(self.try_publish(cr, result)).await {
             Err(ApplyError::Conflict(_)) => {
                 let newest = self.publisher.read(cr).await?;
                 let same = newest.filter(|newest| {
@@ -109,7 +109,7 @@ impl Ctx {
                 let Some(newest) = same else {
                     return Ok(None);
                 };
-                self.try_publish(&newest, result).await?
+                Box::pin(self.try_publish(&newest, result)).await?
             }
             other => other?,
         };

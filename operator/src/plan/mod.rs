@@ -192,8 +192,8 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
     let tag = TagAssignment::of(&merged.revision, input.live, input.desired);
     let mut gaps: BTreeMap<ComponentKind, String> = BTreeMap::new();
     for (index, component) in by_rank {
-        let earlier = followed(&component, merged, input.live);
-        let unready_parent = earlier.filter_map(|earlier| gaps.get(earlier)).next();
+        let unready_parent =
+            followed(&component, merged, input.live).find_map(|earlier| gaps.get(earlier));
         let step = ComponentPlanner {
             merged,
             input,

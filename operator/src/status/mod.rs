@@ -15,6 +15,7 @@
 
 mod broken_watches;
 mod conditions;
+mod findings;
 mod health;
 mod history;
 mod overwrites;
@@ -31,9 +32,10 @@ use crate::api::{InstallState, IstioOperatorStatus, PlanStatus, Warning};
 use crate::apply::{Applied, ApplyError};
 use crate::catalogue::Version;
 use crate::cluster::Live;
-use crate::plan::{Finding, Precheck};
+use crate::plan::Precheck;
 use crate::render::ObjectKey;
 use conditions::{Conditions, Truth};
+use findings::{set_findings, set_if_any};
 use health::{Health, Judge, Problem, Severity};
 use history::Before;
 use upgrade::{set_plan, set_step, set_upgrade};
@@ -95,6 +97,13 @@ pub struct InstallProgress {
     pub timeout: Duration,
     /// What became of every object.
     pub applied: Applied,
+}
+
+impl InstallProgress {
+    /// Whether the change of the version is refused that the spec asks for.
+    fn is_refused(&self) -> bool {
+        self.upgrade.as_ref().is_some_and(Precheck::is_refused)
+    }
 }
 
 /// How far a deletion came.
@@ -279,14 +288,12 @@ fn set_progress(
     let InstallProgress {
         version,
         revision,
-        warnings,
         upgrade,
         plan,
         held_by,
-        timeout: _,
-        applied,
+        ..
     } = progress;
-    let is_refused = upgrade.as_ref().is_some_and(Precheck::is_refused);
+    let is_refused = progress.is_refused();
     let installed = version.to_string();
     let mut problems = health.problems();
     // What waits for a person waits as long as that takes.
@@ -341,62 +348,8 @@ fn set_progress(
             }
         }
     }
-    let is_told = |finding: &Finding| {
-        finding.reason != reason::OWNED_BY_ANOTHER
-            && finding.condition == condition::OWNERSHIP_CONFLICT
-    };
-    let is_managed = applied.findings.iter().any(is_told);
-    let owned_by_others = problems
-        .iter()
-        .filter(|problem| !is_managed && problem.severity == Severity::OwnedByAnother)
-        .map(|problem| Finding {
-            condition: condition::OWNERSHIP_CONFLICT,
-            reason: reason::OWNED_BY_ANOTHER,
-            text: problem.text.clone(),
-        });
-    let findings: Vec<_> = applied
-        .findings
-        .iter()
-        .cloned()
-        .chain(owned_by_others)
-        .collect();
-    set_findings(conditions, &findings);
-    let awaited = held_by.iter().filter(|_| !is_refused).cloned();
-    let reason = reason::APPROVAL_REQUIRED;
-    set_if_any(conditions, condition::APPROVAL_REQUIRED, reason, awaited);
-    let contested = problems
-        .iter()
-        .filter(|problem| problem.severity == Severity::Conflict)
-        .map(|problem| problem.text.clone());
-    let reason = reason::OTHER_WRITER;
-    set_if_any(conditions, condition::CONFLICT, reason, contested);
-    let (reason, warnings) = (reason::NO_EFFECT, warnings.iter().cloned());
-    set_if_any(conditions, condition::WARNINGS, reason, warnings);
+    set_findings(conditions, progress, &problems);
     status.message = Some(message);
-}
-
-/// Sets each condition that something was found for, once: the API server refuses two of one type.
-fn set_findings(conditions: &mut Conditions<'_>, findings: &[Finding]) {
-    for rule in &condition::ALL {
-        let of_type = || findings.iter().filter(|found| found.condition == rule.name);
-        if let Some(first) = of_type().next() {
-            let texts = of_type().map(|finding| finding.text.clone());
-            set_if_any(conditions, rule.name, first.reason, texts);
-        }
-    }
-}
-
-/// Sets a condition that is there only while there is something to say.
-fn set_if_any(
-    conditions: &mut Conditions<'_>,
-    kind: &str,
-    reason: &str,
-    texts: impl Iterator<Item = String>,
-) {
-    let texts: Vec<_> = texts.collect();
-    if !texts.is_empty() {
-        conditions.set(kind, Truth::True, reason, &bounded(texts.join("; ")));
-    }
 }
 
 fn stall(conditions: &mut Conditions<'_>, reason: &str, message: &str) {
