@@ -34,6 +34,7 @@ mod replicas;
 mod restarts;
 mod restored_backup;
 mod status;
+mod stopped_upgrades;
 mod tag_in_use;
 mod truthful_status;
 mod two_owners;

@@ -153,7 +153,10 @@ fn manual(version: &str) -> Value {
         "updateStrategy": {"approval": "Manual"},
         "components": {"ingressGateways": [{"name": "edge", "enabled": true}]},
     });
-    manifest("mesh", &spec)
+    let mut cr = manifest("mesh", &spec);
+    // The pods of istiod are simulated, and inject nothing.
+    cr["metadata"]["annotations"] = json!({"install.istio.io/skip-checks": "injection"});
+    cr
 }
 
 /// The plan that waits for approval.

@@ -99,6 +99,8 @@ pub mod reason {
     pub const UPGRADE_REFUSED: &str = "UpgradeRefused";
     /// The change waits until a person approves its plan.
     pub const APPROVAL_REQUIRED: &str = "ApprovalRequired";
+    /// A change of the version stopped, and the last healthy version was brought back.
+    pub const ROLLED_BACK: &str = "RolledBack";
     /// A change of the version has come to another component.
     pub const UPGRADE_STEP: &str = "UpgradeStep";
     /// The version changes although checks failed, because the user skips them.

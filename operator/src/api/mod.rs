@@ -48,7 +48,7 @@ pub use resource::{IstioOperator, RawSpec, crd, documented_schema, strict_schema
 pub use spec::DeletionPolicy;
 pub use status::{
     CheckResult, CheckStatus, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
-    NodePort, PlanState, PlanStatus, StepStatus, UpgradeStatus,
+    NodePort, PlanState, PlanStatus, RollbackStatus, StepStatus, UpgradeStatus,
 };
 pub use stored::StoredCr;
 pub use update_strategy::UpdateStrategy;

@@ -136,6 +136,9 @@ pub struct UpgradeStatus {
     /// The component that the change has come to, while it is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<StepStatus>,
+    /// Why the version that ran before comes back, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackStatus>,
     /// What was looked at before anything changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Option<Vec<CheckStatus>>")]
@@ -144,6 +147,16 @@ pub struct UpgradeStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Option<Vec<String>>")]
     pub notes: Vec<String>,
+}
+
+/// A change of the version that is taken back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackStatus {
+    /// The generation of the spec that is not tried again.
+    pub generation: i64,
+    /// Where the change stopped.
+    pub reason: String,
 }
 
 /// The component that a change of the version has come to.

@@ -187,6 +187,7 @@ pub fn plan_of(decided: Vec<(ObjectKey, Decision)>, waves: Vec<Vec<ObjectToApply
         postponed: Vec::new(),
         prune: Vec::new(),
         obsolete: Vec::new(),
+        has_to_prove_injection: false,
         unseen: Vec::new(),
         findings: Vec::new(),
         warnings: Vec::new(),

@@ -9,6 +9,7 @@ pub(crate) mod fake_api_server;
 mod generated;
 mod managed;
 mod preview;
+mod probe;
 mod send;
 mod text;
 mod verify;
@@ -21,6 +22,7 @@ use k8s_openapi::jiff::Timestamp;
 
 pub use error::{ApplyError, Class};
 pub use preview::preview;
+pub use probe::probe_injection;
 pub use send::Sender;
 
 use crate::api::ComponentKind;
@@ -127,6 +129,7 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
         postponed,
         prune,
         obsolete: _,
+        has_to_prove_injection: _,
         unseen,
         findings,
         warnings: _,

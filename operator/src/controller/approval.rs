@@ -39,7 +39,8 @@ pub(super) async fn agree(
     cr: &IstioOperator,
     rendered: &RenderedSpec,
 ) -> Option<PlanStatus> {
-    if rendered.upgrade.as_ref().is_some_and(Precheck::is_refused) {
+    let is_refused = rendered.upgrade.as_ref().is_some_and(Precheck::is_refused);
+    if is_refused || rendered.rollback.is_some() {
         return None;
     }
     let target = target_of(&rendered.rendered);
@@ -88,6 +89,7 @@ pub(super) fn draft(
         last_applied: &state.last_applied,
         desired: &state.desired,
         held_by: None,
+        unproven: None,
         now: Instant::now(),
     };
     plan(&rendered.merged, rendered.rendered.clone(), input)

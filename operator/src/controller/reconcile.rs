@@ -8,16 +8,19 @@ use super::ctx::Ctx;
 use super::rendering::{RenderedSpec, SpecRejection, catch_panic};
 use super::requeue::{Action, jitter, resync};
 use super::state::{annotations_of, key_of};
-use super::{approval, cleanup, finalizer};
-use crate::api::{IstioOperator, PlanStatus, StoredCr, condition};
+use super::{approval, cleanup, finalizer, injection, rollback};
+use crate::api::{IstioOperator, PlanStatus, RollbackStatus, StoredCr, condition};
 use crate::apply::{ApplyError, Class, Verdict, apply};
 use crate::catalogue::Version;
 use crate::cluster::{CrKey, revision_label};
-use crate::plan::{Plan, PlanInput, Precheck, plan, plan_inputs_digest};
+use crate::plan::{Injection, InjectionProbe, Plan, PlanInput, Precheck, plan, plan_inputs_digest};
 use crate::status::{InstallProgress, PassResult, overwrite_event, skipped_checks_event};
 
 /// How often it is looked whether objects that another tool manages are managed still.
 const MANAGED_POLL_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How soon it is looked again whether istiod injects.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a pass is going to do.
 struct PlannedPass {
@@ -32,6 +35,10 @@ struct PlannedPass {
     agreed: Option<PlanStatus>,
     /// Why nothing is rolled out.
     held_by: Option<String>,
+    /// Why the last healthy version comes back.
+    rollback: Option<RollbackStatus>,
+    /// How to find out whether istiod injects, which it has to prove now.
+    probe: Option<InjectionProbe>,
     /// How long one component may take to become ready.
     timeout: Duration,
 }
@@ -91,7 +98,8 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
     let Some(cr) = ctx.newest_if_unchanged(&cr) else {
         return Ok(Action::RequeueNow);
     };
-    if progress.held_by.is_none() && progress.applied.refusals().next().is_none() {
+    let is_asked = progress.held_by.is_none() && progress.rollback.is_none();
+    if is_asked && progress.applied.refusals().next().is_none() {
         ctx.state().remember_carried_out(&cr);
     }
     if progress.applied.is_in_sync {
@@ -170,6 +178,12 @@ async fn render_spec(
     cr: &Arc<StoredCr>,
 ) -> Result<RenderedSpec, SpecRejection> {
     let mut rendered = ctx.render_thread.render(Arc::clone(cr), None).await;
+    if let Ok(asked) = &rendered
+        && let Some(back) = rollback::rolled_back(ctx, cr, asked.merged.version).await
+    {
+        ctx.update(|state| state.set_rendered(key, &back.merged, &back.rendered));
+        return Ok(back);
+    }
     let upgrade = match &rendered {
         Ok(asked) => precheck(cr, &asked.merged, &ctx.state().live, ctx.charts.catalogue()),
         Err(_) => None,
@@ -251,8 +265,10 @@ async fn mark_reconciling(
     if plan.and_then(approval::held_by).is_some() {
         return Ok(());
     }
+    let rollback = rendered.rollback.clone();
+    let is_told = rollback.is_none() || shown.is_some_and(|shown| shown.rollback == rollback);
     let is_planned = plan.is_none() || status.and_then(|status| status.plan.as_ref()) == plan;
-    if is_noticed(cr) && upgrade.as_ref().is_none_or(is_shown) && is_planned {
+    if is_noticed(cr) && upgrade.as_ref().is_none_or(is_shown) && is_planned && is_told {
         return Ok(());
     }
     let plan = plan.cloned();
@@ -260,6 +276,7 @@ async fn mark_reconciling(
         version,
         upgrade,
         plan,
+        rollback,
     };
     ctx.publish(cr, &started).await?;
     Ok(())
@@ -278,6 +295,7 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         rendered,
         upgrade,
         plan: agreed,
+        rollback,
     } = rendered;
     let warnings = merged.warnings.iter().chain(&rendered.warnings);
     let mut warnings: Vec<_> = warnings.map(ToString::to_string).collect();
@@ -287,6 +305,14 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
     let refusal = upgrade.as_ref().and_then(Precheck::refusal);
     let held_by = refusal.or_else(|| agreed.as_ref().and_then(approval::held_by));
     let mut state = ctx.state();
+    let probe = injection::unproven(&state, cr, &merged);
+    let unproven = probe.as_ref().map(|probe| {
+        let last = match state.proof(key, probe.version) {
+            Some(Injection::Broken(why)) => why,
+            _ => "no pod was asked for yet",
+        };
+        probe.waiting(last)
+    });
     let input = PlanInput {
         cr: key,
         annotations,
@@ -294,6 +320,7 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         last_applied: &state.last_applied,
         desired: &state.desired,
         held_by: held_by.as_deref(),
+        unproven: unproven.as_deref(),
         now: Instant::now(),
     };
     let inputs_digest = plan_inputs_digest(key, annotations, &state.live, &state.desired);
@@ -301,7 +328,6 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
     warnings.append(&mut plan.warnings);
     state.begin_apply(key, &plan);
     PlannedPass {
-        plan,
         inputs_digest,
         version,
         revision,
@@ -309,7 +335,10 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         upgrade,
         agreed,
         held_by,
+        rollback,
+        probe: probe.filter(|_| plan.has_to_prove_injection),
         timeout: cr.update_strategy().timeout(),
+        plan,
     }
 }
 
@@ -324,9 +353,16 @@ async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgre
         upgrade,
         agreed,
         held_by,
+        rollback,
+        probe,
         timeout,
     } = draft;
     let mut applied = apply(&ctx.sender, plan).await;
+    let mut unproven = None;
+    if let Some(probe) = probe {
+        unproven = injection::prove(ctx, key, &probe).await;
+        applied.has_news |= unproven.is_none();
+    }
     ctx.count(&applied);
     ctx.update(|state| state.take_applied(key, &mut applied, Instant::now()));
     InstallProgress {
@@ -336,6 +372,8 @@ async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgre
         upgrade,
         plan: agreed,
         held_by,
+        rollback,
+        unproven,
         timeout,
         applied,
     }
@@ -374,8 +412,15 @@ async fn publish_progress(
     if next == Action::RequeueNow {
         return Ok(next);
     }
+    let (version, is_rolled_back) = (progress.version, progress.rollback.is_some());
     let result = PassResult::Applied(Box::new(progress));
     let next_change = ctx.publish(cr, &result).await?;
+    let (key, mut state) = (key_of(cr), ctx.state());
+    state.remember_healthy(&key);
+    let newest = state.cr(&key).filter(|_| !is_rolled_back);
+    if newest.is_some_and(|newest| rollback::due(&newest, version).is_some()) {
+        return Ok(Action::BACKOFF);
+    }
     Ok(next.within(next_change))
 }
 
@@ -387,6 +432,9 @@ fn next(progress: &InstallProgress) -> Action {
         .applied
         .objects()
         .any(|(_, verdict)| matches!(verdict, Verdict::ManagedBy(_)));
+    if progress.unproven.is_some() {
+        return Action::RequeueAfter(PROBE_INTERVAL);
+    }
     let classes = progress.applied.refusals().map(|(_, error)| error.class());
     match classes.max() {
         Some(Class::Wait) => Action::ShortBackoff { at_most: None },

@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use tokio::sync::oneshot;
 
 use crate::api::condition::reason;
-use crate::api::{FieldError, Path, PlanStatus, StoredCr};
+use crate::api::{FieldError, Path, PlanStatus, RollbackStatus, StoredCr};
 use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::cluster::MAX_NAME;
@@ -45,6 +45,8 @@ pub struct RenderedSpec {
     pub upgrade: Option<Precheck>,
     /// What the change does that the CR asks for. If it waits for approval, what runs is rendered.
     pub plan: Option<PlanStatus>,
+    /// Why the last healthy version is rendered instead of the one that the CR asks for.
+    pub rollback: Option<RollbackStatus>,
 }
 
 type RenderResult = Result<RenderedSpec, SpecRejection>;
@@ -137,6 +139,7 @@ pub(super) fn render_spec(
             rendered,
             upgrade: None,
             plan: None,
+            rollback: None,
         })
     })
 }

@@ -15,12 +15,13 @@ use serde_json::Value;
 
 use crate::api::{Annotations, DeletionPolicy, InstallState, IstioOperator, StoredCr};
 use crate::apply::Applied;
+use crate::catalogue::Version;
 use crate::cluster::{
     CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagMode, TagRequest,
     revision_label, version,
 };
 use crate::merge::Merged;
-use crate::plan::{Plan, TagHolder, keys, tag_holder};
+use crate::plan::{Injection, Plan, TagHolder, keys, tag_holder};
 use crate::render::{ObjectKey, Rendered};
 use crate::status::{self, Computed, History, PassResult, StatusInput};
 
@@ -38,6 +39,10 @@ pub struct State {
     in_sync: HashMap<CrKey, InSyncPass>,
     /// Each CR as it was when its spec was applied last.
     carried_out: HashMap<CrKey, Arc<StoredCr>>,
+    /// Each CR as it was when everything was healthy last.
+    healthy: HashMap<CrKey, Arc<StoredCr>>,
+    /// What the last dry run of a pod showed of the injection of each CR.
+    proofs: HashMap<CrKey, (Version, Injection)>,
     /// How listing each kind went.
     listings: BTreeMap<&'static str, Listing>,
     /// How listing the CRs of each namespace went; of all of them where the name is absent.
@@ -68,6 +73,8 @@ impl State {
             crs: HashMap::new(),
             in_sync: HashMap::new(),
             carried_out: HashMap::new(),
+            healthy: HashMap::new(),
+            proofs: HashMap::new(),
             listings: kinds.map(|kind| (kind, Listing::Pending)).collect(),
             cr_listings: scopes.map(|scope| (scope, Listing::Pending)).collect(),
             live: Live::default(),
@@ -132,6 +139,8 @@ impl State {
         self.crs.remove(key);
         self.in_sync.remove(key);
         self.carried_out.remove(key);
+        self.healthy.remove(key);
+        self.proofs.remove(key);
         self.retries.forget(key);
         self.histories.remove(key);
         self.release_objects(key, DesiredInventory::remove_cr)

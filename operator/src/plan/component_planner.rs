@@ -49,9 +49,8 @@ impl ComponentPlanner<'_> {
             annotations,
             live,
             last_applied,
-            desired: _,
-            held_by: _,
             now,
+            ..
         } = self.input;
         let Some(kind) = Kind::of(&key) else {
             return ObjectPlan::Skip(key, Decision::UnsupportedKind);

@@ -10,6 +10,7 @@
 mod component_planner;
 mod default_tag;
 mod fixed_selectors;
+mod injection;
 mod injector_template;
 mod managed;
 mod namespaces;
@@ -17,6 +18,7 @@ mod order;
 mod orphans;
 mod precheck;
 mod preview;
+mod sequence;
 mod webhook_ca;
 mod webhook_order;
 
@@ -26,6 +28,7 @@ use std::time::Instant;
 use k8s_openapi::jiff::Timestamp;
 
 pub use default_tag::{TagHolder, tag_holder};
+pub use injection::{INJECTION, Injection, InjectionProbe};
 pub use namespaces::Namespace;
 use namespaces::namespaces;
 use order::Schedule;
@@ -43,9 +46,10 @@ use crate::cluster::{
     LiveObject, ManagingTool, digest, revision_label,
 };
 use crate::merge::Merged;
-use crate::render::{Object, ObjectKey, Rendered, RenderedComponent};
+use crate::render::{ObjectKey, Rendered, RenderedComponent};
 use component_planner::ComponentPlanner;
 use default_tag::TagAssignment;
+use sequence::{followed, was_rolled_out};
 
 /// What a pass does. Only [`plan`] makes one.
 #[derive(Debug)]
@@ -62,6 +66,8 @@ pub struct Plan {
     pub prune: Vec<ObjectToDelete>,
     /// Objects that are deleted once everything else is done.
     pub obsolete: Vec<ObjectKey>,
+    /// Whether istiod is as it should be, and has to prove that it injects.
+    pub has_to_prove_injection: bool,
     /// Objects of which is to be found out first whether another tool manages them. If so, nothing is written.
     pub unseen: Vec<ObjectKey>,
     /// What the status has to tell about the cluster.
@@ -163,6 +169,8 @@ pub struct PlanInput<'a> {
     pub desired: &'a DesiredInventory,
     /// Why nothing may be rolled out.
     pub held_by: Option<&'a str>,
+    /// Why it is not proven that istiod injects, which what comes after it waits for.
+    pub unproven: Option<&'a str>,
     /// The present.
     pub now: Instant,
 }
@@ -170,11 +178,7 @@ pub struct PlanInput<'a> {
 /// Plans a pass.
 #[must_use]
 pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Plan {
-    let warnings = rendered
-        .components
-        .iter_mut()
-        .flat_map(|component| fixed_selectors::keep(component, input.live))
-        .collect();
+    let warnings = keep_fixed_selectors(&mut rendered, input.live);
     let autoscaled = autoscaled(&rendered);
     let unseen = managed::unseen(&rendered, input);
     let all: HashSet<_> = keys(&rendered).cloned().collect();
@@ -213,10 +217,12 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
         for object in decided {
             schedule.take(&mut components[index], object, lacking.as_ref());
         }
-        if let Some(unready_reason) = components[index].unready_reason(input.live) {
-            gaps.entry(kind).or_insert(unready_reason);
+        if let Some(why) = components[index].gap(input) {
+            gaps.entry(kind).or_insert(why);
         }
     }
+    let istiod_lacks = gaps.get(&ComponentKind::Pilot).map(String::as_str);
+    let has_to_prove_injection = istiod_lacks.is_some() && istiod_lacks == input.unproven;
     let rendering = Rendering {
         keys: &all,
         revision: revision_label(&merged.revision),
@@ -228,29 +234,37 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
     let is_done = gaps.is_empty()
         && !components.iter().any(PlannedComponent::has_waiting_webhook)
         && input.desired.are_others_rendered(input.cr);
-    let mut findings: Vec<_> = in_use.iter().map(old_revision).collect();
-    findings.extend(unwatched_owners(&components, input.desired));
+    let kept = in_use.iter().map(old_revision);
+    let findings = kept
+        .chain(unwatched_owners(&components, input.desired))
+        .collect();
     let waves: Vec<_> = schedule.waves.into_values().collect();
     let postponed = schedule.postponed;
     let namespaces = namespaces(merged, waves.iter().flatten().chain(&postponed), input.live);
+    let may_prune = is_done && input.held_by.is_none();
     let obsolete = delete.iter().map(|object| object.key.clone()).collect();
     let is_in_sync = is_done && delete.is_empty() && unseen.is_empty();
+    let prune = if may_prune { delete } else { Vec::new() };
     Plan {
         components,
         namespaces,
         waves,
         postponed,
-        prune: if is_done && input.held_by.is_none() {
-            delete
-        } else {
-            Vec::new()
-        },
+        prune,
         obsolete,
-        findings,
+        has_to_prove_injection,
         unseen,
+        findings,
         warnings,
         is_in_sync,
     }
+}
+
+/// Keeps the selectors that cannot be changed; gives what cannot be followed for that.
+fn keep_fixed_selectors(rendered: &mut Rendered, live: &Live) -> Vec<String> {
+    let components = rendered.components.iter_mut();
+    let keep = |component| fixed_selectors::keep(component, live);
+    components.flat_map(keep).collect()
 }
 
 /// Tells that objects stay although they are not rendered, why, and how they go.
@@ -296,38 +310,6 @@ fn unwatched_owners(components: &[PlannedComponent], desired: &DesiredInventory)
         ),
     };
     owners.into_iter().map(tell).collect()
-}
-
-/// The components that have to be ready before this one is rolled out.
-fn followed(
-    component: &RenderedComponent,
-    merged: &Merged,
-    live: &Live,
-) -> impl Iterator<Item = &'static ComponentKind> {
-    let info = component.kind.info();
-    let is_of_other_version = |object: &Object| {
-        let live = live.get(&object.key);
-        let version = live.and_then(LiveObject::istio_version);
-        version.is_some_and(|version| version != merged.version)
-    };
-    let mut objects = component.objects.iter();
-    let changes = objects.any(is_of_other_version);
-    let more = info.upgraded_after.iter().filter(move |_| changes);
-    info.parents.iter().chain(more)
-}
-
-/// Whether anything of a component is there in the version and revision that are rendered, so that the component was
-/// rolled out after its parents at some time before.
-fn was_rolled_out(component: &RenderedComponent, merged: &Merged, input: PlanInput<'_>) -> bool {
-    let (version, revision) = (merged.version.to_string(), revision_label(&merged.revision));
-    component.objects.iter().any(|object| {
-        let live = input.live.get(&object.key);
-        live.filter(|live| live.is_owned_by(input.cr))
-            .is_some_and(|live| {
-                live.owner_labels.version.as_deref() == Some(version.as_str())
-                    && live.owner_labels.revision.as_deref() == Some(revision)
-            })
-    })
 }
 
 /// The keys of all rendered objects.
@@ -447,6 +429,13 @@ impl PlannedComponent {
         unready_reason.map(|(key, unready_reason)| {
             format!("{} is not ready: {key}: {unready_reason}", self.label())
         })
+    }
+
+    /// Why components after this one have to wait.
+    fn gap(&self, input: PlanInput<'_>) -> Option<String> {
+        let unproven = input.unproven.filter(|_| self.kind == ComponentKind::Pilot);
+        let unready_reason = self.unready_reason(input.live);
+        unready_reason.or_else(|| unproven.map(str::to_owned))
     }
 
     fn has_waiting_webhook(&self) -> bool {

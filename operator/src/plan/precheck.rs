@@ -132,6 +132,7 @@ impl Precheck {
             from: told(self.from),
             to: self.to.to_string(),
             progress: None,
+            rollback: None,
             checks: self.checks.clone(),
             notes: self.notes.clone(),
         }

@@ -80,6 +80,7 @@ impl World {
                 last_applied,
                 desired,
                 held_by: *held_by,
+                unproven: None,
                 now: *now,
             },
         )

@@ -243,6 +243,13 @@ impl ComponentHealth {
             .filter_map(|(key, verdict)| judge.problem(*kind, key, verdict));
         let mut problems: Vec<_> = problems.collect();
         problems.sort_by(|a, b| (a.rank(), &a.text).cmp(&(b.rank(), &b.text)));
+        let is_pilot = *kind == ComponentKind::Pilot;
+        if let Some(why) = judge.unproven.filter(|_| is_pilot && problems.is_empty()) {
+            problems.push(Problem {
+                waiting: objects.first().map(|(key, _)| key.clone()),
+                ..Problem::new(Severity::Waiting, why.to_owned())
+            });
+        }
         let gateway = kind.gateway_key().map(|_| {
             let mut keys = objects.iter().map(|(key, _)| key);
             let addresses = keys.clone().flat_map(|key| judge.live.addresses(key));
@@ -326,6 +333,8 @@ pub struct Judge<'a> {
     pub now: Instant,
     /// How long one component may take to become ready.
     pub timeout: Duration,
+    /// Why it is not proven that istiod injects.
+    pub unproven: Option<&'a str>,
 }
 
 impl Judge<'_> {

@@ -28,7 +28,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::condition::{self, Kept, reason};
-use crate::api::{InstallState, IstioOperatorStatus, PlanStatus, Warning};
+use crate::api::{InstallState, IstioOperatorStatus, PlanStatus, RollbackStatus, Warning};
 use crate::apply::{Applied, ApplyError};
 use crate::catalogue::Version;
 use crate::cluster::Live;
@@ -38,7 +38,7 @@ use conditions::{Conditions, Truth};
 use findings::{set_findings, set_if_any};
 use health::{Health, Judge, Problem, Severity};
 use history::Before;
-use upgrade::{set_plan, set_step, set_upgrade};
+use upgrade::{rolled_back, set_plan, set_rollback, set_step, set_upgrade};
 
 pub use broken_watches::add_broken_watches;
 pub use history::{DIP_PATIENCE, History};
@@ -62,6 +62,8 @@ pub enum PassResult {
         upgrade: Option<Precheck>,
         /// What the change does.
         plan: Option<PlanStatus>,
+        /// Why the last healthy version comes back.
+        rollback: Option<RollbackStatus>,
     },
     /// The spec cannot be followed; nothing was touched.
     Rejected {
@@ -93,6 +95,10 @@ pub struct InstallProgress {
     pub plan: Option<PlanStatus>,
     /// Why nothing is rolled out.
     pub held_by: Option<String>,
+    /// Why the last healthy version was applied instead of the one that the spec asks for.
+    pub rollback: Option<RollbackStatus>,
+    /// Why it is not proven that istiod injects, which a change of the version waits for.
+    pub unproven: Option<String>,
     /// How long one component may take to become ready.
     pub timeout: Duration,
     /// What became of every object.
@@ -172,10 +178,14 @@ pub fn of(
             version,
             upgrade,
             plan,
+            rollback,
         } => {
             mark_reconciling(&mut status, &mut conditions, *version);
             set_plan(&mut status, plan.as_ref(), false);
-            set_upgrade(&mut status, upgrade.as_ref(), &version.to_string(), false);
+            if !set_rollback(&mut status, rollback.as_ref()) {
+                let version = version.to_string();
+                set_upgrade(&mut status, upgrade.as_ref(), &version, false);
+            }
         }
         PassResult::Rejected { reason, errors } => {
             let message = bounded(errors.join("; "));
@@ -197,6 +207,7 @@ pub fn of(
                 now: input.instant,
                 history: &mut *history,
                 timeout: progress.timeout,
+                unproven: progress.unproven.as_deref(),
             };
             let health = Health::of(&progress.applied, input.before, &mut judge);
             let unpruned = unpruned(&progress.applied, &mut judge);
@@ -291,6 +302,7 @@ fn set_progress(
         upgrade,
         plan,
         held_by,
+        rollback,
         ..
     } = progress;
     let is_refused = progress.is_refused();
@@ -302,12 +314,15 @@ fn set_progress(
     status.component_status = health.component_status(&installed, input.before);
     status.gateways = health.gateways();
     let is_done = worst.is_none() && held_by.is_none();
-    set_upgrade(status, upgrade.as_ref(), &installed, is_done);
+    if !set_rollback(status, rollback.as_ref()) {
+        set_upgrade(status, upgrade.as_ref(), &installed, is_done);
+    }
     set_step(status, health.step(), input.now);
-    set_plan(status, plan.as_ref(), is_done);
+    set_plan(status, plan.as_ref(), is_done && rollback.is_none());
     let message = match worst {
         _ if is_refused => bounded(held_by.clone().unwrap_or_default()),
         None if let Some(why) = held_by => bounded(why.clone()),
+        None if let Some(rollback) = rollback => rolled_back(status, rollback, &installed),
         None if health.components.is_empty() => "no components are enabled".to_owned(),
         None => format!("Istio {installed} is installed and available"),
         Some(worst) => bounded(summary(worst, problems.len() + unpruned.len())),
@@ -323,6 +338,10 @@ fn set_progress(
             let reason = reason::APPROVAL_REQUIRED;
             conditions.set(condition::READY, Truth::False, reason, &message);
             conditions.set(condition::RECONCILING, Truth::True, reason, &message);
+        }
+        None if rollback.is_some() => {
+            status.status = Some(InstallState::Error);
+            stall(conditions, reason::ROLLED_BACK, &message);
         }
         None => {
             status.status = Some(InstallState::Healthy);

@@ -198,6 +198,7 @@ fn an_update_says_so() {
     story.step(&PassResult::Started {
         upgrade: None,
         plan: None,
+        rollback: None,
         version: Version {
             minor: 32,
             patch: 0,
@@ -314,6 +315,8 @@ fn warnings_are_a_condition_of_their_own() {
             upgrade: None,
             plan: None,
             held_by: None,
+            rollback: None,
+            unproven: None,
             timeout: TIMEOUT,
             version: INSTALLED,
             revision: "default".into(),
@@ -328,7 +331,8 @@ fn warnings_are_a_condition_of_their_own() {
             story.step(&PassResult::Started {
                 version: INSTALLED,
                 upgrade: None,
-                plan: None
+                plan: None,
+                rollback: None,
             }),
             PROGRESSING
         );

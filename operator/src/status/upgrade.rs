@@ -6,8 +6,8 @@ use super::health::Problem;
 use super::{StatusEvent, bounded};
 use crate::api::condition::reason;
 use crate::api::{
-    CheckResult, ComponentKind, IstioOperatorStatus, PlanState, PlanStatus, StepStatus,
-    UpgradeStatus,
+    CheckResult, ComponentKind, IstioOperatorStatus, PlanState, PlanStatus, RollbackStatus,
+    StepStatus, UpgradeStatus,
 };
 use crate::plan::Precheck;
 
@@ -43,6 +43,33 @@ pub(super) fn set_upgrade(
         (None, Some(shown)) if !is_healthy && shown.to == version => Some(shown),
         (_, _) => None,
     };
+}
+
+/// Shows that a change of the version is taken back; gives whether it is.
+pub(super) fn set_rollback(
+    status: &mut IstioOperatorStatus,
+    rollback: Option<&RollbackStatus>,
+) -> bool {
+    if let (Some(upgrade), Some(rollback)) = (&mut status.upgrade, rollback) {
+        upgrade.rollback = Some(rollback.clone());
+    }
+    rollback.is_some()
+}
+
+/// What is said once a change of the version was taken back.
+pub(super) fn rolled_back(
+    status: &IstioOperatorStatus,
+    rollback: &RollbackStatus,
+    version: &str,
+) -> String {
+    let to = status
+        .upgrade
+        .as_ref()
+        .map_or("another version", |upgrade| &upgrade.to);
+    let why = &rollback.reason;
+    bounded(format!(
+        "Istio {version} is back, because the change to {to} stopped: {why}; an edit of the spec tries it again"
+    ))
 }
 
 /// Shows the component that a change of the version has come to, and what is waited for there.

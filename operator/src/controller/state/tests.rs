@@ -223,6 +223,8 @@ fn a_settled_pass_holds_while_spec_and_cluster_stay() {
         upgrade: None,
         plan: None,
         held_by: None,
+        rollback: None,
+        unproven: None,
         timeout: Duration::from_mins(10),
         version: Version {
             minor: 31,

@@ -39,7 +39,6 @@ fn not_implemented(checked: &Checked, findings: &mut Findings) {
     let strategy = spec.key("updateStrategy");
     for (keys, value) in [
         (&["type"][..], "Canary"),
-        (&["rollback"], "Automatic"),
         (&["dataPlane", "restart"], "Rolling"),
     ] {
         let found = checked

@@ -133,6 +133,7 @@ impl Story {
             version: INSTALLED,
             upgrade: None,
             plan: None,
+            rollback: None,
         })
     }
 
@@ -172,6 +173,8 @@ pub(super) fn progress(applied: Applied) -> PassResult {
         upgrade: None,
         plan: None,
         held_by: None,
+        rollback: None,
+        unproven: None,
         timeout: TIMEOUT,
         version: INSTALLED,
         revision: "default".into(),
