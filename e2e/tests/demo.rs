@@ -125,6 +125,13 @@ fn the_first_sample_becomes_healthy() {
         "{said}"
     );
     assert!(said.contains("\nHEALTHY "), "{said}");
+    let request = "$ curl --include http://127.0.0.1:30080/productpage\n200 OK\n";
+    assert!(said.contains(request), "{said}\n{complaints}");
+    assert!(said.contains("\nserver: istio-envoy\n"), "{said}");
+    let served = said
+        .lines()
+        .find(|line| line.starts_with("It came through Envoy 1."));
+    assert!(served.unwrap().contains(", router~10.244."), "{said}");
     let crs = table("iop");
     assert!(crs.len() == 1 && crs[0].contains(" HEALTHY "), "{said}");
 }

@@ -25,6 +25,22 @@ impl Version {
         })
     }
 
+    /// Reads the version that an image tag names, such as `v1.30.3-distroless`.
+    #[must_use]
+    pub fn of_tag(tag: &str) -> Option<Self> {
+        let number = tag.strip_prefix('v').unwrap_or(tag);
+        Self::parse(number.split('-').next()?)
+    }
+
+    /// Reads the version that the tag of an image names. A digest behind it changes nothing.
+    #[must_use]
+    pub fn of_image(image: &str) -> Option<Self> {
+        let (name, _digest) = image.split_once('@').unwrap_or((image, ""));
+        // The port of a registry stands before a slash.
+        let (_, name) = name.rsplit_once('/').unwrap_or(("", name));
+        Self::of_tag(name.split_once(':')?.1)
+    }
+
     /// The minor as users write it, such as `1.30`.
     #[must_use]
     pub fn minor_text(self) -> String {
@@ -368,6 +384,23 @@ mod tests {
             "1.23", "1.99", "2.30", "latest", "1", "", "1.030", "1.30.x", "1.30.1.2",
         ] {
             assert_eq!(text(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
+    fn an_image_tells_its_version_by_its_tag() {
+        let version = |image: &str| Version::of_image(image).map(|version| version.to_string());
+        for (image, told) in [
+            ("docker.io/istio/proxyv2:1.30.3", Some("1.30.3")),
+            ("proxyv2:v1.30.3-distroless", Some("1.30.3")),
+            ("registry:5000/proxyv2:1.30.3@sha256:1", Some("1.30.3")),
+            ("registry:5000/proxyv2", None),
+            ("proxyv2@sha256:1.30.3", None),
+            ("proxyv2:1.30", None),
+            ("proxyv2:latest", None),
+            ("auto", None),
+        ] {
+            assert_eq!(version(image).as_deref(), told, "{image}");
         }
     }
 

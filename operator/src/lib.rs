@@ -19,6 +19,8 @@ pub mod render;
 
 pub mod cluster;
 
+pub mod dataplane;
+
 pub mod plan;
 
 pub mod apply;

@@ -1,7 +1,4 @@
 //! Runs work on several threads.
-//!
-//! Only for a process that renders once and ends: in a long-lived one, the memory that an allocator keeps for every thread
-//! would cost more than the time is worth.
 
 use std::iter;
 use std::panic::resume_unwind;

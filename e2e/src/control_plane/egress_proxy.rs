@@ -8,8 +8,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::{self, Read, Write},
-    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream},
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     sync::{
@@ -25,7 +25,7 @@ use kube::{
     api::{ListParams, ResourceExt},
 };
 
-use crate::{control_plane::client, error::Error};
+use crate::{control_plane::client, error::Error, host::tunnel::tunnel};
 
 /// Connections to `port` of these go to `local_port` on 127.0.0.1.
 #[derive(Clone, Debug)]
@@ -197,23 +197,6 @@ impl Route {
             && pod.namespace().as_ref() == Some(namespace)
             && labels.all(|(key, value)| pod.labels().get(key) == Some(value))
     }
-}
-
-/// Copies both ways until both sides are done.
-fn tunnel(from: UnixStream, to: TcpStream) {
-    let copies = || -> io::Result<_> { Ok((from.try_clone()?, to.try_clone()?)) };
-    let Ok((mut from_too, mut to_too)) = copies() else {
-        return;
-    };
-    let (mut from, mut to) = (from, to);
-    let back = thread::spawn(move || {
-        // An end of either side, orderly or not, ends this direction.
-        let _ = io::copy(&mut to_too, &mut from_too);
-        let _ = from_too.shutdown(Shutdown::Write);
-    });
-    let _ = io::copy(&mut from, &mut to);
-    let _ = to.shutdown(Shutdown::Write);
-    let _ = back.join();
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ pub mod components;
 pub(crate) mod container_config;
 pub(crate) mod credentials;
 pub(crate) mod egress_proxy;
+pub(crate) mod volumes;
 
 mod kubectl;
 mod nodes;

@@ -16,18 +16,22 @@ use crate::{
     host::{
         progress::Progress,
         watchdog,
-        workspace::{create_dir, lock, read, state_dir},
+        workspace::{create_dir, lock, read, state_dir, write},
     },
 };
 
-/// A go.mod with the programs it pins. Two, because Kubernetes and Istio pin different versions of
-/// the modules they share.
+/// A go.mod with the programs it pins. Each project has its own, because they pin different versions of the modules they
+/// share.
 #[derive(Clone, Copy, Debug)]
 pub enum Bundle {
     /// etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and kwok.
     Kubernetes,
-    /// pilot-discovery and istioctl.
+    /// pilot-discovery, pilot-agent and istioctl, and helm, which the module of Istio pins.
     Istio,
+    /// prometheus and promtool.
+    Prometheus,
+    /// dashboard-check, a program of our own around the schema of Grafana.
+    Grafana,
 }
 
 /// How much of a failed build's output is worth showing.
@@ -41,7 +45,11 @@ impl Bundle {
         let go_mod = read(&module.join("go.mod"))?;
         let flags = self.link_flags(&go_mod)?;
         let mut hasher = DefaultHasher::new();
-        (&go_mod, read(&module.join("go.sum"))?, &flags).hash(&mut hasher);
+        let mut how = flags.clone() + self.tags();
+        if matches!(self, Self::Grafana) {
+            how += &read(&module.join("dashboard-check/main.go"))?;
+        }
+        (&go_mod, read(&module.join("go.sum"))?, how).hash(&mut hasher);
         let built = state_dir().join(format!("bin/{}-{:016x}", self.name(), hasher.finish()));
         if built.exists() {
             return Ok(built);
@@ -57,6 +65,16 @@ impl Bundle {
         match self {
             Self::Kubernetes => "kubernetes",
             Self::Istio => "istio",
+            Self::Prometheus => "prometheus",
+            Self::Grafana => "grafana",
+        }
+    }
+
+    /// Build tags. Of the many ways to discover what to scrape, only Kubernetes' counts here.
+    fn tags(self) -> &'static str {
+        match self {
+            Self::Kubernetes | Self::Istio | Self::Grafana => "",
+            Self::Prometheus => "remove_all_sd,enable_kubernetes_sd",
         }
     }
 
@@ -66,7 +84,7 @@ impl Bundle {
             .join(self.name())
     }
 
-    /// What the release builds of the two projects stamp into their programs; without it the API
+    /// What the release builds of the projects stamp into their programs; without it the API
     /// server would call itself v0.0.0 and istiod "unknown".
     fn link_flags(self, go_mod: &str) -> Result<String, Error> {
         let stamps = match self {
@@ -74,7 +92,7 @@ impl Bundle {
                 let version = required_version(go_mod, "k8s.io/kubernetes")?;
                 let mut numbers = version.trim_start_matches('v').split('.');
                 let (major, minor) = (numbers.next(), numbers.next());
-                [
+                vec![
                     (
                         "k8s.io/component-base/version.gitVersion",
                         version.to_string(),
@@ -94,7 +112,7 @@ impl Bundle {
                 // Istio's own module has no release tag in Go's sense; its API module does, and
                 // both are released together.
                 let version = required_version(go_mod, "istio.io/api")?.trim_start_matches('v');
-                [
+                vec![
                     (
                         "istio.io/istio/pkg/version.buildVersion",
                         version.to_string(),
@@ -107,8 +125,12 @@ impl Bundle {
                     ),
                 ]
             }
+            Self::Prometheus | Self::Grafana => Vec::new(),
         };
-        let stamps = stamps.map(|(name, value)| format!("-X {name}={value}"));
+        let stamps = stamps.into_iter();
+        let stamps: Vec<_> = stamps
+            .map(|(name, value)| format!("-X {name}={value}"))
+            .collect();
         Ok(format!("-s -w {}", stamps.join(" ")))
     }
 
@@ -121,12 +143,17 @@ impl Bundle {
         );
         let mut progress = Progress::new(title);
         progress.update("counting packages");
-        let packages = self.go(&["list", "-deps", "tool"])?.lines().count();
+        let packages = self
+            .go(&["list", "-tags", self.tags(), "-deps", "tool"])?
+            .lines()
+            .count();
         let partial = built.with_extension("partial");
         create_dir(&partial)?;
         self.install(flags, &partial, packages, &mut progress)?;
-        if matches!(self, Self::Kubernetes) {
-            self.rename_and_add_stages(&partial)?;
+        match self {
+            Self::Kubernetes => self.rename_and_add_stages(&partial)?,
+            Self::Istio => self.add_bootstrap_template(&partial)?,
+            Self::Prometheus | Self::Grafana => {}
         }
         remove_older(self.name(), built)?;
         fs::rename(&partial, built).map_err(Error::io(built.display().to_string()))?;
@@ -146,6 +173,8 @@ impl Bundle {
             "-v",
             "-trimpath",
             "-buildvcs=false",
+            "-tags",
+            self.tags(),
             "-ldflags",
             flags,
             "tool",
@@ -189,7 +218,14 @@ impl Bundle {
             text += &read(&stages.join(stage))?;
             text += "\n---\n";
         }
-        crate::host::workspace::write(&dir.join("stages.yaml"), text)
+        write(&dir.join("stages.yaml"), text)
+    }
+
+    /// pilot-agent makes Envoy's first configuration from a file that lies in Istio's module.
+    fn add_bootstrap_template(self, dir: &Path) -> Result<(), Error> {
+        let istio = self.go(&["list", "-m", "-f", "{{.Dir}}", "istio.io/istio"])?;
+        let template = Path::new(istio.trim()).join("tools/packaging/common/envoy_bootstrap.json");
+        write(&dir.join("envoy_bootstrap.json"), read(&template)?)
     }
 
     /// Runs Go in this bundle's module and returns what it prints.

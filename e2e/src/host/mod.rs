@@ -1,10 +1,14 @@
 //! What runs on this machine: programs, their processes, ports and directories.
 
+pub mod envoy;
 pub mod go_programs;
+pub mod http;
 pub mod ports;
 pub mod probe;
 pub mod process;
 pub mod progress;
 pub mod workspace;
 
+pub(crate) mod server;
+pub(crate) mod tunnel;
 pub(crate) mod watchdog;

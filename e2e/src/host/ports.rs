@@ -1,4 +1,4 @@
-//! Free ports on loopback.
+//! Free ports and addresses on loopback.
 
 use std::{
     io,
@@ -13,6 +13,9 @@ use crate::error::Error;
 /// port between our look and the server's bind.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 10_000;
+
+/// A port that every proxy has open.
+const PROXY_STATUS: u16 = 15021;
 
 /// Ports that this process has looked at, so that two control planes never get the same one.
 static LOOKED_AT: AtomicU16 = AtomicU16::new(0);
@@ -41,6 +44,22 @@ pub fn exactly(port: u16) -> Result<u16, Error> {
     } else {
         Err(Error::PortTaken(port))
     }
+}
+
+/// An address of 127.0.0.0/8 with all its ports, which nobody else was given. Linux has them all without configuration.
+pub fn address() -> Result<Ipv4Addr, Error> {
+    for _ in 0..COUNT {
+        let [low, high] = LOOKED_AT.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+        // Processes that run side by side have different second bytes, or the look at a port tells them apart.
+        let [process, ..] = process::id().to_le_bytes();
+        let address = Ipv4Addr::new(127, process | 0x80, high, low);
+        if TcpListener::bind((address, PROXY_STATUS)).is_ok() {
+            return Ok(address);
+        }
+    }
+    Err(Error::Unexpected(
+        "no address of 127.0.0.0/8 is free".into(),
+    ))
 }
 
 fn is_free(port: u16) -> Result<bool, Error> {

@@ -72,6 +72,12 @@ impl Process {
         self.child.id()
     }
 
+    /// Its name for messages.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.program.name
+    }
+
     /// The file with all that it wrote, over all its restarts.
     #[must_use]
     pub fn log(&self) -> &Path {
@@ -107,21 +113,15 @@ impl Process {
 
     /// Sends a signal by its name without `SIG`: `TERM`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) -> Result<(), Error> {
-        // The shell's own kill, because sending a signal from Rust needs unsafe code.
-        let command = format!("kill -s {name} {}", self.pid());
-        let output = Command::new("sh")
-            .args(["-c", &command])
-            .output()
-            .map_err(Error::io("sh"))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let message = String::from_utf8_lossy(&output.stderr).trim().to_string();
-        Err(Error::Command { command, message })
+        send_signal(name, &self.pid().to_string())
     }
 
-    /// SIGKILL, and waits until the process is gone.
+    /// SIGKILL for it and all that it started, and waits until the process is gone.
     pub fn kill(&mut self) -> Result<(), Error> {
+        if self.watched.is_some() {
+            // While it was not waited for, no other group can have its number.
+            send_signal("KILL", &format!("-{}", self.pid()))?;
+        }
         self.watched = None;
         self.child.kill().map_err(Error::io(&self.program.name))?;
         self.child.wait().map_err(Error::io(&self.program.name))?;
@@ -219,6 +219,21 @@ fn spawn(program: &Program) -> Result<(Child, Watched), Error> {
         .map_err(Error::io(program.path.display().to_string()))?;
     let watched = watchdog::watch(&child)?;
     Ok((child, watched))
+}
+
+/// Sends a signal to a process, or to a group of them, whose number follows a minus.
+fn send_signal(name: &str, target: &str) -> Result<(), Error> {
+    // The shell's own kill, because sending a signal from Rust needs unsafe code.
+    let command = format!("kill -s {name} -- {target}");
+    let output = Command::new("sh")
+        .args(["-c", &command])
+        .output()
+        .map_err(Error::io("sh"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let message = String::from_utf8_lossy(&output.stderr).trim().to_string();
+    Err(Error::Command { command, message })
 }
 
 /// Whether a process with this ID exists and is not a zombie.

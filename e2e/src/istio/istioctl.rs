@@ -17,9 +17,23 @@ use crate::{
 ///
 /// The inner error is what istioctl complains about.
 pub fn generate(cr: &impl Display) -> Result<Result<Vec<Value>, String>, Error> {
+    match generate_with(["--filename", "-"], &cr.to_string())? {
+        Ok(printed) => documents("istioctl", &printed).map(Ok),
+        Err(complaint) => Ok(Err(complaint)),
+    }
+}
+
+/// The text that `istioctl manifest generate` prints with these flags and this standard input.
+///
+/// The inner error is what istioctl complains about.
+pub fn generate_with<A: AsRef<OsStr>>(
+    flags: impl IntoIterator<Item = A>,
+    input: &str,
+) -> Result<Result<String, String>, Error> {
     let mut command = Command::new(Bundle::Istio.dir()?.join("istioctl"));
     command
-        .args(["manifest", "generate", "--filename", "-"])
+        .args(["manifest", "generate"])
+        .args(flags)
         // Never the cluster that the developer works with.
         .env("KUBECONFIG", "/nonexistent")
         .stdin(Stdio::piped())
@@ -29,13 +43,15 @@ pub fn generate(cr: &impl Display) -> Result<Result<Vec<Value>, String>, Error> 
     let mut child = command.spawn().map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
         // If istioctl ended without reading, its own message says why.
-        let _ = stdin.write_all(cr.to_string().as_bytes());
+        let _ = stdin.write_all(input.as_bytes());
     }
     let output = child.wait_with_output().map_err(failed)?;
-    if !output.status.success() {
-        return Ok(Err(String::from_utf8_lossy(&output.stderr).into_owned()));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        Ok(Ok(text(&output.stdout)))
+    } else {
+        Ok(Err(text(&output.stderr)))
     }
-    documents("istioctl", &String::from_utf8_lossy(&output.stdout)).map(Ok)
 }
 
 /// Runs istioctl with full access to a control plane and returns what it prints. Builds it if it is missing.

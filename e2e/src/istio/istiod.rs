@@ -39,8 +39,19 @@ pub struct Istiod {
     process: Process,
     namespace: String,
     service: String,
-    webhook_port: u16,
+    ports: Ports,
     admin_kubeconfig: PathBuf,
+}
+
+/// Where it listens on 127.0.0.1.
+#[derive(Clone, Copy, Debug)]
+struct Ports {
+    http: u16,
+    webhook: u16,
+    plain_discovery: u16,
+    discovery: u16,
+    monitoring: u16,
+    introspection: u16,
 }
 
 /// The port of its pods that the webhooks' Service leads to.
@@ -54,18 +65,33 @@ impl Istiod {
         namespace: &str,
         deployment: &str,
     ) -> Result<Self, Error> {
+        Self::start_with(plane, namespace, deployment, &[]).await
+    }
+
+    /// The same with variables instead of those of the Deployment.
+    pub async fn start_with(
+        plane: &ControlPlane,
+        namespace: &str,
+        deployment: &str,
+        env: &[(&str, &str)],
+    ) -> Result<Self, Error> {
         let path = Bundle::Istio.dir()?.join("pilot-discovery");
         let client = plane.client().await?;
         let deployments: Api<Deployment> = Api::namespaced(client, namespace);
-        let container =
+        let mut container =
             ContainerConfig::of(&deployments.get(deployment).await?, "discovery", deployment)?;
         let kubeconfig = plane
             .kubeconfig_of(namespace, &container.service_account)
             .await?;
-        let (http_port, webhook_port) = (ports::free()?, ports::free()?);
+        let ports = Ports::free()?;
         let mut args = container.args;
         args.push(format!("--kubeconfig={}", kubeconfig.display()));
-        args.extend(addresses(http_port, webhook_port)?);
+        args.extend(ports.flags());
+        // The last value of a variable counts.
+        let env = env
+            .iter()
+            .map(|(name, value)| ((*name).into(), (*value).into()));
+        container.env.extend(env);
         // Its own empty directory: it prefers files in its working directory to the cluster's.
         let dir = plane.dir().join(deployment);
         create_dir(&dir)?;
@@ -85,15 +111,15 @@ impl Istiod {
                 labels: container.pod_labels,
             },
             port: WEBHOOK_PORT,
-            local_port: webhook_port,
+            local_port: ports.webhook,
         });
         let mut process = Process::start(program)?;
-        wait_until_ready(&mut process, http_port).await?;
+        wait_until_ready(&mut process, ports.http).await?;
         Ok(Self {
             process,
             namespace: namespace.into(),
             service: deployment.into(),
-            webhook_port,
+            ports,
             admin_kubeconfig: plane.kubeconfig(),
         })
     }
@@ -103,8 +129,26 @@ impl Istiod {
         plane.route(Route {
             to: Target::Address(address),
             port: WEBHOOK_PORT,
-            local_port: self.webhook_port,
+            local_port: self.ports.webhook,
         });
+    }
+
+    /// Port on 127.0.0.1 where proxies get their configuration and their certificates.
+    #[must_use]
+    pub fn discovery_port(&self) -> u16 {
+        self.ports.discovery
+    }
+
+    /// Port on 127.0.0.1 of its metrics.
+    #[must_use]
+    pub fn monitoring_port(&self) -> u16 {
+        self.ports.monitoring
+    }
+
+    /// The name that its certificate has.
+    #[must_use]
+    pub fn server_name(&self) -> String {
+        format!("{}.{}.svc", self.service, self.namespace)
     }
 
     /// The process, to measure it, kill it, or read its log.
@@ -180,28 +224,41 @@ impl Istiod {
 
     /// A client that trusts what the API server would trust.
     fn webhook_client(&self, ca_bundle: &ByteString) -> Result<Client, Error> {
-        let url = format!("https://127.0.0.1:{}", self.webhook_port);
+        let url = format!("https://127.0.0.1:{}", self.ports.webhook);
         let url = url
             .parse::<http::Uri>()
             .map_err(|error| Error::Unexpected(error.to_string()))?;
         let mut config = Config::new(url);
-        config.tls_server_name = Some(format!("{}.{}.svc", self.service, self.namespace));
+        config.tls_server_name = Some(self.server_name());
         config.root_cert = Some(certificates(&ca_bundle.0)?);
         Ok(Client::try_from(config)?)
     }
 }
 
-/// Flags that keep all of istiod's listeners on loopback, in place of the Deployment's.
-fn addresses(http_port: u16, webhook_port: u16) -> Result<Vec<String>, Error> {
-    Ok(vec![
-        format!("--httpAddr=127.0.0.1:{http_port}"),
-        format!("--httpsAddr=127.0.0.1:{webhook_port}"),
-        format!("--grpcAddr=127.0.0.1:{}", ports::free()?),
-        format!("--secureGRPCAddr=127.0.0.1:{}", ports::free()?),
-        format!("--monitoringAddr=127.0.0.1:{}", ports::free()?),
-        "--ctrlz_address=127.0.0.1".into(),
-        format!("--ctrlz_port={}", ports::free()?),
-    ])
+impl Ports {
+    fn free() -> Result<Self, Error> {
+        Ok(Self {
+            http: ports::free()?,
+            webhook: ports::free()?,
+            plain_discovery: ports::free()?,
+            discovery: ports::free()?,
+            monitoring: ports::free()?,
+            introspection: ports::free()?,
+        })
+    }
+
+    /// Flags that keep all of istiod's listeners on loopback, in place of the Deployment's.
+    fn flags(&self) -> [String; 7] {
+        [
+            format!("--httpAddr=127.0.0.1:{}", self.http),
+            format!("--httpsAddr=127.0.0.1:{}", self.webhook),
+            format!("--grpcAddr=127.0.0.1:{}", self.plain_discovery),
+            format!("--secureGRPCAddr=127.0.0.1:{}", self.discovery),
+            format!("--monitoringAddr=127.0.0.1:{}", self.monitoring),
+            "--ctrlz_address=127.0.0.1".into(),
+            format!("--ctrlz_port={}", self.introspection),
+        ]
+    }
 }
 
 async fn wait_until_ready(process: &mut Process, port: u16) -> Result<(), Error> {

@@ -1,4 +1,8 @@
-//! Istio's own programs, as upstream publishes them.
+//! Istio's own programs, as upstream publishes them, and the mesh that they make together.
 
+pub mod app;
+pub mod ingress;
 pub mod istioctl;
 pub mod istiod;
+pub mod mesh;
+pub mod proxy;

@@ -2,6 +2,7 @@
 
 mod build;
 mod commands;
+pub mod helm;
 
 use std::{env, io::Write, thread};
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 
 pub use self::{
     build::binary,
-    commands::{manifests, plan, render},
+    commands::{Said, manifests, manifests_with, plan, render, restart_rights, run},
 };
 use crate::{
     actions::api_proxy::ApiProxy,

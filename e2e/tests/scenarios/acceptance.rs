@@ -22,7 +22,9 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{SOON, bystander::quiet, running, sample, truthful_status};
+use crate::{
+    SOON, bystander::quiet, commands::nothing_to_change, running, sample, truthful_status,
+};
 
 /// The operator is done if it writes nothing for this long.
 const QUIET: Duration = Duration::from_secs(2);
@@ -56,6 +58,7 @@ async fn every_sample_becomes_healthy_and_goes_away() {
             cr.wait_for("HEALTHY", SOON)
                 .await
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
+            nothing_to_change(&plane);
             if name == "gateways-in-other-namespaces.yaml" {
                 addresses_follow_the_services(&plane, &cr).await;
             }

@@ -38,7 +38,7 @@ async fn one_condition_names_all_old_revisions() {
     assert_eq!(deletes(&plane, &operator, since), [""; 0]);
 
     // Somebody who deletes the old objects by hand does not hear of each of them again.
-    let told = cr.events_with_reason("MayBeInUse").await.unwrap().len();
+    let told = cr.events_with_reason("Unused").await.unwrap().len();
     plane
         .kubectl([
             "delete",
@@ -48,10 +48,7 @@ async fn one_condition_names_all_old_revisions() {
         ])
         .unwrap();
     sleep(TEMPTED).await;
-    assert_eq!(
-        cr.events_with_reason("MayBeInUse").await.unwrap().len(),
-        told
-    );
+    assert_eq!(cr.events_with_reason("Unused").await.unwrap().len(), told);
 }
 
 /// `revision: default` names another control plane than no revision, although labels call both `default`.

@@ -7,6 +7,7 @@ use e2e::{
     wait::wait_until, yaml,
 };
 use goldens::{HINT, Texts, as_admitted, differences, digest};
+use istio_operator::dataplane::PROXY_VERSION;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -15,6 +16,9 @@ use crate::{SOON, healthy, running, sample};
 
 /// The minor of the real istiod.
 const MINOR: &str = "1.31";
+
+/// The annotation of every pod that the injector changed.
+const INJECTED: &str = "sidecar.istio.io/status";
 
 /// For how long nothing may happen.
 const QUIET: Duration = Duration::from_mins(1);
@@ -75,10 +79,16 @@ async fn pods_are_injected_as_upstream_does(plane: &ControlPlane, istiod: &Istio
         if input["kind"] != "Pod" {
             continue;
         }
-        let injected = istiod
+        let mut injected = istiod
             .inject("apps", &with_empty_resources(&input))
             .await
             .unwrap();
+        // Upstream's own pods do not tell it.
+        let annotations = injected["metadata"]["annotations"].as_object_mut();
+        if let Some(annotations) = annotations.filter(|all| all.contains_key(INJECTED)) {
+            let version = annotations.remove(PROXY_VERSION);
+            assert_eq!(version, Some(json!("1.31.1")), "{name}");
+        }
         let found = as_admitted(injected.clone());
         let differing = texts
             .as_ref()

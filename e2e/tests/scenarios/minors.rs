@@ -14,7 +14,7 @@ use e2e::{
     yaml,
 };
 use futures::{StreamExt, stream};
-use istio_operator::{catalogue::Release, charts::Charts};
+use istio_operator::{catalogue::Release, charts::Charts, dataplane::PROXY_VERSION};
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     Client,
@@ -22,7 +22,10 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::{SOON, bystander::object_writes, deletion::only_crds_are_left, running};
+use crate::{
+    SOON, bystander::object_writes, commands::nothing_to_change, deletion::only_crds_are_left,
+    running,
+};
 
 /// What is installed.
 const EVERYTHING: &str = include_str!("everything.yaml");
@@ -72,6 +75,7 @@ async fn every_minor_is_installed_as_printed_and_removed() {
         .await;
         cr.wait_for("HEALTHY", SOON).await.unwrap();
         a_second_pass_writes_nothing(&plane, &operator, &cr).await;
+        nothing_to_change(&plane);
         cr.delete(SOON).await.unwrap();
         only_crds_are_left(&inventory).await;
         let took = Timestamp::now().duration_since(start).as_secs_f64();
@@ -126,6 +130,7 @@ async fn difference(client: &Client, item: &Item, printed: &Value) -> Option<Str
 /// applied and that are not printed.
 async fn applied(client: &Client, item: &Item, printed: &Value) -> kube::Result<DynamicObject> {
     let mut body = printed.clone();
+    tell_proxy_version(&mut body, item);
     for (label, value) in item.object.labels() {
         if OWNER_LABELS.iter().any(|owner| label.starts_with(owner)) {
             body["metadata"]["labels"][label] = value.as_str().into();
@@ -141,6 +146,20 @@ async fn applied(client: &Client, item: &Item, printed: &Value) -> kube::Result<
     // Elements of a list have no kind.
     let types = None;
     Ok(DynamicObject { types, ..answer })
+}
+
+/// What injected pods tell of their proxies is written for a cluster only.
+fn tell_proxy_version(body: &mut Value, item: &Item) {
+    let version = item.object.labels().get("operator.istio.io/version");
+    let config = body.pointer_mut("/data/config");
+    if item.resource.kind != "ConfigMap" || !item.object.name_any().contains("injector") {
+        return;
+    }
+    let (config, version) = (config.unwrap(), version.unwrap());
+    let none = "injectedAnnotations: null";
+    let told = format!("injectedAnnotations:\n  {PROXY_VERSION}: {version}");
+    assert!(config.as_str().unwrap().contains(none));
+    *config = config.as_str().unwrap().replace(none, &told).into();
 }
 
 async fn comes_back(client: &Client, items: &[Item], name: &str, kind: Damage) {

@@ -70,7 +70,7 @@ async fn an_edited_revision_leaves_the_old_control_plane_in_place() {
         "gone or made anew"
     );
     assert_eq!(deletes(&plane, &operator, since), [""; 0]);
-    let told = cr.events_with_reason("MayBeInUse").await.unwrap();
+    let told = cr.events_with_reason("Unused").await.unwrap();
     assert_eq!(told.len(), 1, "{told:?}");
 
     let since = Timestamp::now();

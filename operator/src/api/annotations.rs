@@ -13,6 +13,9 @@ const APPROVE: &str = "install.istio.io/approve";
 /// Names the checks, separated by commas, that do not hold up a change of the version.
 const SKIP_CHECKS: &str = "install.istio.io/skip-checks";
 
+/// Another value than before: go on with restarts that stopped.
+const RESUME_RESTARTS: &str = "install.istio.io/resume-restarts";
+
 /// What the annotations of a CR ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Annotations {
@@ -26,6 +29,8 @@ pub struct Annotations {
     pub skipped_checks: Vec<String>,
     /// The digest of the plan that may be carried out.
     pub approved_plan: Option<String>,
+    /// Goes on with restarts that stopped while it had another value.
+    pub resume_restarts: Option<String>,
 }
 
 impl Annotations {
@@ -37,6 +42,7 @@ impl Annotations {
             is_paused: is_true(PAUSE),
             prune_revision: annotations.get(PRUNE_REVISION).cloned(),
             may_adopt: is_true(ADOPT),
+            resume_restarts: annotations.get(RESUME_RESTARTS).cloned(),
             skipped_checks: names(annotations.get(SKIP_CHECKS)),
             approved_plan: annotations.get(APPROVE).cloned(),
         }

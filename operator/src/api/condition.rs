@@ -125,8 +125,18 @@ pub mod reason {
     pub const NO_EFFECT: &str = "NoEffect";
     /// The support of a version ended, or did not begin.
     pub const OUT_OF_SUPPORT: &str = "OutOfSupport";
-    /// Pods may use what is not rendered any more.
+    /// Pods may use what is not rendered any more: not everything could be looked at.
     pub const MAY_BE_IN_USE: &str = "MayBeInUse";
+    /// What is not rendered any more is used.
+    pub const IN_USE: &str = "InUse";
+    /// Nobody uses what is not rendered any more, and it goes unless that changes.
+    pub const UNUSED: &str = "Unused";
+    /// Workloads have the newest proxy, as far as they are restarted.
+    pub const RESTARTS_DONE: &str = "RestartsDone";
+    /// A workload did not come back from its restart, and no further one is restarted.
+    pub const RESTARTS_STOPPED: &str = "RestartsStopped";
+    /// A revision that nobody uses was deleted.
+    pub const OLD_REVISION_DELETED: &str = "OldRevisionDeleted";
     /// Helm manages objects that this `IstioOperator` renders.
     pub const MANAGED_BY_HELM: &str = "ManagedByHelm";
     /// Argo CD manages objects that this `IstioOperator` renders.

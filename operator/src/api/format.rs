@@ -33,6 +33,7 @@ pub(crate) fn expected(format: &str) -> Option<&'static str> {
         "revision" => "a name of at most 63 lower-case letters, digits and '-'",
         "tag" => "an image tag of 1 to 128 letters, digits, '_', '-' and '.'",
         "text" => "a text that is not empty",
+        "time-of-day" => "a time of day such as 22:00, in quotes",
         "time-zone" => "the name of a time zone such as Asia/Shanghai",
         "time-span" => "a time of at least 0s such as 30s",
         "trust-domain" => "a domain such as cluster.local",
@@ -72,6 +73,7 @@ pub(crate) fn holds(format: &str, value: &Value) -> bool {
         "tag" => is_tag(value),
         "text" => is(|text| !text.is_empty()),
         "time-span" => is(|text| nanoseconds(text).is_some_and(|ns| ns >= 0.0)),
+        "time-of-day" => is(|text| minute_of_day(text).is_some()),
         "time-zone" => is(is_time_zone),
         "trust-domain" => is(is_trust_domain),
         "url" => is(|text| Url::read(text).is_some()),
@@ -79,6 +81,12 @@ pub(crate) fn holds(format: &str, value: &Value) -> bool {
         "whole-milliseconds" => is(|text| nanoseconds(text).is_some_and(is_whole_milliseconds)),
         _ => true,
     }
+}
+
+/// Reads a time that is not negative, such as `1m30s`.
+pub(crate) fn time_span(text: &str) -> Option<Duration> {
+    let seconds = nanoseconds(text)? / 1e9;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// Reads a whole number, also in quotes, as protocol buffers read JSON.
@@ -143,6 +151,17 @@ pub(crate) fn hours(text: &str) -> Option<u32> {
         _ => return None,
     };
     number.checked_mul(factor)
+}
+
+/// Reads a time of day such as `22:00`, in minutes from midnight.
+pub(crate) fn minute_of_day(text: &str) -> Option<u16> {
+    let (hour, minute) = text.split_once(':')?;
+    let number = |text: &str, below: u16| {
+        let is_plain = text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+        let number: u16 = text.parse().ok().filter(|_| is_plain)?;
+        (number < below).then_some(number)
+    };
+    Some(number(hour, 24)? * 60 + number(minute, 60)?)
 }
 
 fn is_time_zone(text: &str) -> bool {

@@ -15,6 +15,7 @@ pub(crate) mod format;
     reason = "these comments are the CRD's descriptions, in plain text"
 )]
 pub mod k8s;
+mod leaf;
 mod path;
 pub(crate) mod quantity;
 #[allow(
@@ -43,12 +44,15 @@ pub use annotations::Annotations;
 pub(crate) use beside_spec::name_beside_spec;
 pub use beside_spec::{belongs_into_spec, keep_beside_spec};
 pub use component::{ComponentInfo, ComponentKind, Section, ValuesScope, Workload, WorkloadName};
+pub use leaf::{Leaf, leaves, names_of};
 pub use path::{FieldError, Path, Warning};
+pub use quantity::is_same_quantity;
 pub use resource::{IstioOperator, RawSpec, crd, documented_schema, strict_schema};
 pub use spec::DeletionPolicy;
 pub use status::{
     CheckResult, CheckStatus, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
-    NodePort, PlanState, PlanStatus, RollbackStatus, StepStatus, UpgradeStatus,
+    NodePort, PlanState, PlanStatus, ProxyCount, RestartState, RestartStatus, RevisionStatus,
+    RollbackStatus, StepStatus, UpgradeStatus,
 };
 pub use stored::StoredCr;
 pub use update_strategy::UpdateStrategy;

@@ -37,6 +37,12 @@ impl Path {
         Self(format!("{}[{index}]", self.0))
     }
 
+    /// The path of the list element below this one that has this name.
+    #[must_use]
+    pub fn element(&self, name: &str) -> Self {
+        Self(format!("{}[{name}]", self.0))
+    }
+
     /// The last key, such as `name` of `spec.env[0].name`, or the whole last part if it names a list element.
     #[must_use]
     pub fn last(&self) -> &str {

@@ -56,6 +56,12 @@ pub(crate) fn amount(value: &Value) -> Option<i128> {
     parse_value(value).map(|quantity| quantity.nano)
 }
 
+/// Whether two values are the same quantity, however they are written.
+#[must_use]
+pub fn is_same_quantity(one: &Value, other: &Value) -> bool {
+    amount(one).is_some_and(|amount| self::amount(other) == Some(amount))
+}
+
 fn parse_value(value: &Value) -> Option<Quantity> {
     match value {
         Value::Number(number) => parse(&number.to_string()),

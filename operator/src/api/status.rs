@@ -40,6 +40,12 @@ pub struct IstioOperatorStatus {
     /// The installed gateways.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub gateways: Vec<GatewayStatus>,
+    /// The control planes of this resource: the one that the spec asks for, then old ones that are still there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<RevisionStatus>,
+    /// The restarts of workloads with older proxies, where spec.updateStrategy.dataPlane asks for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<RestartStatus>,
     /// The change of the Istio version that is under way or refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<UpgradeStatus>,
@@ -123,6 +129,88 @@ pub struct GatewayStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Option<Vec<String>>")]
     pub addresses: Vec<String>,
+}
+
+/// One control plane, and who uses it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RevisionStatus {
+    /// Name of the revision, "default" if it has none.
+    pub name: String,
+    /// Its proxies, by their version.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<ProxyCount>>")]
+    pub proxies: Vec<ProxyCount>,
+    /// Who uses it. An old revision stays while this is not empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub used_by: Vec<String>,
+    /// What could not be looked at, so that it may be used by others too. An old revision stays while this is not empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub unknown: Vec<String>,
+}
+
+/// How many proxies of one version there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ProxyCount {
+    /// Version of the proxies, "unknown" where nothing tells it: pods that were injected before this operator was there.
+    pub version: String,
+    /// Proxies beside applications.
+    pub sidecars: u32,
+    /// Proxies of gateways.
+    pub gateways: u32,
+    /// Proxies in front of services in ambient mode.
+    pub waypoints: u32,
+    /// Proxies of nodes in ambient mode.
+    pub ztunnels: u32,
+}
+
+/// How far the restarts of workloads with older proxies are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RestartStatus {
+    /// Revision and version of the proxy that workloads get, such as default/1.31.1.
+    pub target: String,
+    /// Running, Waiting, Stopped or Done.
+    #[schemars(with = "String")]
+    pub state: RestartState,
+    /// Why it waits or stopped, and how it goes on.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Workloads that came back with the new proxy.
+    pub restarted: u32,
+    /// Workloads that are still to be restarted.
+    pub remaining: u32,
+    /// Workloads that are coming back now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub in_progress: Vec<String>,
+    /// Workloads with an older proxy that are left alone, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub skipped: Vec<String>,
+    /// Generation of the spec in which it stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_generation: Option<i64>,
+    /// Value of the annotation install.istio.io/resume-restarts at that time. Another one goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stopped_resume: Option<String>,
+}
+
+/// What the restarts of workloads do now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RestartState {
+    /// Workloads are restarted, or are coming back.
+    #[default]
+    Running,
+    /// Nothing is restarted now: the window is closed, or the control plane is not healthy.
+    Waiting,
+    /// A workload did not come back. A person has to act.
+    Stopped,
+    /// No workload is left to restart.
+    Done,
 }
 
 /// A change of the Istio version.
@@ -247,6 +335,8 @@ impl<'de> Deserialize<'de> for IstioOperatorStatus {
             default_tag: readable(&fields, "defaultTag"),
             component_status: readable(&fields, "componentStatus").unwrap_or_default(),
             gateways: readable(&fields, "gateways").unwrap_or_default(),
+            revisions: readable(&fields, "revisions").unwrap_or_default(),
+            restarts: readable(&fields, "restarts"),
             upgrade: readable(&fields, "upgrade"),
             plan: readable(&fields, "plan"),
             conditions: readable(&fields, "conditions").unwrap_or_default(),

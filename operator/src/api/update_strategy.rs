@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -27,6 +27,10 @@ pub struct UpdateStrategy {
     pub rollback: Option<Rollback>,
     /// What happens to running sidecars and gateways after an update.
     pub data_plane: Option<DataPlaneUpdate>,
+    /// How long nobody may have used an old revision before it is deleted, 10m if left out. What cannot be looked at counts
+    /// as used.
+    #[schemars(extend("x-istio-format" = "time-span"))]
+    pub inactive_revision_grace_period: Option<String>,
 }
 
 /// Where a new control plane runs.
@@ -62,10 +66,14 @@ pub enum Rollback {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DataPlaneUpdate {
-    /// None leaves running pods alone; Rolling restarts them in batches.
+    /// None leaves running pods alone; Rolling restarts workloads whose proxies are older than those that are injected now.
     pub restart: Option<DataPlaneRestart>,
-    /// How many pods of a workload may be away at once, as a number or a percentage.
-    pub max_unavailable: Option<IntOrString>,
+    /// Labels of the namespaces whose workloads are restarted. Rolling needs it; {} selects every namespace with a proxy.
+    pub namespace_selector: Option<LabelSelector>,
+    /// How many workloads are restarted at once, 3 if left out, and never two of one namespace. The first one goes alone.
+    pub max_parallel: Option<u8>,
+    /// When restarts may begin; at any time if left out.
+    pub windows: Option<Vec<RestartWindow>>,
 }
 
 /// Whether running pods are restarted after an update.
@@ -75,6 +83,36 @@ pub enum DataPlaneRestart {
     None,
     /// In batches.
     Rolling,
+}
+
+/// A time at which restarts may begin. One that has begun is waited for.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RestartWindow {
+    /// Days on which it begins; every day if left out.
+    pub days: Option<Vec<Weekday>>,
+    /// Its first minute, such as "22:00".
+    #[schemars(extend("x-istio-format" = "time-of-day"))]
+    pub from: Option<String>,
+    /// The minute in which it ends, such as "04:00"; on the next day if that is not after from.
+    #[schemars(extend("x-istio-format" = "time-of-day"))]
+    pub to: Option<String>,
+    /// Time zone of both, such as Europe/Berlin; UTC if left out.
+    #[schemars(extend("x-istio-format" = "time-zone"))]
+    pub time_zone: Option<String>,
+}
+
+/// A day of the week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Weekday {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
 }
 
 impl UpdateStrategy {
@@ -125,7 +163,7 @@ mod tests {
             "approval": "Manual",
             "rollback": "Automatic",
             "timeout": "1m30s",
-            "dataPlane": {"maxUnavailable": "10%"},
+            "dataPlane": {"restart": "Rolling", "maxParallel": 2},
         }));
         assert_eq!(read.timeout(), Duration::from_secs(90));
         assert!(read.is_manual() && read.rolls_back());

@@ -1,6 +1,6 @@
 //! A double of the API server for contract tests: it answers calls as its script says, and remembers them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -188,6 +188,7 @@ pub fn plan_of(decided: Vec<(ObjectKey, Decision)>, waves: Vec<Vec<ObjectToApply
         prune: Vec::new(),
         obsolete: Vec::new(),
         has_to_prove_injection: false,
+        gone: BTreeMap::new(),
         unseen: Vec::new(),
         findings: Vec::new(),
         warnings: Vec::new(),

@@ -10,6 +10,7 @@ mod generated;
 mod managed;
 mod preview;
 mod probe;
+mod restart;
 mod send;
 mod text;
 mod verify;
@@ -130,6 +131,7 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
         prune,
         obsolete: _,
         has_to_prove_injection: _,
+        gone: _,
         unseen,
         findings,
         warnings: _,

@@ -50,7 +50,7 @@ async fn change(
             Err(error) => Err(failed(error)),
         };
     }
-    let Some(live) = sender.live(object).await.map_err(failed)? else {
+    let Some(live) = live(sender, object).await.map_err(failed)? else {
         return Ok(Some(ObjectChange::created(&object.key)));
     };
     let new = becomes(sender, object, &live).await.map_err(failed)?;
@@ -81,6 +81,12 @@ async fn becomes(
         }
         answer => answer,
     }
+}
+
+/// An object as it is now, if it exists.
+async fn live(sender: &Sender, object: &ObjectToApply) -> Result<Option<Value>, ApplyError> {
+    let found = sender.find(object.kind, &object.key).await?;
+    found.as_ref().map(whole).transpose()
 }
 
 /// An object as a JSON value.

@@ -160,18 +160,42 @@ impl Sender {
         whole(&self.write(call).await?)
     }
 
-    /// Reads an object as it is now, if it exists.
-    pub(super) async fn live(&self, object: &ObjectToApply) -> Result<Option<Value>, ApplyError> {
+    /// Asks for the whole object that [`Sender::apply`] would give, and changes nothing.
+    pub async fn preview(&self, object: &ObjectToApply) -> Result<DynamicObject, ApplyError> {
+        let params = PatchParams::apply(MANAGER).validation_strict();
+        let params = params.dry_run().force();
+        let patch = Patch::Apply(object.body.value());
         let api = self.api(object.kind, &object.key);
+        self.write(api.patch(&object.key.name, &params, &patch))
+            .await
+    }
+
+    /// Reads an object, if it exists. Of one that is only created, nothing but its metadata is read.
+    pub async fn find(
+        &self,
+        kind: &Kind,
+        key: &ObjectKey,
+    ) -> Result<Option<DynamicObject>, ApplyError> {
+        let api = self.api(kind, key);
         let call = async {
-            match api.get_opt(&object.key.name).await {
-                // A kind that is not served has no objects.
+            let found = if kind.upkeep == Upkeep::CreatedOnly {
+                let metadata = api.get_metadata_opt(&key.name).await;
+                metadata.map(|found| {
+                    found.map(|found| DynamicObject {
+                        types: None,
+                        metadata: found.metadata,
+                        data: Value::Null,
+                    })
+                })
+            } else {
+                api.get_opt(&key.name).await
+            };
+            match found {
                 Err(error) if ApplyError::is_gone(&error) => Ok(None),
                 other => other,
             }
         };
-        let live = self.read(call).await?;
-        live.as_ref().map(whole).transpose()
+        self.read(call).await
     }
 
     /// Creates an object if there is none, and leaves one that is there as it is; gives whether there was none.
@@ -280,7 +304,7 @@ impl Sender {
     }
 
     /// Whether a namespace exists.
-    pub(super) async fn has_namespace(&self, name: &str) -> Result<bool, ApplyError> {
+    pub async fn has_namespace(&self, name: &str) -> Result<bool, ApplyError> {
         let api: Api<LiveNamespace> = Api::all(self.client.clone());
         let found = self.read(api.get_metadata_opt(name)).await?;
         Ok(found.is_some())

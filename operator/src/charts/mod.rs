@@ -3,10 +3,12 @@
 //! `merge` reads the catalogue, the profiles and the schema; `render` reads the values and executes the templates. The files
 //! are embedded in the binary or read from a directory. `charts/README.md` describes them.
 
+mod comments;
 mod dashboard;
 mod files;
 mod functions;
 mod helpers;
+mod marks;
 mod removed;
 mod schema;
 mod template;
@@ -24,7 +26,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::catalogue::Catalogue;
+pub use comments::Comments;
 use files::{Files, has_suffix};
+pub use marks::TemplateLine;
 pub use removed::RemovedSetting;
 pub use schema::ChartSchema;
 pub use template::Output;
@@ -91,6 +95,9 @@ struct Chart {
 struct ChartMetadata {
     name: String,
     release: Release,
+    /// The value, as keys joined by dots, that says whether a template is rendered; by the template's name.
+    #[serde(default)]
+    when: BTreeMap<String, String>,
 }
 
 /// Upstream's name of the chart, for the label `helm.sh/chart`; by component where several share a
@@ -250,6 +257,13 @@ impl Charts {
             .ok_or_else(|| bad(&file, "is absent"))
     }
 
+    /// What the comments of a chart's values say of them.
+    #[must_use]
+    pub fn comments(&self, chart: &str) -> Comments {
+        let text = self.files.get(&format!("{chart}/values.yaml"));
+        text.map(|text| comments::read(text)).unwrap_or_default()
+    }
+
     /// Upstream's name of the chart that a component is rendered with, for the label
     /// `helm.sh/chart`.
     pub fn release(&self, chart: &str, component: &str) -> Result<&str, ChartError> {
@@ -268,9 +282,38 @@ impl Charts {
         }
     }
 
+    /// The value of a chart that says whether one of its templates is rendered, as keys joined by dots; none if it always is.
+    /// `file` is that of an [`Output`].
+    pub fn condition(&self, chart: &str, file: &str) -> Result<Option<&str>, ChartError> {
+        let name = file.rsplit('/').next().unwrap_or(file);
+        let name = name.split('.').next().unwrap_or(name);
+        let condition = self.chart(chart)?.metadata.when.get(name);
+        Ok(condition.map(String::as_str))
+    }
+
+    /// The schema of a chart's values, for charts that have one.
+    pub fn values_schema(&self, chart: &str) -> Result<Value, ChartError> {
+        let file = format!("{chart}/values.schema.yaml");
+        let text = self.files.get(&file);
+        let text = text.ok_or_else(|| bad(&file, "is absent"))?;
+        yaml::parse(text).map_err(|e| bad(&file, e.message))
+    }
+
     /// Executes the templates of a chart over a root context.
     pub fn execute(&self, chart: &str, context: Value) -> Result<Vec<Output>, ChartError> {
         self.templates(chart)?.execute(context)
+    }
+
+    /// The same with a mark behind every line that says where it comes from; see [`Charts::mark_of`].
+    pub fn execute_marked(&self, chart: &str, context: Value) -> Result<Vec<Output>, ChartError> {
+        let files = Arc::new(marks::marked(&self.files));
+        Templates::compile(chart, &files)?.execute(context)
+    }
+
+    /// The line of a template that a line of a marked output comes from.
+    #[must_use]
+    pub fn mark_of(output: &str, line: usize) -> Option<TemplateLine> {
+        marks::mark_of(output, line)
     }
 
     /// The manifests that `read` finds in the output of a template. They are remembered with the last output of every template,

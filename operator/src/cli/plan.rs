@@ -1,7 +1,6 @@
 //! `istio-operator plan`: prints what the operator would do with an IstioOperator, field by field.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use clap::ValueEnum;
 use istio_operator::api::UpgradeStatus;
@@ -10,7 +9,7 @@ use istio_operator::controller::{Asked, Planned, plan_for};
 use istio_operator::plan::{Action, FieldChange};
 use serde_json::{Value, json};
 
-use super::render::read;
+use super::input::Input;
 use super::{Failure, print};
 
 /// Print what the operator would do with an IstioOperator, field by field.
@@ -30,9 +29,8 @@ pub(super) struct Args {
         conflicts_with = "file"
     )]
     cr: Option<String>,
-    /// The file with an IstioOperator to plan for instead; - for standard input.
-    #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    input: Input,
     /// How to print the plan.
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -52,10 +50,14 @@ enum Format {
 const MAX_VALUE: usize = 120;
 
 pub(super) fn plan(args: &Args, charts: &Charts) -> Result<(), Failure> {
-    let asked = match (&args.file, &args.cr) {
-        (Some(file), _) => Asked::Given(Box::new(read(file)?)),
-        (None, Some(cr)) => named(cr),
-        (None, None) => return Err(Failure::input("name an IstioOperator, or a file with one")),
+    let asked = match &args.cr {
+        Some(cr) if args.input.is_empty() => named(cr),
+        None if !args.input.is_without_files() => Asked::Given(Box::new(args.input.read()?)),
+        _ => {
+            return Err(Failure::input(
+                "name either an IstioOperator or a file with one",
+            ));
+        }
     };
     let planned = plan_for(asked, charts)?;
     let text = match args.output {

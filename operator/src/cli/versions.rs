@@ -1,11 +1,10 @@
 //! `istio-operator versions`: prints the Istio versions that the operator installs.
 
-use clap::ValueEnum;
 use istio_operator::catalogue::{Catalogue, Release};
-use istio_operator::charts::yaml;
 use serde_json::{Value, json};
 
-use super::{Failure, print};
+use super::Failure;
+use super::output::{Format, table};
 
 /// Print the Istio versions that the operator installs.
 ///
@@ -21,16 +20,6 @@ pub(super) struct Args {
     output: Format,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    /// One line for each minor.
-    Table,
-    /// One YAML document.
-    Yaml,
-    /// One JSON object.
-    Json,
-}
-
 /// The columns of the table.
 const HEADER: [&str; 6] = [
     "VERSION",
@@ -42,30 +31,13 @@ const HEADER: [&str; 6] = [
 ];
 
 pub(super) fn versions(args: &Args, catalogue: &Catalogue) -> Result<(), Failure> {
-    let text = match args.output {
-        Format::Table => table(catalogue),
-        Format::Yaml => yaml::write(&list(catalogue)),
-        Format::Json => format!("{:#}\n", list(catalogue)),
-    };
-    print(&[text])
+    args.output.print(|| lines(catalogue), || list(catalogue))
 }
 
-fn table(catalogue: &Catalogue) -> String {
-    let header = HEADER.map(str::to_owned);
-    let rows: Vec<_> = std::iter::once(header)
-        .chain(catalogue.releases().iter().map(row))
-        .collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..HEADER.len()).map(width).collect();
-    let line = |row: &[String; 6]| {
-        let cells = row.iter().zip(&widths);
-        let cells: Vec<_> = cells
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        cells.join("  ").trim_end().to_owned() + "\n"
-    };
+fn lines(catalogue: &Catalogue) -> String {
+    let rows = catalogue.releases().iter().map(row).collect();
+    let lines = table(HEADER, rows);
     let default = catalogue.default_version();
-    let lines: String = rows.iter().map(line).collect();
     format!("{lines}\nWithout spec.version and spec.tag, {default} is installed.\n")
 }
 

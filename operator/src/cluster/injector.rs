@@ -21,6 +21,13 @@ pub enum Injector {
     Revision(String),
     /// For the default tag, which is a name of this revision.
     DefaultTag(String),
+    /// For another tag.
+    Tag {
+        /// Its name.
+        name: String,
+        /// The revision that it is a name of.
+        revision: String,
+    },
 }
 
 impl Injector {
@@ -30,13 +37,26 @@ impl Injector {
         key.kind == WEBHOOKS
     }
 
-    /// Reads the labels of a live object of `kind`; `None` if it is no such configuration, or stands for another tag.
+    /// Reads the labels of a live object of `kind`; `None` if it is no such configuration.
     pub(crate) fn read(kind: &str, labels: &BTreeMap<String, String>) -> Option<Self> {
         let revision = labels.get(REVISION).filter(|_| kind == WEBHOOKS)?.clone();
-        match labels.get(TAG).map(String::as_str) {
-            None => Some(Self::Revision(revision)),
-            Some(DEFAULT) => Some(Self::DefaultTag(revision)),
-            Some(_) => None,
+        Some(match labels.get(TAG).map(String::as_str) {
+            None => Self::Revision(revision),
+            Some(DEFAULT) => Self::DefaultTag(revision),
+            Some(name) => Self::Tag {
+                name: name.to_owned(),
+                revision,
+            },
+        })
+    }
+
+    /// The tag that it stands for, with the revision behind it.
+    #[must_use]
+    pub fn tag(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Revision(_) => None,
+            Self::DefaultTag(revision) => Some((DEFAULT, revision)),
+            Self::Tag { name, revision } => Some((name, revision)),
         }
     }
 }

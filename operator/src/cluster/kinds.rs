@@ -186,12 +186,12 @@ impl Kind {
         }
     }
 
-    /// The label that watches of this kind select on. It is the owner label. For injection webhooks it is the revision
-    /// label, because somebody else's webhook may carry the default tag.
+    /// The label that watches of this kind select on. It is the owner label. For webhooks it is the revision label, because
+    /// somebody else's may carry a tag, or validate by istiod of a revision.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self.kind {
-            "MutatingWebhookConfiguration" => REVISION,
+            "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => REVISION,
             _ => OWNER,
         }
     }

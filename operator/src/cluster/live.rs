@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::evidence::Evidence;
 use super::field_ownership::{CoOwnedFields, is_ours};
 use super::injector::{Injector, was_repointed};
+use super::kinds::Kind;
 use super::managing_tool::ManagingTool;
 use super::owner_labels::{CrKey, OwnerLabels};
 use super::readiness::{Exposure, Readiness, Workload};
@@ -96,6 +97,18 @@ impl LiveObject {
             injector: Injector::read(kind, labels),
             readiness: None,
         }
+    }
+
+    /// The identity of an object of `kind` and what is kept of it, from its metadata and from what its status says.
+    #[must_use]
+    pub fn of(kind: &Kind, meta: &ObjectMeta, readiness: Option<Readiness>) -> (ObjectKey, Self) {
+        let name = meta.name.clone().unwrap_or_default();
+        let key = kind.key(meta.namespace.clone(), name);
+        let object = Self {
+            readiness,
+            ..Self::read(kind.kind, meta)
+        };
+        (key, object)
     }
 
     /// Whether two states of an object differ in nothing but their version.

@@ -31,5 +31,5 @@ pub(crate) use live::digest;
 pub use live::{Live, LiveObject, version};
 pub use managing_tool::ManagingTool;
 pub(crate) use owner_labels::label;
-pub use owner_labels::{CrKey, MANAGER, MAX_NAME, OwnerLabels, revision_label};
+pub use owner_labels::{CrKey, MANAGER, MAX_NAME, OwnerLabels, REVISION, revision_label};
 pub use readiness::{Exposure, Readiness, WatchedSpec, WatchedStatus, Workload};

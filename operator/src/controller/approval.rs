@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use super::ctx::Ctx;
 use super::rendering::RenderedSpec;
-use super::state::{State, annotations_of};
+use super::state::{State, annotations_of, key_of};
 use crate::api::{Annotations, IstioOperator, PlanState, PlanStatus};
 use crate::apply;
 use crate::catalogue::{Catalogue, Version};
-use crate::cluster::{CrKey, Live, revision_label};
+use crate::cluster::{CrKey, revision_label};
 use crate::merge::Merged;
 use crate::plan::{Plan, PlanInput, Precheck, Preview, plan, target_of};
 
@@ -19,7 +19,7 @@ use crate::plan::{Plan, PlanInput, Precheck, Preview, plan, target_of};
 pub(super) fn precheck(
     cr: &IstioOperator,
     merged: &Merged,
-    live: &Live,
+    state: &State,
     catalogue: &Catalogue,
 ) -> Option<Precheck> {
     let skipped = annotations_of(cr).skipped_checks;
@@ -28,7 +28,15 @@ pub(super) fn precheck(
     let status = status
         .filter(|status| status.revision.as_deref() == Some(revision_label(&merged.revision)));
     let installed = status.and_then(|status| Version::parse(status.version.as_ref()?));
-    Precheck::of(merged, live, catalogue, installed, &skipped)
+    let proxies = state.served_proxies(&key_of(cr), revision_label(&merged.revision));
+    Precheck::of(
+        merged,
+        &state.live,
+        catalogue,
+        installed,
+        &proxies,
+        &skipped,
+    )
 }
 
 /// What the change to `rendered` does, and whether it may be done; none if that is not known, and nothing has to wait for
@@ -82,6 +90,8 @@ pub(super) fn draft(
     annotations: &Annotations,
     rendered: &RenderedSpec,
 ) -> Plan {
+    let now = Instant::now();
+    let verdicts = state.verdicts(key, now);
     let input = PlanInput {
         cr: key,
         annotations,
@@ -90,7 +100,8 @@ pub(super) fn draft(
         desired: &state.desired,
         held_by: None,
         unproven: None,
-        now: Instant::now(),
+        verdicts: &verdicts,
+        now,
     };
     plan(&rendered.merged, rendered.rendered.clone(), input)
 }

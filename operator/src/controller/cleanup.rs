@@ -50,6 +50,7 @@ pub async fn cleanup(ctx: &Ctx, key: &CrKey, cr: Arc<StoredCr>) -> Result<Action
         ctx.publish(&cr, &PassResult::Deleting(deletion)).await?;
         return Ok(Action::RequeueAfter(DELETION_RETRY_INTERVAL));
     }
+    ctx.state().users.begin_deletion(key);
     if step.remaining.is_empty() {
         return remove_finalizer(ctx, &cr).await;
     }
@@ -112,8 +113,10 @@ fn deletion_blocker(state: &State, key: &CrKey, cr: &IstioOperator) -> Option<St
             unlisted.join("; ")
         ));
     }
-    let others_known = state.desired.are_others_rendered(key);
-    (!others_known).then(|| "other IstioOperators are being looked at".to_owned())
+    if !state.desired.are_others_rendered(key) {
+        return Some("other IstioOperators are being looked at".to_owned());
+    }
+    state.deletion_blocker(key, &annotations_of(cr))
 }
 
 /// Whether the status already says that the CR is going; while objects vanish one after the other, it need not say so

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
 
+use tokio::sync::Notify;
+
 use super::queue::Queue;
 use super::rendering::RenderThread;
 use super::requeue::Action;
@@ -30,6 +32,8 @@ pub(super) struct Ctx {
     pub(super) publisher: Publisher,
     pub(super) queue: Queue,
     pub(super) watches: Watches,
+    /// Tells that sources which the cluster did not serve are to be tried again now.
+    pub(super) absent_sources: Notify,
     /// The broken watches at the last heartbeat.
     broken_watches: Mutex<BTreeSet<Watched>>,
     pub(super) health: Arc<Health>,
@@ -59,6 +63,7 @@ impl Ctx {
             publisher,
             queue: Queue::default(),
             watches: Watches::default(),
+            absent_sources: Notify::new(),
             broken_watches: Mutex::default(),
             health,
             state,
@@ -141,6 +146,12 @@ impl Ctx {
             mut status,
             next_change,
         } = self.state().compute_status(&key, input, result);
+        if matches!(result, PassResult::Applied(_)) {
+            let mut state = self.state();
+            status.revisions = state.tell_revisions(&key, Instant::now());
+            // A process that starts reads in the status whether they were stopped.
+            status.restarts = state.restarts_to_tell(&key, before.restarts.as_ref());
+        }
         if !matches!(result, PassResult::Paused) {
             let broken = self.broken_watches_of(&key);
             let is_observed = matches!(result, PassResult::Applied(_));
@@ -174,6 +185,26 @@ impl Ctx {
         }
     }
 
+    /// Requeues the CRs that have to tell who uses their revisions, or for whose old ones something follows from it.
+    fn check_users(&self) {
+        let source = |watched: &Watched| match watched {
+            Watched::Source(name) => Some(*name),
+            Watched::Crs(_) | Watched::Objects { .. } => None,
+        };
+        let broken = self.watches.broken().iter().filter_map(source).collect();
+        let now = Instant::now();
+        self.update(|state| {
+            state.users.set_broken(broken);
+            let mut requeue = state.judge_old_revisions(now);
+            if !requeue.is_empty() {
+                // The users of a revision may be of a kind that came with it.
+                self.absent_sources.notify_waiters();
+            }
+            requeue.extend(state.untold_revisions(now));
+            requeue
+        });
+    }
+
     /// Turns the wish of a pass into a delay; `None` waits for an event.
     pub(super) fn delay(&self, key: &CrKey, next: Action) -> Option<Duration> {
         let mut state = self.state();
@@ -203,6 +234,7 @@ impl Ctx {
     pub(super) fn heartbeat(&self) {
         self.health.heartbeat();
         self.check_watches();
+        self.check_users();
         let (crs, healthy) = self.state().count();
         let metrics = &self.health.metrics;
         metrics.crs.set(i64::try_from(crs).unwrap_or(i64::MAX));

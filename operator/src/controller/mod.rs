@@ -3,6 +3,7 @@
 mod approval;
 mod cleanup;
 mod ctx;
+mod data_plane_watch;
 mod finalizer;
 mod injection;
 mod planning;
@@ -10,8 +11,10 @@ mod queue;
 mod reconcile;
 mod rendering;
 mod requeue;
+mod restarts;
 mod rollback;
 mod state;
+mod templates;
 mod watch;
 mod watch_health;
 mod worker;
@@ -33,6 +36,7 @@ use tokio::time::timeout;
 use crate::apply::Sender;
 use crate::charts::Charts;
 use crate::cluster::KINDS;
+use crate::dataplane::SOURCES;
 use crate::lease::{Candidate, Leadership};
 use crate::merge::Cluster;
 use crate::serve::{Health, serve};
@@ -220,6 +224,14 @@ fn spawn_watches(ctx: &Arc<Ctx>, settings: &Settings, tasks: &mut JoinSet<Error>
         let watch = watch::objects(Arc::clone(ctx), kind);
         tasks.spawn(watch.map(|()| Error::TaskEnded(format!("watch of {}", kind.kind))));
     }
+    for source in &SOURCES {
+        let watch = data_plane_watch::objects(Arc::clone(ctx), source);
+        tasks.spawn(watch.map(|()| Error::TaskEnded(format!("watch of {}", source.name))));
+    }
+    let restarts = restarts::run(Arc::clone(ctx));
+    tasks.spawn(restarts.map(|()| Error::TaskEnded("restarts of workloads".to_owned())));
+    let templates = templates::read_when_needed(Arc::clone(ctx));
+    tasks.spawn(templates.map(|()| Error::TaskEnded("templates of pods".to_owned())));
     for namespace in scopes(settings.namespaces().as_deref()) {
         let watch = watch::crs(Arc::clone(ctx), namespace);
         tasks.spawn(watch.map(|()| Error::TaskEnded("watch of IstioOperators".to_owned())));

@@ -10,7 +10,7 @@ use kube::core::Object;
 use kube::{Client, Config};
 
 use super::state::{State, annotations_of, key_of};
-use super::{Error, approval, connect, rendering, watch};
+use super::{Error, approval, connect, rendering};
 use crate::api::{IstioOperator, StoredCr};
 use crate::apply::{Sender, preview};
 use crate::charts::Charts;
@@ -85,7 +85,7 @@ async fn plan_in_cluster(asked: Asked, charts: &Charts) -> Result<Planned, Error
     }
     let rendered = rendering::render_spec(&cr, None, cluster, charts, &|| true);
     let rendered = rendered.map_err(|rejection| Error::Input(rejection.errors))?;
-    let upgrade = approval::precheck(&cr, &rendered.merged, &state.live, charts.catalogue());
+    let upgrade = approval::precheck(&cr, &rendered.merged, &state, charts.catalogue());
     let target = target_of(&rendered.rendered);
     let key = key_of(&cr);
     let draft = approval::draft(&state, &key, &annotations_of(&cr), &rendered);
@@ -143,7 +143,7 @@ async fn list(client: &Client, kind: &Kind) -> Result<Vec<(ObjectKey, LiveObject
             let reduce = |object: Object<WatchedSpec, WatchedStatus>| {
                 let status = object.status.unwrap_or_default();
                 let readiness = Readiness::read(kind.kind, &object.spec, &status);
-                watch::reduced(kind, &object.metadata, readiness)
+                LiveObject::of(kind, &object.metadata, readiness)
             };
             api.list(&params).await.map(|list| {
                 found.extend(list.items.into_iter().map(reduce));
@@ -152,7 +152,7 @@ async fn list(client: &Client, kind: &Kind) -> Result<Vec<(ObjectKey, LiveObject
         } else {
             let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
             let reduce = |object: PartialObjectMeta<DynamicObject>| {
-                watch::reduced(kind, &object.metadata, None)
+                LiveObject::of(kind, &object.metadata, None)
             };
             api.list_metadata(&params).await.map(|list| {
                 found.extend(list.items.into_iter().map(reduce));

@@ -13,8 +13,10 @@ use crate::api::{IstioOperator, PlanStatus, RollbackStatus, StoredCr, condition}
 use crate::apply::{ApplyError, Class, Verdict, apply};
 use crate::catalogue::Version;
 use crate::cluster::{CrKey, revision_label};
-use crate::plan::{Injection, InjectionProbe, Plan, PlanInput, Precheck, plan, plan_inputs_digest};
-use crate::status::{InstallProgress, PassResult, overwrite_event, skipped_checks_event};
+use crate::plan::{Injection, InjectionProbe, Plan, PlanInput, Precheck, plan};
+use crate::status::{
+    InstallProgress, PassResult, gone_revisions_event, overwrite_event, skipped_checks_event,
+};
 
 /// How often it is looked whether objects that another tool manages are managed still.
 const MANAGED_POLL_INTERVAL: Duration = Duration::from_mins(1);
@@ -87,6 +89,9 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
     let inputs_digest = draft.inputs_digest;
     let upgrade = draft.upgrade.as_ref();
     if let Some(event) = upgrade.and_then(|it| skipped_checks_event(it, cr.status.as_ref())) {
+        ctx.publisher.announce(&cr, event).await;
+    }
+    if let Some(event) = gone_revisions_event(&draft.plan.gone) {
         ctx.publisher.announce(&cr, event).await;
     }
     let progress = apply_plan(ctx, key, draft).await;
@@ -185,7 +190,7 @@ async fn render_spec(
         return Ok(back);
     }
     let upgrade = match &rendered {
-        Ok(asked) => precheck(cr, &asked.merged, &ctx.state().live, ctx.charts.catalogue()),
+        Ok(asked) => precheck(cr, &asked.merged, &ctx.state(), ctx.charts.catalogue()),
         Err(_) => None,
     };
     if let Some(upgrade) = upgrade {
@@ -313,6 +318,9 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         };
         probe.waiting(last)
     });
+    let now = Instant::now();
+    let verdicts = state.verdicts(key, now);
+    let inputs_digest = state.inputs_digest(key, cr, &verdicts);
     let input = PlanInput {
         cr: key,
         annotations,
@@ -321,9 +329,9 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         desired: &state.desired,
         held_by: held_by.as_deref(),
         unproven: unproven.as_deref(),
-        now: Instant::now(),
+        verdicts: &verdicts,
+        now,
     };
-    let inputs_digest = plan_inputs_digest(key, annotations, &state.live, &state.desired);
     let mut plan = plan(&merged, rendered, input);
     warnings.append(&mut plan.warnings);
     state.begin_apply(key, &plan);

@@ -18,7 +18,7 @@ use crate::charts::Charts;
 use crate::cluster::MAX_NAME;
 use crate::merge::{Cluster, Merged, merge};
 use crate::plan::Precheck;
-use crate::render::{RenderError, Rendered, render_in_time};
+use crate::render::{HasTime, RenderError, Rendered, render_in_time};
 
 /// How long merging and rendering one CR may take; the largest CR that the caps allow takes a second.
 const TIME_LIMIT: Duration = Duration::from_secs(2);
@@ -125,7 +125,7 @@ pub(super) fn render_spec(
     version: Option<Version>,
     cluster: Cluster,
     charts: &Charts,
-    has_time: &dyn Fn() -> bool,
+    has_time: HasTime,
 ) -> RenderResult {
     catch_panic(|| {
         let merged = merge_spec(cr, version, cluster, charts)?;
@@ -144,7 +144,7 @@ pub(super) fn render_spec(
     })
 }
 
-/// CR → merged, with the default tag. A name that is too long for a label is one more error.
+/// CR → merged, with what only a cluster needs. A name that is too long for a label is one more error.
 fn merge_spec(
     cr: &StoredCr,
     version: Option<Version>,
@@ -165,7 +165,7 @@ fn merge_spec(
         errors.push(FieldError::new(Path::root("metadata").key("name"), problem));
     }
     match merged {
-        Ok(merged) if errors.is_empty() => Ok(merged.with_default_tag()),
+        Ok(merged) if errors.is_empty() => Ok(merged.for_cluster()),
         _ => Err(SpecRejection::new(reason::INVALID_SPEC, &errors)),
     }
 }

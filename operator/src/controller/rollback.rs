@@ -66,7 +66,7 @@ pub(super) async fn rolled_back(
             .render(Arc::clone(cr), Some(rollback.version)),
     };
     let mut back = rendering.await.ok()?;
-    let step = precheck(cr, &back.merged, &ctx.state().live, ctx.charts.catalogue());
+    let step = precheck(cr, &back.merged, &ctx.state(), ctx.charts.catalogue());
     if let Some(why) = step.as_ref().and_then(Precheck::refusal) {
         tracing::warn!(why, "a change of the version cannot be taken back");
         return None;

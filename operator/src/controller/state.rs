@@ -3,8 +3,11 @@
 //! Everything in here is plain data behind one lock that is never held across a call to the API server. So each change is
 //! one step, and returns the CRs to requeue.
 
+mod in_sync;
 mod listings;
 mod memory;
+mod restarts;
+mod users;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -20,13 +23,17 @@ use crate::cluster::{
     CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagMode, TagRequest,
     revision_label, version,
 };
+use crate::dataplane::Policy;
 use crate::merge::Merged;
 use crate::plan::{Injection, Plan, TagHolder, keys, tag_holder};
 use crate::render::{ObjectKey, Rendered};
 use crate::status::{self, Computed, History, PassResult, StatusInput};
 
 pub use listings::Listing;
-use memory::InSyncPass;
+pub use restarts::Goal;
+pub use users::Users;
+
+use in_sync::InSyncPass;
 
 use super::finalizer::is_deleting;
 use super::requeue::Retries;
@@ -53,6 +60,8 @@ pub struct State {
     pub last_applied: LastApplied,
     /// What the living CRs render.
     pub desired: DesiredInventory,
+    /// Who uses which revision.
+    pub users: Users,
     /// What failed.
     pub retries: Retries,
     /// What the statuses of CRs depend on beside the present.
@@ -80,6 +89,7 @@ impl State {
             live: Live::default(),
             last_applied: LastApplied::default(),
             desired: DesiredInventory::new(namespaces),
+            users: Users::default(),
             retries: Retries::default(),
             histories: HashMap::new(),
         }
@@ -143,6 +153,7 @@ impl State {
         self.proofs.remove(key);
         self.retries.forget(key);
         self.histories.remove(key);
+        self.users.forget(key);
         self.release_objects(key, DesiredInventory::remove_cr)
     }
 
@@ -209,6 +220,7 @@ impl State {
 
     /// Takes in what a CR renders, and how it asks for the default tag.
     pub fn set_rendered(&mut self, key: &CrKey, merged: &Merged, rendered: &Rendered) -> ToRequeue {
+        self.users.set_policy(key, Policy::of(merged));
         let mut requeue = self.set_tag_request(key, TagRequest::of(merged, rendered));
         requeue.extend(self.set_objects(key, keys(rendered)));
         requeue
@@ -373,6 +385,8 @@ impl State {
                 };
                 self.desired.renders_kind(cr, group, kind) || self.live.iter().any(owns)
             }
+            // The status says of each revision whether its users are known.
+            Watched::Source(_) => false,
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use kube::Client;
-use kube::api::{Api, DynamicObject, ObjectMeta, PartialObjectMeta};
+use kube::api::{Api, DynamicObject, PartialObjectMeta};
 use kube::core::Object;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Config, Event, watcher};
@@ -27,9 +27,9 @@ use crate::render::ObjectKey;
 /// How long one watch call lasts. A connection that died silently is noticed this late, and every renewal is a request.
 pub(super) const CALL: u32 = 120;
 /// How often it is tried whether the cluster serves a kind by now.
-const ABSENT: Duration = Duration::from_mins(10);
-/// Objects per page of a list; CRDs have up to a megabyte together.
-const PAGE: u32 = 50;
+pub(super) const ABSENT: Duration = Duration::from_mins(10);
+/// Objects per page of a list of whole objects; CRDs have up to a megabyte together.
+pub(super) const PAGE: u32 = 50;
 
 /// Watches CRs, in one namespace or in all.
 pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
@@ -82,7 +82,7 @@ pub async fn objects(ctx: Arc<Ctx>, kind: &'static Kind) {
             let reduce = |object: Object<WatchedSpec, WatchedStatus>| {
                 let status = object.status.unwrap_or_default();
                 let readiness = Readiness::read(kind.kind, &object.spec, &status);
-                reduced(kind, &object.metadata, readiness)
+                LiveObject::of(kind, &object.metadata, readiness)
             };
             follow(
                 &ctx,
@@ -93,7 +93,7 @@ pub async fn objects(ctx: Arc<Ctx>, kind: &'static Kind) {
             .await;
         } else {
             let events = watched::<PartialObjectMeta<DynamicObject>>(&client, kind);
-            let reduce = |object: PartialObjectMeta| reduced(kind, &object.metadata, None);
+            let reduce = |object: PartialObjectMeta| LiveObject::of(kind, &object.metadata, None);
             follow(
                 &ctx,
                 kind,
@@ -107,7 +107,7 @@ pub async fn objects(ctx: Arc<Ctx>, kind: &'static Kind) {
     }
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config::default().timeout(CALL).page_size(PAGE)
 }
 
@@ -128,20 +128,6 @@ where
 }
 
 type Seen = (ObjectKey, LiveObject);
-
-pub(super) fn reduced(kind: &Kind, meta: &ObjectMeta, readiness: Option<Readiness>) -> Seen {
-    let key = kind.key(
-        meta.namespace.clone(),
-        meta.name.clone().unwrap_or_default(),
-    );
-    (
-        key,
-        LiveObject {
-            readiness,
-            ..LiveObject::read(kind.kind, meta)
-        },
-    )
-}
 
 fn map<K>(event: Event<K>, reduce: impl Fn(K) -> Seen) -> Event<Seen> {
     match event {
@@ -221,14 +207,14 @@ fn take(
 }
 
 /// Notes that a watch told something. That a list begins says nothing: no request was sent yet.
-fn note<K>(health: &WatchHealth, event: &Event<K>) {
+pub(super) fn note<K>(health: &WatchHealth, event: &Event<K>) {
     if !matches!(event, Event::Init) {
         health.note_event();
     }
 }
 
 /// Tells that a watch broke; gives what that says of the kind.
-fn failed(ctx: &Ctx, kind: &str, error: &watcher::Error) -> Listing {
+pub(super) fn failed(ctx: &Ctx, kind: &str, error: &watcher::Error) -> Listing {
     ctx.health.metrics.watch_errors.inc();
     let listing = listing(error);
     if listing == Listing::Absent {

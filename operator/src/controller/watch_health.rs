@@ -31,6 +31,8 @@ pub enum Watched {
         /// The kind.
         kind: &'static str,
     },
+    /// What tells who uses a revision, by the name of the source.
+    Source(&'static str),
 }
 
 impl fmt::Display for Watched {
@@ -39,6 +41,7 @@ impl fmt::Display for Watched {
             Self::Crs(None) => f.write_str("IstioOperator"),
             Self::Crs(Some(namespace)) => write!(f, "IstioOperator in {namespace}"),
             Self::Objects { kind, .. } => f.write_str(kind),
+            Self::Source(name) => f.write_str(name),
         }
     }
 }

@@ -13,6 +13,7 @@ mod old_forms;
 mod overlay;
 mod profile;
 mod removed;
+mod restarts;
 mod tree;
 mod version;
 
@@ -29,6 +30,8 @@ use tree::{plain_numbers, scalar_text, text_at};
 
 pub use chart_layers::chart_layers;
 pub use cluster::Cluster;
+pub use profile::profile_spec;
+pub use restarts::RestartSettings;
 pub use version::out_of_support;
 
 /// A CR with every default filled in. Only [`merge`] makes one, which `tests/invariants.rs` checks.
@@ -44,8 +47,8 @@ pub struct Merged {
     pub cluster: Cluster,
     /// The enabled components, in render order; a gateway list gives one entry per gateway.
     pub components: Vec<Component>,
-    /// Whether the objects of the default tag are rendered even if `values.revisionTags` does not name it.
-    pub default_tag: bool,
+    /// Whether what only a cluster needs is rendered too, see [`Merged::for_cluster`].
+    pub is_for_cluster: bool,
     /// What the author should look at.
     pub warnings: Vec<Warning>,
     /// What it was merged from.
@@ -62,16 +65,38 @@ pub struct Source {
 }
 
 impl Merged {
-    /// The same with the default tag, as `istioctl install` has it: namespaces labeled `istio-injection=enabled` and objects
-    /// that name no revision then belong to this one. `istioctl manifest generate` leaves the tag out, because the cluster
-    /// decides which revision has it.
+    /// The same with what `istioctl manifest generate` leaves out.
+    ///
+    /// That is the default tag, as `istioctl install` has it: namespaces labeled `istio-injection=enabled` and objects that
+    /// name no revision then belong to this one. The cluster decides which revision has it. And injected pods get an
+    /// annotation with the version of their proxy, because nothing else in their metadata tells it.
     #[must_use]
-    pub fn with_default_tag(self) -> Self {
-        let default_tag = true;
+    pub fn for_cluster(self) -> Self {
+        let is_for_cluster = true;
         Self {
-            default_tag,
+            is_for_cluster,
             ..self
         }
+    }
+
+    /// The version of the proxies that istiod injects, by their image; none if nothing tells it. A tag that tells none is of
+    /// the version that the spec names, if it names one.
+    #[must_use]
+    pub fn proxy_version(&self) -> Option<Version> {
+        let pilot = self
+            .components
+            .iter()
+            .find(|component| component.kind == ComponentKind::Pilot)?;
+        let text = |keys: &[&str]| text_at(&pilot.values, keys).unwrap_or_default();
+        let (image, tag) = (
+            text(&["global", "proxy", "image"]),
+            text(&["global", "tag"]),
+        );
+        if image.contains('/') {
+            return Version::of_image(image);
+        }
+        let is_named = tag.is_empty() || self.source.spec.get("version").is_some();
+        Version::of_tag(tag).or_else(|| is_named.then_some(self.version))
     }
 
     /// The same CR with another spec; none if that is refused.
@@ -79,7 +104,7 @@ impl Merged {
         let istio_version = self.source.istio_version.as_deref();
         let merged = merge_spec(spec, istio_version, self.cluster, charts).ok()?;
         Some(Self {
-            default_tag: self.default_tag,
+            is_for_cluster: self.is_for_cluster,
             ..merged
         })
     }
@@ -230,7 +255,7 @@ fn merge_spec(
         namespace,
         cluster,
         components,
-        default_tag: false,
+        is_for_cluster: false,
         warnings,
         source,
     })

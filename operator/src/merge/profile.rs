@@ -1,9 +1,9 @@
 //! Reads the profile that a CR starts from.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::check::Findings;
-use crate::api::Path;
+use crate::api::{FieldError, Path};
 use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::charts::tree::merge_over;
@@ -38,6 +38,22 @@ pub(super) fn read(
         }
     }
     profile
+}
+
+/// The spec that a CR starts from which names this profile and nothing else, with the release's hub and tag.
+pub fn profile_spec(name: &str, version: Version, charts: &Charts) -> Result<Value, FieldError> {
+    let mut findings = Findings::default();
+    let user = json!({"profile": name});
+    let mut spec = read(&user, version, charts, &mut findings);
+    if let Some(error) = findings.errors.into_iter().next() {
+        return Err(error);
+    }
+    if let Some(release) = charts.catalogue().release(version.minor) {
+        spec["hub"] = release.hub.as_str().into();
+    }
+    spec["tag"] = version.to_string().into();
+    merge_over(&mut spec, user);
+    Ok(spec)
 }
 
 /// The problem of a name that no profile has.

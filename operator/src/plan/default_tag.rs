@@ -235,6 +235,7 @@ mod tests {
                 name: match &injector {
                     Injector::Revision(revision) => revision.clone(),
                     Injector::DefaultTag(_) => "istio-revision-tag-default".into(),
+                    Injector::Tag { name, .. } => format!("istio-revision-tag-{name}"),
                 },
             };
             let object = LiveObject {

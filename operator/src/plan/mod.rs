@@ -9,6 +9,7 @@
 
 mod component_planner;
 mod default_tag;
+mod findings;
 mod fixed_selectors;
 mod injection;
 mod injector_template;
@@ -28,23 +29,26 @@ use std::time::Instant;
 use k8s_openapi::jiff::Timestamp;
 
 pub use default_tag::{TagHolder, tag_holder};
+pub use findings::Finding;
+use findings::{kept_revision, unwatched_owners};
 pub use injection::{INJECTION, Injection, InjectionProbe};
 pub use namespaces::Namespace;
 use namespaces::namespaces;
 use order::Schedule;
 pub use order::in_apply_order;
-pub use orphans::{DeletionStep, ObjectToDelete, deletion_step};
-use orphans::{InUse, Orphans, Rendering};
+pub use orphans::{DeletionStep, ObjectToDelete, deletion_step, prune_preview};
+use orphans::{Orphans, Rendering};
 pub use precheck::Precheck;
 pub use preview::{Action, FieldChange, ObjectChange, Preview, target_of};
 pub use webhook_ca::copy as copy_ca;
 
-use crate::api::{Annotations, ComponentKind, condition};
+use crate::api::{Annotations, ComponentKind};
 use crate::charts::yaml::Manifest;
 use crate::cluster::{
     AppliedDigests, ApplyReason, CrKey, DesiredInventory, Interference, Kind, LastApplied, Live,
     LiveObject, ManagingTool, digest, revision_label,
 };
+use crate::dataplane::Verdicts;
 use crate::merge::Merged;
 use crate::render::{ObjectKey, Rendered, RenderedComponent};
 use component_planner::ComponentPlanner;
@@ -70,23 +74,14 @@ pub struct Plan {
     pub has_to_prove_injection: bool,
     /// Objects of which is to be found out first whether another tool manages them. If so, nothing is written.
     pub unseen: Vec<ObjectKey>,
+    /// The old revisions that [`Plan::prune`] takes away, and why it may.
+    pub gone: BTreeMap<String, &'static str>,
     /// What the status has to tell about the cluster.
     pub findings: Vec<Finding>,
     /// Settings that cannot be followed in this cluster.
     pub warnings: Vec<String>,
     /// Whether everything is as it should be, so that there is nothing to do.
     pub is_in_sync: bool,
-}
-
-/// Something about the cluster that a condition tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// A type of [`condition`].
-    pub condition: &'static str,
-    /// A reason of [`condition::reason`].
-    pub reason: &'static str,
-    /// The message.
-    pub text: String,
 }
 
 /// One component of a plan.
@@ -171,6 +166,8 @@ pub struct PlanInput<'a> {
     pub held_by: Option<&'a str>,
     /// Why it is not proven that istiod injects, which what comes after it waits for.
     pub unproven: Option<&'a str>,
+    /// Which revisions of the CR are used.
+    pub verdicts: &'a Verdicts,
     /// The present.
     pub now: Instant,
 }
@@ -228,16 +225,15 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
         revision: revision_label(&merged.revision),
         has_istiod: components.iter().any(PlannedComponent::is_istiod),
         annotations: input.annotations,
+        verdicts: input.verdicts,
     };
-    let Orphans { delete, in_use } =
+    let Orphans { delete, kept, gone } =
         orphans::orphans(input.cr, input.live, input.desired, rendering);
     let is_done = gaps.is_empty()
         && !components.iter().any(PlannedComponent::has_waiting_webhook)
         && input.desired.are_others_rendered(input.cr);
-    let kept = in_use.iter().map(old_revision);
-    let findings = kept
-        .chain(unwatched_owners(&components, input.desired))
-        .collect();
+    let others = unwatched_owners(&components, input.desired);
+    let findings = kept.iter().map(kept_revision).chain(others).collect();
     let waves: Vec<_> = schedule.waves.into_values().collect();
     let postponed = schedule.postponed;
     let namespaces = namespaces(merged, waves.iter().flatten().chain(&postponed), input.live);
@@ -254,6 +250,7 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
         obsolete,
         has_to_prove_injection,
         unseen,
+        gone: if may_prune { gone } else { BTreeMap::new() },
         findings,
         warnings,
         is_in_sync,
@@ -265,51 +262,6 @@ fn keep_fixed_selectors(rendered: &mut Rendered, live: &Live) -> Vec<String> {
     let components = rendered.components.iter_mut();
     let keep = |component| fixed_selectors::keep(component, live);
     components.flat_map(keep).collect()
-}
-
-/// Tells that objects stay although they are not rendered, why, and how they go.
-fn old_revision((revision, in_use): (&String, &InUse)) -> Finding {
-    let names: Vec<_> = in_use.objects.iter().map(ToString::to_string).collect();
-    let names = names.join(", ");
-    let text = match &in_use.tag {
-        Some(tag) => format!(
-            "objects of revision {revision} are not rendered any more and stay until the default tag ({tag}) leads to \
-             another revision: {names}"
-        ),
-        None => format!(
-            "objects of revision {revision} are not rendered any more and stay, because pods may use them; the \
-             annotation install.istio.io/prune-revision: {revision} deletes {names}"
-        ),
-    };
-    Finding {
-        condition: condition::OLD_REVISION,
-        reason: condition::reason::MAY_BE_IN_USE,
-        text,
-    }
-}
-
-/// Tells of owners in namespaces that are not watched, which nobody can see go, and how their objects are taken over.
-/// Base is shared, whoever owns it.
-fn unwatched_owners(components: &[PlannedComponent], desired: &DesiredInventory) -> Vec<Finding> {
-    let own = components
-        .iter()
-        .filter(|component| component.kind != ComponentKind::Base);
-    let owners: BTreeSet<_> = own
-        .flat_map(|component| &component.decided)
-        .filter_map(|(_, decision)| match decision {
-            Decision::OwnedByOther(owner) if !desired.is_watched(owner) => Some(owner),
-            _ => None,
-        })
-        .collect();
-    let tell = |owner: &CrKey| Finding {
-        condition: condition::OWNERSHIP_CONFLICT,
-        reason: condition::reason::OWNED_BY_ANOTHER,
-        text: format!(
-            "the namespace of IstioOperator {owner} is not watched; if nobody serves it any more, the annotation \
-             install.istio.io/adopt: \"true\" takes its objects over"
-        ),
-    };
-    owners.into_iter().map(tell).collect()
 }
 
 /// The keys of all rendered objects.
@@ -329,6 +281,7 @@ pub fn plan_inputs_digest(
     annotations: &Annotations,
     live: &Live,
     desired: &DesiredInventory,
+    verdicts: &Verdicts,
 ) -> u64 {
     let is_relevant = |key: &ObjectKey, object: &LiveObject| {
         object.owner_labels.owner.as_ref() == Some(cr) || desired.renders(cr, key)
@@ -369,6 +322,7 @@ pub fn plan_inputs_digest(
             annotations,
             tag_holder(live, desired),
             default_tag::tags(live),
+            verdicts,
         )))
 }
 

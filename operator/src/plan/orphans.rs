@@ -1,15 +1,19 @@
 //! What may be deleted: objects whose labels name this CR, that our applies made, and that no other CR needs.
 //!
-//! Never a control plane that pods may use: one of another revision than the rendered one, one whose place another
-//! istiod takes, or one that the default tag leads to.
+//! Never a control plane that somebody may use: one of another revision than the rendered one, one whose place another
+//! istiod takes or none, or one that the default tag leads to. Who uses which revision is found out elsewhere.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 
-use super::default_tag;
+use super::{PlanInput, PlannedComponent, default_tag};
 use crate::api::{Annotations, ComponentKind};
-use crate::cluster::{CrKey, DesiredInventory, Kind, Live, LiveObject, Need, Upkeep};
-use crate::render::ObjectKey;
+use crate::cluster::{
+    CrKey, DesiredInventory, Kind, Live, LiveObject, Need, Upkeep, revision_label,
+};
+use crate::dataplane::{Verdict, Verdicts};
+use crate::merge::Merged;
+use crate::render::{ObjectKey, Rendered};
 
 /// An object to delete, if it is still the very one that was judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,17 +35,28 @@ pub struct ObjectToDelete {
 pub struct Orphans {
     /// Those to delete, in order.
     pub delete: Vec<ObjectToDelete>,
-    /// Those that stay because pods may still use them, by the revision that their labels name.
-    pub in_use: BTreeMap<String, InUse>,
+    /// Those that stay although they are not rendered, by the revision that their labels name.
+    pub kept: BTreeMap<String, KeptRevision>,
+    /// The old revisions that go, and why they may.
+    pub gone: BTreeMap<String, &'static str>,
 }
 
 /// Objects of one revision that stay although they are not rendered.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InUse {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptRevision {
     /// The objects, sorted.
     pub objects: Vec<ObjectKey>,
-    /// The default tag that leads to them, if that alone keeps them.
-    pub tag: Option<ObjectKey>,
+    /// Why they stay.
+    pub why: Why,
+}
+
+/// Why objects of a revision stay although they are not rendered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// That is what follows from who uses it.
+    Verdict(Verdict),
+    /// This default tag leads to it.
+    Tag(ObjectKey),
 }
 
 /// What the CR renders, and what it lets go.
@@ -55,6 +70,36 @@ pub struct Rendering<'a> {
     pub has_istiod: bool,
     /// What the annotations of the CR ask for: which old revision may go, and whether objects of other tools may.
     pub annotations: &'a Annotations,
+    /// Which of its revisions are used.
+    pub verdicts: &'a Verdicts,
+}
+
+impl Rendering<'_> {
+    /// Why the control plane of `revision` stays although it is not rendered; none if it may go. `istiods` are the
+    /// revisions whose istiod is not rendered.
+    ///
+    /// Where the CR installs istiod no more, its author wants it gone, so only those count that use it now.
+    fn why_kept(&self, revision: &str, istiods: &HashSet<&str>) -> Option<Verdict> {
+        if self.annotations.prune_revision.as_deref() == Some(revision) {
+            return None;
+        }
+        let is_current = revision == self.revision;
+        let is_left = is_current && istiods.contains(revision);
+        if is_current && !is_left {
+            return None;
+        }
+        let unknown = |why: &str| Verdict::Unknown(vec![why.to_owned()]);
+        if is_left && self.has_istiod {
+            return Some(unknown(
+                "labels call it like the revision that takes its place",
+            ));
+        }
+        match self.verdicts.get(revision) {
+            None => Some(unknown("nobody looked yet")),
+            Some(Verdict::Unused { is_over }) if *is_over || is_left => None,
+            Some(verdict) => Some(verdict.clone()),
+        }
+    }
 }
 
 /// Finds the objects of `cr` that it does not render any more and that no other CR needs.
@@ -74,23 +119,30 @@ pub fn orphans(
         .collect();
     owned.sort_by_key(|(key, _, kind)| (kind.role.deletion_rank(), *key));
     // Labels call a control plane without a revision `default`, and do not say where Istio is installed.
-    let is_replaced = rendering.has_istiod
-        && owned
-            .iter()
-            .any(|(key, object, _)| is_istiod(key, object, rendering.revision));
-    let is_old = |object: &LiveObject| {
+    let istiods: HashSet<_> = owned
+        .iter()
+        .filter(|(key, object, _)| is_istiod(key, object))
+        .filter_map(|(_, object, _)| object.owner_labels.revision.as_deref())
+        .collect();
+    let why_kept = |object: &LiveObject| {
         let labels = &object.owner_labels;
-        labels.revision.as_deref().is_some_and(|revision| {
-            let is_of_replaced = is_replaced && labels.component == Some(ComponentKind::Pilot);
-            Some(revision) != rendering.annotations.prune_revision.as_deref()
-                && (revision != rendering.revision || is_of_replaced)
-        })
+        let is_control_plane = match labels.component {
+            Some(ComponentKind::Pilot) | None => true,
+            // What base renders is shared, and is of the newest revision.
+            Some(ComponentKind::Base) => labels.revision.as_deref() != Some(rendering.revision),
+            Some(_) => false,
+        };
+        let revision = labels.revision.as_deref().filter(|_| is_control_plane)?;
+        rendering.why_kept(revision, &istiods)
     };
-    let (old, mut unused): (Vec<_>, Vec<_>) =
-        owned.into_iter().partition(|(_, object, _)| is_old(object));
     let mut orphans = Orphans::default();
-    for (key, object, _) in old.into_iter().filter(|(_, object, _)| !object.terminating) {
-        orphans.keep(key, object, None);
+    let mut unused = Vec::new();
+    for (key, object, kind) in owned {
+        match why_kept(object) {
+            None => unused.push((key, object, kind)),
+            Some(_) if object.terminating => {}
+            Some(verdict) => orphans.keep(key, object, Why::Verdict(verdict)),
+        }
     }
     let going: HashSet<_> = unused.iter().map(|(key, ..)| *key).collect();
     for (tag, revision) in default_tag::tags(live) {
@@ -108,11 +160,12 @@ pub fn orphans(
                 && labels.component == Some(ComponentKind::Pilot)
                 && labels.revision.as_deref() == Some(revision);
             if stays {
-                orphans.keep(key, object, Some(tag));
+                orphans.keep(key, object, Why::Tag(tag.clone()));
             }
             !stays
         });
     }
+    orphans.gone = gone(&unused, rendering);
     // As long as a webhook exists, istiod has to answer it.
     let terminating = unused.iter().filter(|(_, object, _)| object.terminating);
     let rank = terminating
@@ -127,22 +180,65 @@ pub fn orphans(
     orphans
 }
 
+/// What a pass would delete after everything else is done, for a preview of it. Nothing may be deleted by it.
+#[must_use]
+pub fn prune_preview(merged: &Merged, rendered: &Rendered, input: PlanInput<'_>) -> Vec<ObjectKey> {
+    let keys: HashSet<_> = super::keys(rendered).cloned().collect();
+    let mut components = rendered.components.iter().map(PlannedComponent::of);
+    let rendering = Rendering {
+        keys: &keys,
+        revision: revision_label(&merged.revision),
+        has_istiod: components.any(|component| component.is_istiod()),
+        annotations: input.annotations,
+        verdicts: input.verdicts,
+    };
+    let orphans = orphans(input.cr, input.live, input.desired, rendering);
+    orphans
+        .delete
+        .into_iter()
+        .map(|object| object.key)
+        .collect()
+}
+
 impl Orphans {
-    fn keep(&mut self, key: &ObjectKey, object: &LiveObject, tag: Option<&ObjectKey>) {
+    fn keep(&mut self, key: &ObjectKey, object: &LiveObject, why: Why) {
         let revision = object.owner_labels.revision.clone().unwrap_or_default();
-        let in_use = self.in_use.entry(revision).or_default();
-        in_use.tag = tag.cloned();
-        in_use.objects.push(key.clone());
-        in_use.objects.sort();
+        let objects = Vec::new();
+        let kept = self
+            .kept
+            .entry(revision)
+            .or_insert(KeptRevision { objects, why });
+        kept.objects.push(key.clone());
+        kept.objects.sort();
     }
 }
 
-/// Whether an object is the workload of istiod of a revision.
-fn is_istiod(key: &ObjectKey, object: &LiveObject, revision: &str) -> bool {
-    let labels = &object.owner_labels;
-    key.kind == "Deployment"
-        && labels.component == Some(ComponentKind::Pilot)
-        && labels.revision.as_deref() == Some(revision)
+/// The old revisions whose istiod is among what goes, and why it may.
+fn gone(
+    unused: &[(&ObjectKey, &LiveObject, &'static Kind)],
+    rendering: Rendering<'_>,
+) -> BTreeMap<String, &'static str> {
+    let istiods = unused
+        .iter()
+        .filter(|(key, object, _)| is_istiod(key, object) && !object.terminating);
+    let revisions = istiods.filter_map(|(_, object, _)| object.owner_labels.revision.clone());
+    let tell = |revision: String| {
+        let is_named = rendering.annotations.prune_revision.as_ref() == Some(&revision);
+        let why = if is_named {
+            "the annotation install.istio.io/prune-revision names it"
+        } else if revision == rendering.revision {
+            "it is not rendered any more, and nobody uses it"
+        } else {
+            "nobody has used it for the whole grace period"
+        };
+        (revision, why)
+    };
+    revisions.map(tell).collect()
+}
+
+/// Whether an object is the workload of istiod.
+fn is_istiod(key: &ObjectKey, object: &LiveObject) -> bool {
+    key.kind == "Deployment" && object.owner_labels.component == Some(ComponentKind::Pilot)
 }
 
 /// How the deletion of a CR goes on.

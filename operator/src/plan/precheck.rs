@@ -8,6 +8,7 @@ mod step_notes;
 use crate::api::{CheckResult, CheckStatus, ComponentKind, UpgradeStatus};
 use crate::catalogue::{Catalogue, Version};
 use crate::cluster::{Live, LiveObject};
+use crate::dataplane::{ServedProxies, listed};
 use crate::merge::Merged;
 use crate::render::ObjectKey;
 
@@ -34,14 +35,15 @@ impl Precheck {
     /// Checks a CR whose control plane runs in another version than it asks for; none if it runs in this one, or not at all.
     ///
     /// `installed` is the last version in which everything was healthy. It is taken for the one that runs while istiod is
-    /// not there, and while the newest istiod is not ready, because older ones serve. Failed checks that `skipped` names
-    /// count as skipped.
+    /// not there, and while the newest istiod is not ready, because older ones serve. `proxies` are those that the CR does
+    /// not bring along itself. Failed checks that `skipped` names count as skipped.
     #[must_use]
     pub fn of(
         merged: &Merged,
         live: &Live,
         catalogue: &Catalogue,
         installed: Option<Version>,
+        proxies: &ServedProxies,
         skipped: &[String],
     ) -> Option<Self> {
         let pilot = merged
@@ -64,10 +66,14 @@ impl Precheck {
         let mut checks = vec![
             version_step(from, to, catalogue),
             kubernetes(merged, catalogue),
-            patch(from, to, catalogue),
+            patch(
+                from.into_iter().chain(proxies.oldest()).min(),
+                to,
+                catalogue,
+            ),
             replicas(istiod),
             node_agents(merged, live),
-            data_plane(from, to),
+            data_plane(to, proxies),
         ];
         for check in &mut checks {
             if check.result == CheckResult::Failed && skipped.contains(&check.name) {
@@ -248,10 +254,10 @@ fn kubernetes(merged: &Merged, catalogue: &Catalogue) -> CheckStatus {
     }
 }
 
-/// Patch releases that are known to break a step.
-fn patch(from: Option<Version>, to: Version, catalogue: &Catalogue) -> CheckStatus {
+/// Patch releases that are known to break a step from an `oldest` version of istiod or its proxies.
+fn patch(oldest: Option<Version>, to: Version, catalogue: &Catalogue) -> CheckStatus {
     let name = "patch";
-    let is_old = from.is_some_and(|from| from < OLDEST_PROXY_FOR_30);
+    let is_old = oldest.is_some_and(|oldest| oldest < OLDEST_PROXY_FOR_30);
     if to.minor == 30 && to.patch < 2 && is_old {
         let why = format!(
             "proxies older than {OLDEST_PROXY_FOR_30} refuse what istiod {to} sends; take 1.30.2 or newer"
@@ -323,12 +329,44 @@ fn node_agents(merged: &Merged, live: &Live) -> CheckStatus {
     check(name, CheckResult::Passed, seen.join(", "))
 }
 
-/// No proxy may be newer than istiod, or more than one minor older.
-fn data_plane(from: Option<Version>, to: Version) -> CheckStatus {
-    let is_back = from.is_some_and(|from| to < from);
-    let what = if is_back { "newer" } else { "older" };
-    let why = format!("whether proxies are {what} than istiod would be is not known");
-    check("data-plane", CheckResult::NotChecked, why)
+/// No proxy may be of a newer minor than istiod, or more than one minor older. Those that the CR renders come along, and
+/// istiod takes along those that it made itself.
+fn data_plane(to: Version, proxies: &ServedProxies) -> CheckStatus {
+    let name = "data-plane";
+    let oldest = Version {
+        minor: to.minor.saturating_sub(1),
+        patch: 0,
+    };
+    if let Some(newer) = proxies.newer_than(to) {
+        let why = format!(
+            "proxies would be newer than istiod {to}, which cannot serve them: {newer}; restart these pods where an older \
+             proxy is injected first, or stay"
+        );
+        return check(name, CheckResult::Failed, why);
+    }
+    if let Some(older) = proxies.older_than(oldest) {
+        let why = format!(
+            "istiod {to} works with proxies from {} on, and there are older ones: {older}; restart these pods first, so \
+             that they get the proxy of the istiod that runs",
+            oldest.minor_text()
+        );
+        return check(name, CheckResult::Failed, why);
+    }
+    if !proxies.gaps.is_empty() {
+        return check(name, CheckResult::NotChecked, proxies.gaps.join("; "));
+    }
+    if let Some(namespaces) = listed("in namespaces", proxies.unknown.clone()) {
+        let why = format!(
+            "nothing tells the version of proxies {namespaces}: they were injected before this operator was there, or have \
+             an image of their own"
+        );
+        return check(name, CheckResult::NotChecked, why);
+    }
+    let told = match proxies.oldest() {
+        None => "there are no proxies but those that come along".to_owned(),
+        Some(oldest) => format!("the oldest proxy is of {oldest}"),
+    };
+    check(name, CheckResult::Passed, told)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ struct World {
     revision: &'static str,
     version: Version,
     held_by: Option<&'static str>,
+    verdicts: Verdicts,
     annotations: Annotations,
     live: Live,
     last_applied: LastApplied,
@@ -42,6 +43,7 @@ impl World {
             revision: "",
             version: merged().version,
             held_by: None,
+            verdicts: Verdicts::new(),
             annotations: Annotations::default(),
             live,
             last_applied,
@@ -64,6 +66,7 @@ impl World {
             revision: _,
             version: _,
             held_by,
+            verdicts,
             annotations,
             live,
             last_applied,
@@ -81,6 +84,7 @@ impl World {
                 desired,
                 held_by: *held_by,
                 unproven: None,
+                verdicts,
                 now: *now,
             },
         )
@@ -158,7 +162,7 @@ fn merged() -> Merged {
         revision: String::new(),
         namespace: "istio-system".into(),
         components: Vec::new(),
-        default_tag: false,
+        is_for_cluster: false,
         warnings: Vec::new(),
         source: crate::merge::Source::default(),
     }
@@ -276,17 +280,35 @@ fn components_follow_their_parents_and_workloads_their_config() {
 fn a_settled_cr_needs_nothing_and_a_lost_object_one_request() {
     let mut world = World::new();
     world.install();
-    let before = plan_inputs_digest(&world.cr, &world.annotations, &world.live, &world.desired);
+    let before = plan_inputs_digest(
+        &world.cr,
+        &world.annotations,
+        &world.live,
+        &world.desired,
+        &Verdicts::new(),
+    );
     let plan = world.plan(sample());
     assert!(plan.waves.is_empty() && plan.prune.is_empty());
     assert_eq!(
-        plan_inputs_digest(&world.cr, &world.annotations, &world.live, &world.desired),
+        plan_inputs_digest(
+            &world.cr,
+            &world.annotations,
+            &world.live,
+            &world.desired,
+            &Verdicts::new()
+        ),
         before
     );
 
     world.live.remove(&key("ConfigMap", "istio"));
     assert_ne!(
-        plan_inputs_digest(&world.cr, &world.annotations, &world.live, &world.desired),
+        plan_inputs_digest(
+            &world.cr,
+            &world.annotations,
+            &world.live,
+            &world.desired,
+            &Verdicts::new()
+        ),
         before
     );
     let plan = world.plan(sample());

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::kubernetes::{Place, Problem, Step, problems};
-use super::{Object, RenderError, objects_of};
+use super::{HasTime, Object, RenderError, objects_of};
 use crate::api::{FieldError, Path};
 use crate::charts::Charts;
 use crate::charts::tree::at;
@@ -91,7 +91,7 @@ pub(super) fn refusals(
     component: &Component,
     objects: &[Object],
     charts: &Charts,
-    has_time: &dyn Fn() -> bool,
+    has_time: HasTime,
 ) -> Vec<RenderError> {
     let unexplained = find(objects, component);
     if unexplained.is_empty() {
@@ -117,7 +117,7 @@ struct Search<'a, 'o> {
     merged: &'a Merged,
     component: &'a Component,
     charts: &'a Charts,
-    has_time: &'a dyn Fn() -> bool,
+    has_time: HasTime<'a>,
     /// The objects as they are.
     before: Look,
     /// The problems that have no cause yet.

@@ -41,7 +41,7 @@ fn bodies(output: &Output) -> Result<Vec<Manifest>, RenderError> {
 }
 
 /// The documents of a text, each with the number of its first line, counted from 1.
-fn documents(text: &str) -> Vec<(usize, &str)> {
+pub(super) fn documents(text: &str) -> Vec<(usize, &str)> {
     let mut documents = Vec::new();
     let (mut start, mut first_line, mut position) = (0, 1, 0);
     for (index, line) in text.split_inclusive('\n').enumerate() {

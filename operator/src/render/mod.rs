@@ -12,6 +12,7 @@ mod operator;
 mod overlay;
 mod settings;
 mod strategic;
+mod trace;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 pub use object::{Object, ObjectKey};
-pub use operator::operator;
+pub use operator::{
+    OperatorTemplate, operator, operator_templates, operator_values, operator_values_schema,
+};
+pub use trace::template_lines;
 
 use crate::api::{ComponentKind, FieldError, Path, ValuesScope, Warning};
 use crate::charts::tree::at;
@@ -147,36 +151,41 @@ pub fn render(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderEr
     render_in_time(merged, charts, &|| true)
 }
 
+/// More components than this are rendered by [`THREADS`] threads. For fewer, the memory that an allocator keeps for every thread
+/// would cost more than the time is worth.
+const MANY: usize = 16;
+/// How many threads render the components of a large CR.
+const THREADS: usize = 2;
+
 /// Does what [`render`] does while `has_time` says so. Without time, the errors are those found so far, or else
 /// [`RenderError::OutOfTime`] alone.
 pub fn render_in_time(
     merged: &Merged,
     charts: &Charts,
-    has_time: &dyn Fn() -> bool,
+    has_time: HasTime,
 ) -> Result<Rendered, Vec<RenderError>> {
-    let mut parts = Vec::with_capacity(merged.components.len());
-    for component in &merged.components {
-        match render_component(merged, component, charts, has_time) {
-            Err(errors) if matches!(errors[..], [RenderError::OutOfTime(_)]) => {
-                let found: Vec<_> = parts
-                    .into_iter()
-                    .filter_map(Result::err)
-                    .flatten()
-                    .collect();
-                return Err(if found.is_empty() { errors } else { found });
-            }
-            part => parts.push(part),
-        }
-    }
-    collect(parts.into_iter())
+    let is_large = merged.components.len() > MANY;
+    let threads = if is_large { THREADS } else { 1 };
+    render_on(threads, merged, charts, has_time)
 }
 
 /// Does what [`render`] does with a thread for each component, for a process that renders once and ends.
 pub fn render_in_parallel(merged: &Merged, charts: &Charts) -> Result<Rendered, Vec<RenderError>> {
-    let components = &merged.components;
-    let render = |component: &_| render_component(merged, component, charts, &|| true);
-    collect(in_parallel(components, components.len(), render).into_iter())
+    render_on(merged.components.len(), merged, charts, &|| true)
 }
+
+fn render_on(
+    threads: usize,
+    merged: &Merged,
+    charts: &Charts,
+    has_time: HasTime,
+) -> Result<Rendered, Vec<RenderError>> {
+    let render = |component: &_| render_component(merged, component, charts, has_time);
+    collect(in_parallel(&merged.components, threads, render))
+}
+
+/// Tells whether there is time left.
+pub(crate) type HasTime<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// One rendered component, with what it adds to the whole.
 struct Part {
@@ -186,9 +195,7 @@ struct Part {
 }
 
 /// Joins rendered components, or the errors of those that failed.
-fn collect(
-    parts: impl Iterator<Item = Result<Part, Vec<RenderError>>>,
-) -> Result<Rendered, Vec<RenderError>> {
+fn collect(parts: Vec<Result<Part, Vec<RenderError>>>) -> Result<Rendered, Vec<RenderError>> {
     let mut errors = Vec::new();
     let mut rendered = Rendered {
         components: Vec::new(),
@@ -205,6 +212,13 @@ fn collect(
             Err(all) => errors.extend(all),
         }
     }
+    let (late, found): (Vec<_>, Vec<_>) = errors
+        .into_iter()
+        .partition(|error| matches!(error, RenderError::OutOfTime(_)));
+    if let Some(first) = late.into_iter().next() {
+        return Err(if found.is_empty() { vec![first] } else { found });
+    }
+    let mut errors = found;
     errors.extend(broken_invariants(&rendered.components));
     let mut told = BTreeSet::new();
     // A setting may be wrong in many objects, of which one is named.
@@ -221,7 +235,7 @@ fn render_component(
     merged: &Merged,
     component: &Component,
     charts: &Charts,
-    has_time: &dyn Fn() -> bool,
+    has_time: HasTime,
 ) -> Result<Part, Vec<RenderError>> {
     let part = objects_of(merged, component, charts, has_time).map_err(|error| vec![error])?;
     let objects = &part.component.objects;
@@ -238,7 +252,7 @@ fn objects_of(
     merged: &Merged,
     component: &Component,
     charts: &Charts,
-    has_time: &dyn Fn() -> bool,
+    has_time: HasTime,
 ) -> Result<Part, RenderError> {
     check_time(has_time, &component.path)?;
     let minor = merged.version.minor;
@@ -273,7 +287,7 @@ fn objects_of(
 }
 
 /// Fails once there is no time left; `path` is where rendering stopped.
-fn check_time(has_time: &dyn Fn() -> bool, path: &Path) -> Result<(), RenderError> {
+fn check_time(has_time: HasTime, path: &Path) -> Result<(), RenderError> {
     if has_time() {
         Ok(())
     } else {
@@ -290,7 +304,7 @@ fn context(
 ) -> Result<Value, RenderError> {
     let kind = component.kind.as_str();
     let operator_manages = at(&values.own, &["global", "operatorManageWebhooks"]);
-    let default_tag = merged.default_tag && operator_manages != Some(&Value::Bool(true));
+    let default_tag = merged.is_for_cluster && operator_manages != Some(&Value::Bool(true));
     let default = default_tag.then(|| DEFAULT_TAG.into());
     let mut tags: Vec<Value> = Vec::new();
     for tag in named_tags(&values.own).iter().cloned().chain(default) {
@@ -301,6 +315,7 @@ fn context(
     Ok(json!({
         "tags": tags,
         "defaultTag": default_tag,
+        "proxyVersion": merged.proxy_version().filter(|_| merged.is_for_cluster).map(|it| it.to_string()),
         "resourceScope": resource_scope(merged, component, &values.values, charts)?,
         "values": values.values,
         "own": values.own,

@@ -1,21 +1,70 @@
 //! Renders the objects that install the operator itself.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Object, RenderError, document};
-use crate::charts::Charts;
+use crate::charts::tree::at;
+use crate::charts::{ChartError, Charts};
 
 const CHART: &str = "operator";
 
-/// Renders the namespace, the account with its rights and the Deployment that run the operator from `image` in `namespace`,
-/// in the order in which they are applied. The CRD is not among them; [`crate::api::crd`] gives it.
-pub fn operator(namespace: &str, image: &str, charts: &Charts) -> Result<Vec<Object>, RenderError> {
-    let minor = charts.catalogue().default_version().minor;
-    let mut values = charts.defaults(CHART, minor)?;
-    values["image"] = image.into();
-    let mut objects = Vec::new();
-    for output in charts.execute(CHART, json!({ "values": values, "namespace": namespace }))? {
-        objects.extend(document::objects(output, charts)?);
+/// The objects of one template, and the value that says whether they are wanted.
+#[derive(Clone, Debug)]
+pub struct OperatorTemplate {
+    /// The name of the template, such as `50-deployment`.
+    pub name: String,
+    /// The value that has to be true, as keys joined by dots; none if the objects are always there.
+    pub condition: Option<String>,
+    /// Its objects.
+    pub objects: Vec<Object>,
+}
+
+/// The default values of the operator's chart; its image is empty.
+pub fn operator_values(charts: &Charts) -> Result<Value, ChartError> {
+    charts.defaults(CHART, charts.catalogue().default_version().minor)
+}
+
+/// The schema of [`operator_values`], with a description of each.
+pub fn operator_values_schema(charts: &Charts) -> Result<Value, ChartError> {
+    charts.values_schema(CHART)
+}
+
+/// Renders every template of the operator's chart, in the order in which objects are applied: the namespace, the account with
+/// its rights, the Deployment and what belongs to it. The CRD is not among them; [`crate::api::crd`] gives it.
+pub fn operator_templates(
+    namespace: &str,
+    values: &Value,
+    charts: &Charts,
+) -> Result<Vec<OperatorTemplate>, RenderError> {
+    let context = json!({ "values": values, "namespace": namespace });
+    let mut templates = Vec::new();
+    for output in charts.execute(CHART, context)? {
+        let file = output.file.rsplit('/').next().unwrap_or_default();
+        templates.push(OperatorTemplate {
+            name: file.split('.').next().unwrap_or(file).to_owned(),
+            condition: charts.condition(CHART, file)?.map(str::to_owned),
+            objects: document::objects(output, charts)?,
+        });
     }
-    Ok(objects)
+    Ok(templates)
+}
+
+/// Renders the objects that run the operator in `namespace`, as [`operator_templates`] has them, but for those that the values
+/// do not ask for.
+pub fn operator(
+    namespace: &str,
+    values: &Value,
+    charts: &Charts,
+) -> Result<Vec<Object>, RenderError> {
+    let templates = operator_templates(namespace, values, charts)?.into_iter();
+    let is_wanted = |template: &OperatorTemplate| {
+        template.condition.as_ref().is_none_or(|condition| {
+            let keys: Vec<&str> = condition.split('.').collect();
+            at(values, &keys) == Some(&Value::Bool(true))
+        })
+    };
+    Ok(templates
+        .filter(is_wanted)
+        .flat_map(|template| template.objects)
+        .collect())
 }

@@ -11,7 +11,7 @@ mod pattern;
 mod tree;
 mod typed;
 
-use super::{Object, RenderError, check_time};
+use super::{HasTime, Object, RenderError, check_time};
 use crate::api::{FieldError, Warning};
 use crate::charts::yaml::{DEEPEST, Manifest, depth};
 use crate::merge::{Component, Overlay};
@@ -23,7 +23,7 @@ pub(super) fn apply(
     component: &Component,
     objects: &mut [Object],
     warnings: &mut Vec<Warning>,
-    has_time: &dyn Fn() -> bool,
+    has_time: HasTime,
 ) -> Result<(), RenderError> {
     for overlay in &component.overlays {
         let mut found = false;
@@ -58,7 +58,7 @@ fn patched_object(
     overlay: &Overlay,
     object: &Object,
     warnings: &mut Vec<Warning>,
-    has_time: &dyn Fn() -> bool,
+    has_time: HasTime,
 ) -> Result<Object, RenderError> {
     let mut root = Node::of(&object.body.value(), Origin::Object);
     for patch in &overlay.patches {

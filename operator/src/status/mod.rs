@@ -19,6 +19,7 @@ mod findings;
 mod health;
 mod history;
 mod overwrites;
+mod pass_events;
 mod publish;
 mod upgrade;
 
@@ -43,8 +44,8 @@ use upgrade::{rolled_back, set_plan, set_rollback, set_step, set_upgrade};
 pub use broken_watches::add_broken_watches;
 pub use history::{DIP_PATIENCE, History};
 pub use overwrites::overwrite_event;
+pub use pass_events::{gone_revisions_event, skipped_checks_event};
 pub use publish::{Publisher, StatusEvent, patch, status_events};
-pub use upgrade::skipped_checks_event;
 
 /// The longest message; a condition may hold 32 KiB, and a person reads far less.
 const MAX_MESSAGE: usize = 4096;

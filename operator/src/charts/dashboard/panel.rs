@@ -56,18 +56,30 @@ impl Panel {
             Kind::Timeseries => {
                 panel["fieldConfig"]["defaults"]["min"] = 0.into();
                 panel["options"] = json!({
-                    "legend": {"displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull", "max"]},
+                    "legend": {
+                        "showLegend": true, "displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull", "max"],
+                    },
                     "tooltip": {"mode": "multi", "sort": "desc"},
                 });
             }
             Kind::Stat => {
                 panel["options"] = json!({
-                    "graphMode": "area", "colorMode": "none",
+                    "graphMode": "area", "colorMode": "none", "justifyMode": "auto", "textMode": "auto",
+                    "wideLayout": true, "orientation": "auto",
+                    "showPercentChange": false, "percentChangeColorMode": "standard",
                     "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": false},
                 });
             }
             Kind::Heatmap => {
-                panel["options"] = json!({"calculate": false, "yAxis": {"unit": self.unit}});
+                panel["options"] = json!({
+                    "calculate": false,
+                    "yAxis": {"unit": self.unit},
+                    "color": {"mode": "scheme", "scheme": "Oranges", "fill": "dark-orange", "exponent": 0.5, "steps": 64, "reverse": false},
+                    "showValue": "auto",
+                    "legend": {"show": true},
+                    "tooltip": {"mode": "single", "yHistogram": false},
+                    "exemplars": {"color": "rgba(255,0,255,0.7)"},
+                });
             }
             Kind::Table => self.arrange_table(&mut panel),
         }

@@ -9,6 +9,7 @@
 
 mod manifest;
 mod order;
+mod places;
 mod read;
 mod style;
 mod write;
@@ -16,6 +17,7 @@ mod write;
 use serde::de::DeserializeOwned;
 
 pub use manifest::{DEEPEST, Manifest, depth};
+pub use places::places;
 pub use read::read;
 pub use write::write;
 

@@ -52,7 +52,7 @@ fn transcribe(text: &str) -> Result<Transcript<'_>, YamlError> {
     Ok(transcript)
 }
 
-fn broken(error: &ScanError) -> YamlError {
+pub(super) fn broken(error: &ScanError) -> YamlError {
     YamlError {
         line: Some(error.marker().line()),
         column: Some(error.marker().col() + 1),

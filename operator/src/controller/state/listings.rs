@@ -41,7 +41,7 @@ impl State {
 
     /// Whether listing the objects of every kind was answered.
     pub fn has_objects(&self) -> bool {
-        let mut listings = self.listings.values();
+        let mut listings = self.listings.values().chain(self.users.listings());
         listings.all(|listing| *listing != Listing::Pending)
     }
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::apply::Applied;
 use crate::catalogue::Version;
 use crate::cluster::{OwnerLabels, TagMode};
-use crate::plan::plan_inputs_digest;
+use crate::dataplane::{SOURCES, Verdicts};
 use crate::status::InstallProgress;
 
 fn cr(name: &str, changes: Value) -> StoredCr {
@@ -234,12 +234,7 @@ fn a_settled_pass_holds_while_spec_and_cluster_stay() {
         warnings: Vec::new(),
         applied: Applied::default(),
     };
-    let seen = plan_inputs_digest(
-        &name("one"),
-        &Annotations::default(),
-        &state.live,
-        &state.desired,
-    );
+    let seen = state.inputs_digest(&name("one"), &one, &Verdicts::new());
     state.remember_in_sync(&one, seen, &progress);
     assert!(state.in_sync(&name("one"), &one).is_some());
     assert!(
@@ -258,6 +253,10 @@ fn kinds_that_are_not_served_are_known_to_have_no_objects() {
     state.put_cr_listing(None, Listing::Listed);
     assert_eq!(state.unlisted(), ["ServiceAccount: not listed yet"]);
     state.put_listing("ServiceAccount", Listing::Absent);
+    assert!(!state.has_objects(), "who uses which revision is not known");
+    for source in &SOURCES {
+        state.users.put_listing(source, Listing::Listed);
+    }
     assert!(state.has_objects() && state.unlisted().is_empty());
     state.put_listing("ServiceAccount", Listing::Failed("forbidden".into()));
     assert!(state.has_objects());

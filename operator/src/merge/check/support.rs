@@ -6,8 +6,8 @@ use super::{Checked, Findings};
 use crate::api::{ComponentKind, Path};
 use crate::catalogue::Behavior;
 use crate::charts::tree::at;
-use crate::merge::chart_layers;
 use crate::merge::tree::{is_true, text_at};
+use crate::merge::{chart_layers, restarts};
 
 /// The settings of the removed Stackdriver tracer.
 pub(super) const STACKDRIVER: [&str; 4] = [
@@ -32,22 +32,13 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
 /// Refuses fields that the operator does not implement yet. Their authors rely on them, so ignoring them would be wrong.
 fn not_implemented(checked: &Checked, findings: &mut Findings) {
     let spec = Path::root("spec");
-    let mut refuse = |path: Path, what: &str| {
-        let problem = format!("{what} not supported by this version of the operator");
-        findings.error(path, problem);
-    };
     let strategy = spec.key("updateStrategy");
-    for (keys, value) in [
-        (&["type"][..], "Canary"),
-        (&["dataPlane", "restart"], "Rolling"),
-    ] {
-        let found = checked
-            .user
-            .get("updateStrategy")
-            .and_then(|strategy| at(strategy, keys));
-        if found.and_then(Value::as_str) == Some(value) {
-            refuse(strategy.keys(keys), &format!("{value} is"));
-        }
+    if text_at(checked.user, &["updateStrategy", "type"]) == Some("Canary") {
+        let problem = "Canary is not supported by this version of the operator";
+        findings.error(strategy.key("type"), problem.to_owned());
+    }
+    if let Some((field, problem)) = restarts::check(checked.user) {
+        findings.error(strategy.key("dataPlane").key(field), problem);
     }
     if !checked.has(Behavior::IgnoresIstiodRemote)
         && is_true(checked.spec, &["components", "istiodRemote", "enabled"])

@@ -61,6 +61,7 @@ fn only_what_is_ours_and_unrendered_and_unneeded_is_pruned() {
         revision: "default",
         has_istiod: true,
         annotations: &Annotations::default(),
+        verdicts: &Verdicts::new(),
     };
     let deletions = orphans(&cr(), &live, &desired, rendering).delete;
     let names: Vec<_> = deletions
@@ -71,40 +72,109 @@ fn only_what_is_ours_and_unrendered_and_unneeded_is_pruned() {
     assert_eq!(deletions[0].uid, "7");
 }
 
-#[test]
-fn objects_of_another_revision_stay_until_the_user_lets_them_go() {
+/// Names of what is deleted, and of what stays, where the CR renders revision 1-30 and other istiods are there.
+fn old_istiods(
+    has_istiod: bool,
+    prune: Option<&str>,
+    verdicts: &[(&str, Verdict)],
+) -> (Vec<String>, Vec<String>) {
     let mut live = Live::default();
-    let mut of_revision = |name: &str, revision: &str| {
+    for revision in ["1-28", "1-29", "1-30"] {
         let mut object = object(ComponentKind::Pilot);
         object.owner_labels.revision = Some(revision.into());
-        live.put(key("Deployment", name), object);
-    };
-    of_revision("istiod-1-29", "1-29");
-    of_revision("istiod-1-28", "1-28");
-    of_revision("istiod-gone", "1-30");
-    let (keys, desired) = (HashSet::new(), DesiredInventory::new(None));
-    let mut rendering = Rendering {
-        keys: &keys,
+        live.put(key("Deployment", &format!("istiod-{revision}")), object);
+    }
+    let rendered = has_istiod.then(|| key("Deployment", "istiod-1-30"));
+    let verdicts = verdicts.iter().cloned();
+    let verdicts = verdicts.map(|(revision, verdict)| (revision.to_owned(), verdict));
+    let rendering = Rendering {
+        keys: &rendered.into_iter().collect(),
         revision: "1-30",
-        has_istiod: false,
+        has_istiod,
+        annotations: &Annotations {
+            prune_revision: prune.map(str::to_owned),
+            ..Annotations::default()
+        },
+        verdicts: &verdicts.collect(),
+    };
+    let orphans = orphans(&cr(), &live, &DesiredInventory::new(None), rendering);
+    let deleted: Vec<_> = orphans
+        .delete
+        .iter()
+        .map(|object| object.key.name.clone())
+        .collect();
+    let gone = orphans
+        .gone
+        .keys()
+        .map(|revision| format!("istiod-{revision}"));
+    assert_eq!(deleted, gone.collect::<Vec<_>>(), "told");
+    (deleted, orphans.kept.into_keys().collect())
+}
+
+#[test]
+fn an_old_revision_stays_while_it_is_used_or_may_be() {
+    let used = || Verdict::Used(vec!["pods in namespaces shop".into()]);
+    let unknown = || Verdict::Unknown(vec!["pods cannot be listed".into()]);
+    let unused = |is_over| Verdict::Unused { is_over };
+    for (has_istiod, prune, verdicts, deleted) in [
+        // Nobody looked yet.
+        (true, None, vec![], vec![]),
+        (
+            true,
+            None,
+            vec![("1-28", used()), ("1-29", unknown())],
+            vec![],
+        ),
+        (
+            true,
+            None,
+            vec![("1-28", unused(false)), ("1-29", unused(true))],
+            vec!["istiod-1-29"],
+        ),
+        (
+            true,
+            Some("1-28"),
+            vec![("1-28", used())],
+            vec!["istiod-1-28"],
+        ),
+        // A CR that installs istiod no more keeps it for those who use it, and for nobody else.
+        (false, None, vec![("1-30", used())], vec![]),
+        (false, None, vec![("1-30", unknown())], vec![]),
+        (
+            false,
+            None,
+            vec![("1-30", unused(false))],
+            vec!["istiod-1-30"],
+        ),
+        (
+            false,
+            Some("1-30"),
+            vec![("1-30", used())],
+            vec!["istiod-1-30"],
+        ),
+    ] {
+        let (found, kept) = old_istiods(has_istiod, prune, &verdicts);
+        assert_eq!(found, deleted, "{has_istiod} {prune:?} {verdicts:?}");
+        let all = if has_istiod { 2 } else { 3 };
+        assert_eq!(found.len() + kept.len(), all);
+    }
+}
+
+#[test]
+fn a_gateway_that_is_removed_together_with_a_revision_goes_at_once() {
+    let mut live = Live::default();
+    let mut gateway = object(ComponentKind::IngressGateways);
+    gateway.owner_labels.revision = Some("1-29".into());
+    live.put(key("Deployment", "edge"), gateway);
+    let rendering = Rendering {
+        keys: &HashSet::new(),
+        revision: "1-30",
+        has_istiod: true,
         annotations: &Annotations::default(),
+        verdicts: &Verdicts::new(),
     };
-    let names = |orphans: &Orphans| -> Vec<String> {
-        let deletions = orphans.delete.iter();
-        deletions.map(|object| object.key.name.clone()).collect()
-    };
-    let kept = orphans(&cr(), &live, &desired, rendering);
-    assert_eq!(names(&kept), ["istiod-gone"]);
-    let old: Vec<_> = kept.in_use.keys().collect();
-    assert_eq!(old, ["1-28", "1-29"]);
-    let annotations = Annotations {
-        prune_revision: Some("1-28".into()),
-        ..Annotations::default()
-    };
-    rendering.annotations = &annotations;
-    let pruned = orphans(&cr(), &live, &desired, rendering);
-    assert_eq!(names(&pruned), ["istiod-1-28", "istiod-gone"]);
-    assert_eq!(pruned.in_use.len(), 1);
+    let orphans = orphans(&cr(), &live, &DesiredInventory::new(None), rendering);
+    assert_eq!(orphans.delete.len(), 1);
 }
 
 fn tag() -> ObjectKey {
@@ -122,11 +192,12 @@ fn of_default(live: &Live, prune: Option<&str>) -> (Vec<String>, Vec<String>) {
             prune_revision: prune.map(str::to_owned),
             ..Annotations::default()
         },
+        verdicts: &Verdicts::new(),
     };
     let orphans = orphans(&cr(), live, &desired, rendering);
     let name = |key: &ObjectKey| key.name.clone();
     let deleted = orphans.delete.iter().map(|object| name(&object.key));
-    let kept = orphans.in_use.values().flat_map(|in_use| &in_use.objects);
+    let kept = orphans.kept.values().flat_map(|kept| &kept.objects);
     (deleted.collect(), kept.map(name).collect())
 }
 

@@ -8,6 +8,88 @@ use crate::charts::Charts;
 use crate::cluster::{OwnerLabels, Readiness, Workload};
 use crate::merge::{Cluster, merge};
 
+/// Proxies of these versions in the namespace `shop`, which somebody has to restart or which istiod takes along.
+fn proxies(injected: &[&str], managed: &[&str]) -> ServedProxies {
+    let rows = |versions: &[&str]| {
+        let versions = versions.iter().map(|text| Version::parse(text).unwrap());
+        versions
+            .map(|version| (version, ["shop".to_owned()].into()))
+            .collect()
+    };
+    ServedProxies {
+        injected: rows(injected),
+        managed: rows(managed),
+        ..ServedProxies::default()
+    }
+}
+
+#[test]
+fn istiod_is_never_older_than_a_proxy_nor_more_than_one_minor_ahead() {
+    use CheckResult::{Failed, Passed};
+    for (to, injected, managed, expected) in [
+        ("1.31.1", &[][..], &[][..], Passed),
+        ("1.31.1", &["1.30.0"], &["1.30.0"], Passed),
+        ("1.31.1", &["1.31.1"], &[], Passed),
+        ("1.31.1", &["1.29.8", "1.30.5"], &[], Failed),
+        ("1.31.1", &[], &["1.29.8"], Failed),
+        // A newer patch release of the same minor is no newer proxy.
+        ("1.30.0", &["1.30.5"], &[], Passed),
+        ("1.30.5", &["1.31.1"], &[], Failed),
+        // istiod takes along what it made itself.
+        ("1.30.5", &["1.30.5"], &["1.31.1"], Passed),
+    ] {
+        let to = Version::parse(to).unwrap();
+        let found = data_plane(to, &proxies(injected, managed));
+        assert_eq!(
+            found.result, expected,
+            "{to} {injected:?} {managed:?}: {}",
+            found.message
+        );
+        let is_told = expected == Passed || found.message.contains("in namespaces shop");
+        assert!(is_told, "{}", found.message);
+    }
+}
+
+#[test]
+fn what_is_not_known_of_proxies_is_neither_passed_nor_refused() {
+    let to = Version::parse("1.31.1").unwrap();
+    let unknown = ServedProxies {
+        unknown: ["old".to_owned()].into(),
+        ..proxies(&["1.30.5"], &[])
+    };
+    let found = data_plane(to, &unknown);
+    assert_eq!(found.result, CheckResult::NotChecked);
+    assert!(
+        found.message.contains("in namespaces old"),
+        "{}",
+        found.message
+    );
+    let unlisted = |versions: &[&str]| ServedProxies {
+        gaps: vec!["pods cannot be listed: forbidden".to_owned()],
+        ..proxies(versions, &[])
+    };
+    assert_eq!(
+        data_plane(to, &unlisted(&[])).result,
+        CheckResult::NotChecked
+    );
+    // What was seen before is known even so.
+    assert_eq!(
+        data_plane(to, &unlisted(&["1.29.8"])).result,
+        CheckResult::Failed
+    );
+}
+
+#[test]
+fn a_patch_release_that_breaks_old_proxies_is_refused_for_the_oldest_of_them() {
+    let (charts, parse) = (Charts::embedded().unwrap(), |text: &str| {
+        Version::parse(text)
+    });
+    let of =
+        |oldest: &str| patch(parse(oldest), parse("1.30.1").unwrap(), charts.catalogue()).result;
+    assert_eq!(of("1.29.1"), CheckResult::Failed);
+    assert_eq!(of("1.29.2"), CheckResult::Warning);
+}
+
 fn precheck(from: &str, to: &str, skipped: &[&str]) -> Option<Precheck> {
     let charts = Charts::embedded().unwrap();
     let cr = IstioOperator::new("cr", RawSpec(json!({"profile": "ambient"})));
@@ -35,7 +117,14 @@ fn precheck(from: &str, to: &str, skipped: &[&str]) -> Option<Precheck> {
         live.put(workload("DaemonSet", "istio-system", name), object(from));
     }
     let skipped: Vec<_> = skipped.iter().map(|name| (*name).to_owned()).collect();
-    Precheck::of(&merged, &live, charts.catalogue(), None, &skipped)
+    Precheck::of(
+        &merged,
+        &live,
+        charts.catalogue(),
+        None,
+        &proxies(&[], &[]),
+        &skipped,
+    )
 }
 
 /// The step to `to` of a mesh that was healthy in `installed`, whose istiod has the label `applied` and is not ready.
@@ -57,7 +146,14 @@ fn in_between(installed: &str, applied: Option<&str>, to: &str) -> Option<Preche
     };
     live.put(workload("Deployment", "istio-system", "istiod"), istiod);
     let installed = Version::parse(installed);
-    Precheck::of(&merged, &live, charts.catalogue(), installed, &[])
+    Precheck::of(
+        &merged,
+        &live,
+        charts.catalogue(),
+        installed,
+        &proxies(&[], &[]),
+        &[],
+    )
 }
 
 #[test]
@@ -89,7 +185,14 @@ fn a_lost_istiod_opens_no_way_around_the_checks() {
     let live = Live::default();
     let of = |installed: Option<&str>| {
         let installed = installed.and_then(Version::parse);
-        Precheck::of(&merged, &live, charts.catalogue(), installed, &[])
+        Precheck::of(
+            &merged,
+            &live,
+            charts.catalogue(),
+            installed,
+            &proxies(&[], &[]),
+            &[],
+        )
     };
     assert_eq!(of(None), None);
     assert!(of(Some("1.28.10")).unwrap().refusal().is_some());
@@ -166,9 +269,9 @@ fn a_patch_that_older_proxies_refuse_is_no_target() {
 }
 
 #[test]
-fn what_is_not_known_is_not_passed() {
+fn each_check_has_a_result_of_its_own() {
     let found = precheck("1.30.5", "1.31.1", &[]).unwrap();
-    assert_eq!(result(&found, "data-plane"), CheckResult::NotChecked);
+    assert_eq!(result(&found, "data-plane"), CheckResult::Passed);
     assert_eq!(result(&found, "kubernetes"), CheckResult::Passed);
     assert_eq!(result(&found, "node-agents"), CheckResult::Passed);
     let back = precheck("1.31.1", "1.30.5", &[]).unwrap();

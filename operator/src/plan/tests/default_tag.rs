@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cluster::{CoOwnedFields, TagMode};
+use crate::dataplane::Verdict;
 
 /// Istiod of a revision, its injector, and the default tag.
 fn tagged(revision: &str) -> Rendered {
@@ -213,6 +214,8 @@ fn istiod_is_not_pruned_while_the_default_tag_leads_to_it() {
         names_default_tag: false,
         warnings: Vec::new(),
     };
+    let unused = Verdict::Unused { is_over: false };
+    world.verdicts.insert("default".into(), unused);
     let plan = world.plan(nothing());
     assert!(plan.prune.is_empty(), "{:?}", plan.prune);
     assert_eq!(plan.findings.len(), 1);

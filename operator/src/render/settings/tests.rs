@@ -13,7 +13,7 @@ fn merged(revision: &str) -> Merged {
         revision: revision.to_owned(),
         namespace: "istio-system".to_owned(),
         components: Vec::new(),
-        default_tag: false,
+        is_for_cluster: false,
         warnings: Vec::new(),
         source: crate::merge::Source::default(),
     }

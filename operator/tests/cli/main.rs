@@ -2,8 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
 
-use std::io::{Read, Write};
-use std::process::{Command, Output, Stdio};
+mod docs;
+mod help;
+mod input;
+mod profiles;
+mod run;
+mod why;
+
+use std::io::Read;
 
 use istio_operator::api::IstioOperator;
 use istio_operator::charts::{Charts, yaml};
@@ -12,66 +18,7 @@ use istio_operator::plan::in_apply_order;
 use istio_operator::render::render;
 use serde_json::{Value, json};
 
-const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../samples");
-const CHARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts");
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_istio-operator"));
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-fn run(args: &[&str]) -> Output {
-    command(args).output().unwrap()
-}
-
-/// Runs a command that has to succeed without a complaint.
-fn succeed(args: &[&str]) -> String {
-    let output = run(args);
-    assert_eq!(complaints(&output), [""; 0], "{args:?}");
-    assert!(output.status.success(), "{args:?}");
-    text(&output.stdout)
-}
-
-fn run_on(input: impl AsRef<[u8]>, args: &[&str]) -> Output {
-    let mut child = command(args).stdin(Stdio::piped()).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // A command may refuse its flags before it reads any input.
-    let _ = stdin.write_all(input.as_ref());
-    drop(stdin);
-    child.wait_with_output().unwrap()
-}
-
-/// The lines on standard error without those that depend on the date: one day, every version is out of support.
-fn complaints(output: &Output) -> Vec<String> {
-    let said = text(&output.stderr);
-    let lines = said
-        .lines()
-        .filter(|line| !line.contains(" support of Istio "));
-    lines.map(str::to_owned).collect()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// What was printed to standard error by a command that refuses its input.
-fn refusal(output: &Output) -> String {
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(text(&output.stdout), "");
-    text(&output.stderr)
-}
-
-fn documents(stream: &str) -> Vec<Value> {
-    // A text inside a document may hold such a line too, but indented.
-    let stream = stream.strip_prefix("---\n").unwrap_or(stream);
-    let documents = stream.split("\n---\n");
-    documents.map(|text| yaml::parse(text).unwrap()).collect()
-}
+use run::{CHARTS, SAMPLES, command, complaints, documents, refusal, run, run_on, succeed, text};
 
 /// A CR that enables one gateway and nothing else, as YAML.
 fn gateway(spec: &Value) -> String {
@@ -360,30 +307,6 @@ fn crd_is_the_checked_in_one() {
     );
     let checked_in: Value = yaml::parse(&std::fs::read_to_string(checked_in).unwrap()).unwrap();
     assert_eq!(documents(&succeed(&["crd"])), [checked_in]);
-}
-
-#[test]
-fn help_lists_every_command_with_examples() {
-    let help = succeed(&["--help"]);
-    for word in [
-        "run",
-        "render",
-        "crd",
-        "manifests",
-        "Examples:",
-        "Exit codes:",
-    ] {
-        assert!(help.contains(word), "{word} in {help}");
-    }
-    for command in ["run", "render", "crd", "manifests"] {
-        let help = succeed(&[command, "--help"]);
-        assert!(
-            help.contains(&format!("Usage: istio-operator {command}")),
-            "{help}"
-        );
-        let longest = help.lines().map(str::len).max();
-        assert!(longest <= Some(110), "{help}");
-    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Makes `types.txt` from the schemas of `k8s_openapi`.
+//! Makes `types.txt` from the schemas of `k8s_openapi`, and checks what is read from it.
 
 use std::fmt::Write;
 use std::fs;
@@ -20,7 +20,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use schemars::generate::SchemaGenerator;
 use serde_json::{Map, Value};
 
-use super::LIST;
+use super::*;
 
 const FILE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -136,4 +136,30 @@ fn words(node: &Value, definitions: &Map<String, Value>) -> String {
         _ => "any",
     };
     word.to_owned()
+}
+
+#[test]
+fn a_kind_has_its_fields() {
+    let id = types().of_kind("autoscaling", "v2", "HorizontalPodAutoscaler");
+    let root = types().get(id.unwrap());
+    assert!(root.fields.contains_key("metadata"));
+    let Type::Struct(spec) = root.fields["spec"].kind else {
+        panic!("{:?}", root.fields["spec"].kind)
+    };
+    let spec = types().get(spec);
+    assert!(matches!(spec.fields["minReplicas"].kind, Type::Whole(32)));
+    assert_eq!(spec.required, ["maxReplicas", "scaleTargetRef"]);
+}
+
+#[test]
+fn no_field_of_a_known_struct_is_open_by_mistake() {
+    let schemas = types().named("apiextensions.v1.JSONSchemaProps").unwrap();
+    let structs = types().structs.iter();
+    let fields = structs
+        .filter(|s| !std::ptr::eq(*s, schemas))
+        .flat_map(|s| &s.fields);
+    let open = fields.filter(|(_, field)| matches!(field.kind, Type::Any));
+    let open: Vec<&str> = open.map(|(key, _)| *key).collect();
+    // That a CRD has a status, and what the API server writes itself.
+    assert_eq!(open, ["status", "fieldsV1"]);
 }

@@ -1,0 +1,57 @@
+//! `cargo proofs NAME`: what takes too long for every run of the tests, shown with real programs.
+
+mod addons;
+mod dashboards;
+mod files;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{Parser, ValueEnum};
+use e2e::error::Error;
+
+/// Shows with real programs what the tests only show in part.
+///
+/// The first run builds and fetches the programs, which takes some minutes. A
+/// proof that does not hold ends with exit code 1.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo proofs", verbatim_doc_comment)]
+struct Args {
+    /// What is shown
+    proof: Proof,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Proof {
+    /// Prometheus scrapes istiod, gateways and the operator; dashboards find data; Zipkin gets traces of Envoy.
+    Addons,
+}
+
+fn main() -> ExitCode {
+    let proof = match Args::parse().proof {
+        Proof::Addons => addons::prove(),
+    };
+    match proof {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // If standard error is closed, the message is lost.
+            let _ = writeln!(io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn say(line: &str) -> Result<(), Error> {
+    writeln!(io::stdout(), "{line}").map_err(Error::io("standard output"))
+}
+
+/// What has to be so; otherwise the proof ends with `why`.
+fn ensure(holds: bool, why: impl Into<String>) -> Result<(), Error> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::Unexpected(why.into()))
+    }
+}

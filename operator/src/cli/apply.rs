@@ -1,0 +1,103 @@
+//! `istio-operator apply`: gives an IstioOperator to the operator of a cluster, or carries it out without one.
+
+use istio_operator::charts::Charts;
+use serde_json::json;
+
+use super::Failure;
+use super::connection::{ClusterArgs, Connection, block_on};
+use super::diff::target;
+use super::input::Input;
+use super::observed::{Observed, key_of, rendered};
+use super::output::complain;
+use super::render::{warn, warn_of};
+use super::wait::{Timeout, Until, until};
+use super::{supervised, writes};
+
+/// Apply an IstioOperator. Its errors are told before anything is written.
+///
+/// The operator of the cluster carries it out. With --no-operator, this command does, once: it installs, waits, and says what
+/// stands against it; an operator that is installed later takes the objects over.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  istio-operator apply -f istio.yaml --wait
+  istio-operator apply -f istio.yaml --set values.pilot.traceSampling=5 --wait --timeout 10m
+  istio-operator apply -f istio.yaml --no-operator")]
+pub(super) struct Args {
+    #[command(flatten)]
+    input: Input,
+    /// Wait until everything runs.
+    #[arg(short, long)]
+    wait: bool,
+    #[command(flatten)]
+    timeout: Timeout,
+    /// Do it without an operator. Nothing is repaired afterwards.
+    #[arg(long)]
+    no_operator: bool,
+    /// Take over fields of the IstioOperator that another tool applied, such as Argo CD, which may take them back.
+    #[arg(long)]
+    force_conflicts: bool,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+pub(super) fn apply(args: &Args, charts: &Charts) -> Result<(), Failure> {
+    if args.input.is_without_files() {
+        return Err(Failure::usage("apply", "-f FILE"));
+    }
+    block_on(async {
+        let connection = args.cluster.connect().await?;
+        let deadline = args.timeout.deadline();
+        let observed = Observed::of_crs(&connection).await;
+        let cr = target(None, &args.input, &observed, &connection)?;
+        let key = key_of(&cr);
+        let (merged, rendered) = rendered(&cr, connection.cluster(), charts)?;
+        warn_of(&merged, charts);
+        rendered.warnings.iter().for_each(warn);
+        if args.no_operator {
+            supervised::install(&cr, &connection, charts, (args.wait, deadline)).await?;
+            complain(&format_args!("{key}: installed Istio {}", merged.version));
+            return Ok(());
+        }
+        is_served(&connection).await?;
+        if writes::ensure_namespace(&connection, &key.namespace).await? {
+            complain(&format_args!("created namespace {}", key.namespace));
+        }
+        let mut metadata = serde_json::to_value(&cr.metadata).map_err(Failure::input)?;
+        for field in [
+            "resourceVersion",
+            "uid",
+            "generation",
+            "creationTimestamp",
+            "managedFields",
+        ] {
+            if let Some(fields) = metadata.as_object_mut() {
+                fields.remove(field);
+            }
+        }
+        let body = json!({
+            "apiVersion": "install.istio.io/v1alpha1",
+            "kind": "IstioOperator",
+            "metadata": metadata,
+            "spec": cr.spec.0,
+        });
+        writes::apply_cr(&connection, &key, &body, args.force_conflicts).await?;
+        complain(&format_args!("applied IstioOperator {key}"));
+        if args.wait {
+            until(&connection, &key, Until::Healthy, deadline).await?;
+            complain(&format_args!("{key}: healthy"));
+        }
+        Ok(())
+    })
+}
+
+/// Fails if the cluster knows no IstioOperators, with the way out.
+async fn is_served(connection: &Connection) -> Result<(), Failure> {
+    let served = Observed::serves_crs(connection).await;
+    if served {
+        return Ok(());
+    }
+    Err(Failure::input(
+        "this cluster has no IstioOperators: install the operator (istio-operator manifests | kubectl apply -f -), or \
+         apply with --no-operator",
+    ))
+}

@@ -1,0 +1,265 @@
+//! What a command finds in a cluster, as the controller would: the IstioOperators, what they render, and the objects.
+//!
+//! A user may lack rights that the operator has. What could not be looked at is named, and the rest is used.
+
+use futures::{StreamExt, stream};
+use istio_operator::api::{Annotations, IstioOperator, StoredCr};
+use istio_operator::charts::Charts;
+use istio_operator::cluster::{
+    CrKey, DesiredInventory, KINDS, Kind, Live, LiveObject, Readiness, TagMode, TagRequest,
+    WatchedSpec, WatchedStatus,
+};
+use istio_operator::merge::{Cluster, Merged, merge};
+use istio_operator::plan::keys;
+use istio_operator::render::{ObjectKey, Rendered, render};
+use kube::api::{Api, ListParams};
+use kube::core::{Object, PartialObjectMeta};
+use kube::{Client, ResourceExt};
+
+use super::Failure;
+use super::connection::Connection;
+use super::render::all;
+
+/// Lists that are under way at once.
+const PARALLEL: usize = 8;
+
+/// What was found in a cluster.
+pub(super) struct Observed {
+    pub(super) crs: Vec<StoredCr>,
+    pub(super) live: Live,
+    pub(super) desired: DesiredInventory,
+    /// What could not be looked at, and why.
+    pub(super) unknown: Vec<String>,
+}
+
+impl Observed {
+    /// Whether the cluster has the resource. An answer that is refused says that it has.
+    pub(super) async fn serves_crs(connection: &Connection) -> bool {
+        let all: Api<StoredCr> = Api::all(connection.client.clone());
+        let listed = all.list(&ListParams::default().limit(1)).await;
+        !listed.is_err_and(|error| is_not_served(&error))
+    }
+
+    /// Looks at the `IstioOperator`s alone.
+    pub(super) async fn of_crs(connection: &Connection) -> Self {
+        let mut unknown = Vec::new();
+        let crs = match crs(connection).await {
+            Ok(crs) => crs,
+            Err(why) => {
+                unknown.push(why);
+                Vec::new()
+            }
+        };
+        Self {
+            crs,
+            live: Live::default(),
+            desired: DesiredInventory::new(None),
+            unknown,
+        }
+    }
+
+    /// Looks at the `IstioOperator`s and the objects.
+    pub(super) async fn look(connection: &Connection) -> Self {
+        let mut observed = Self::of_crs(connection).await;
+        observed.list(&connection.client).await;
+        observed
+    }
+
+    /// Looks at all that, and finds out what every `IstioOperator` renders.
+    pub(super) async fn read(connection: &Connection, charts: &Charts) -> Result<Self, Failure> {
+        let mut observed = Self::look(connection).await;
+        observed.render_others(connection.cluster(), charts);
+        Ok(observed)
+    }
+
+    /// Reads the objects again, as they are now.
+    pub(super) async fn list(&mut self, client: &Client) {
+        let watched = KINDS.iter().filter(|kind| kind.is_watched());
+        let lists = watched.map(|kind| async move { (kind, objects(client, kind).await) });
+        let lists: Vec<_> = stream::iter(lists)
+            .buffer_unordered(PARALLEL)
+            .collect()
+            .await;
+        for (kind, listed) in lists {
+            match listed {
+                Ok(objects) => {
+                    let before = self.live.keys_of(kind.group, kind.kind);
+                    let now: Vec<_> = objects.iter().map(|(key, _)| key.clone()).collect();
+                    for gone in before.iter().filter(|key| !now.contains(key)) {
+                        self.live.remove(gone);
+                    }
+                    for (key, object) in objects {
+                        self.live.put(key, object);
+                    }
+                }
+                Err(why) => self.unknown.push(format!("{}: {why}", kind.plural)),
+            }
+        }
+        self.unknown.sort();
+        self.unknown.dedup();
+    }
+
+    /// Finds out what every IstioOperator of the cluster renders.
+    fn render_others(&mut self, cluster: Cluster, charts: &Charts) {
+        for cr in &self.crs {
+            let key = key_of(cr);
+            if cr.metadata.deletion_timestamp.is_some() {
+                self.desired.mark_deleting(&key);
+                continue;
+            }
+            self.desired.add_cr(&key);
+            match rendered(cr, cluster, charts) {
+                Ok((merged, rendered)) => {
+                    let is_paused = Annotations::read(cr.annotations()).is_paused;
+                    note(&mut self.desired, &key, &merged, &rendered, is_paused);
+                }
+                Err(_) => self.desired.mark_unreadable(&key, None),
+            }
+        }
+    }
+
+    /// Takes in what an IstioOperator renders that is to be applied.
+    pub(super) fn expect(&mut self, key: &CrKey, merged: &Merged, rendered: &Rendered) {
+        self.desired.add_cr(key);
+        note(&mut self.desired, key, merged, rendered, false);
+    }
+
+    /// The IstioOperator that a user means: the one of this name, as NAME or NAMESPACE/NAME, or else the only one.
+    pub(super) fn cr(
+        &self,
+        name: Option<&str>,
+        connection: &Connection,
+    ) -> Result<&StoredCr, Failure> {
+        let (namespace, name) = match name.and_then(|name| name.split_once('/')) {
+            Some((namespace, name)) => (Some(namespace), Some(name)),
+            None => (connection.namespace.as_deref(), name),
+        };
+        let is_meant = |cr: &&StoredCr| {
+            let key = key_of(cr);
+            namespace.is_none_or(|wanted| key.namespace == wanted)
+                && name.is_none_or(|wanted| key.name == wanted)
+        };
+        let found: Vec<_> = self.crs.iter().filter(is_meant).collect();
+        let known = |crs: &mut dyn Iterator<Item = &StoredCr>| {
+            crs.map(|cr| key_of(cr).to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        match found.as_slice() {
+            [one] => Ok(one),
+            [] if self.crs.is_empty() => Err(self.no_crs()),
+            [] => Err(Failure::input(format_args!(
+                "there is no such IstioOperator; there are {}",
+                known(&mut self.crs.iter())
+            ))),
+            several => Err(Failure::input(format_args!(
+                "there are several IstioOperators: {}; name one as NAMESPACE/NAME",
+                known(&mut several.iter().copied())
+            ))),
+        }
+    }
+
+    /// Why no IstioOperator is known.
+    fn no_crs(&self) -> Failure {
+        match self.unknown.iter().find(|why| why.starts_with(CRS)) {
+            Some(why) => Failure::Input(vec![why.clone()]),
+            None => Failure::input("there is no IstioOperator in this cluster"),
+        }
+    }
+}
+
+/// What [`Observed::unknown`] calls IstioOperators.
+const CRS: &str = "istiooperators";
+
+fn note(
+    desired: &mut DesiredInventory,
+    key: &CrKey,
+    merged: &Merged,
+    rendered: &Rendered,
+    is_paused: bool,
+) {
+    let mut request = TagRequest::of(merged, rendered);
+    if is_paused {
+        request.mode = TagMode::Keep;
+    }
+    desired.set_tag_request(key, request);
+    desired.set_objects(key, keys(rendered));
+}
+
+/// Merges and renders an IstioOperator as the operator does, with the default tag.
+pub(super) fn rendered(
+    cr: &IstioOperator,
+    cluster: Cluster,
+    charts: &Charts,
+) -> Result<(Merged, Rendered), Failure> {
+    let merged = merge(cr, None, cluster, charts).map_err(|errors| all(&errors))?;
+    let merged = merged.for_cluster();
+    let rendered = render(&merged, charts).map_err(|errors| all(&errors))?;
+    Ok((merged, rendered))
+}
+
+/// The name of a CR.
+pub(super) fn key_of(cr: &IstioOperator) -> CrKey {
+    CrKey {
+        namespace: cr.namespace().unwrap_or_default(),
+        name: cr.name_any(),
+    }
+}
+
+/// All IstioOperators; if that is refused, those of the namespace that was asked for or that is the user's.
+async fn crs(connection: &Connection) -> Result<Vec<StoredCr>, String> {
+    let all: Api<StoredCr> = Api::all(connection.client.clone());
+    let why = match all.list(&ListParams::default()).await {
+        Ok(list) => return Ok(list.items),
+        Err(error) if is_not_served(&error) => return Ok(Vec::new()),
+        Err(error) => said(&error),
+    };
+    let own: Api<StoredCr> =
+        Api::namespaced(connection.client.clone(), &connection.default_namespace);
+    match own.list(&ListParams::default()).await {
+        Ok(list) if !list.items.is_empty() => Ok(list.items),
+        _ => Err(format!("{CRS}: {why}")),
+    }
+}
+
+/// The objects of a kind that carry the label which those of interest have.
+async fn objects(client: &Client, kind: &Kind) -> Result<Vec<(ObjectKey, LiveObject)>, String> {
+    let params = ListParams::default().labels(kind.label());
+    let listed = if kind.reports_readiness() {
+        let api: Api<Object<WatchedSpec, WatchedStatus>> =
+            Api::all_with(client.clone(), &kind.resource());
+        api.list(&params).await.map(|list| {
+            let reduce = |object: Object<WatchedSpec, WatchedStatus>| {
+                let status = object.status.unwrap_or_default();
+                let readiness = Readiness::read(kind.kind, &object.spec, &status);
+                LiveObject::of(kind, &object.metadata, readiness)
+            };
+            list.items.into_iter().map(reduce).collect()
+        })
+    } else {
+        let api: Api<kube::api::DynamicObject> = Api::all_with(client.clone(), &kind.resource());
+        api.list_metadata(&params).await.map(|list| {
+            let reduce = |object: PartialObjectMeta<kube::api::DynamicObject>| {
+                LiveObject::of(kind, &object.metadata, None)
+            };
+            list.items.into_iter().map(reduce).collect()
+        })
+    };
+    match listed {
+        Ok(objects) => Ok(objects),
+        Err(error) if is_not_served(&error) => Ok(Vec::new()),
+        Err(error) => Err(said(&error)),
+    }
+}
+
+pub(super) fn is_not_served(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// What the API server says, or else what went wrong on the way to it.
+pub(super) fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
