@@ -194,6 +194,7 @@ fn the_operator_writes_exactly_the_kinds_that_charts_render() {
         expect(kind.group, kind.plural, &["list"]);
     }
     expect("", "namespaces", &["get", "create"]);
+    expect("", "pods", &["create"]);
     expect("events.k8s.io", "events", &["create", "patch"]);
     let charts = Charts::embedded().unwrap();
     assert_eq!(own(&charts, "ClusterRole", "istio-operator"), expected);

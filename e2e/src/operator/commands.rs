@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value;
 
 use super::binary;
-use crate::{error::Error, yaml};
+use crate::{control_plane::ControlPlane, error::Error, yaml};
 
 /// What `istio-operator manifests` prints.
 pub fn manifests() -> Result<String, Error> {
@@ -27,6 +27,18 @@ pub fn restart_rights() -> Result<String, Error> {
     let mut rights = yaml::documents("istio-operator manifests", &all)?;
     rights.retain(|object| object["metadata"]["name"] == "istio-operator-restarts");
     Ok(yaml::stream(&rights))
+}
+
+/// What `istio-operator plan -o json` prints for an administrator of this cluster: of a CR that the cluster has, or of
+/// the one in `file`.
+pub fn plan(plane: &ControlPlane, cr: Option<&str>, file: &str) -> Result<Value, Error> {
+    let arguments = match cr {
+        Some(cr) => ["plan", "-o=json", cr].to_vec(),
+        None => ["plan", "-o=json", "-f", "-"].to_vec(),
+    };
+    let kubeconfig = plane.kubeconfig();
+    let printed = run(&arguments, file, Some(&kubeconfig))?;
+    serde_json::from_str(&printed).map_err(|error| Error::Unexpected(format!("{error}: {printed}")))
 }
 
 /// The objects that `istio-operator render` prints for an IstioOperator.
@@ -82,8 +94,16 @@ pub fn run(kubeconfig: &Path, arguments: &[&str], input: &str) -> Result<Said, E
 
 /// What the operator prints for `arguments`, with `input` as its standard input.
 fn printed(arguments: &[&str], input: &str) -> Result<String, Error> {
+    run(arguments, input, None)
+}
+
+fn run(arguments: &[&str], input: &str, kubeconfig: Option<&Path>) -> Result<String, Error> {
     let command = format!("istio-operator {}", arguments.join(" "));
-    let mut child = Command::new(binary()?)
+    let mut program = Command::new(binary()?);
+    if let Some(kubeconfig) = kubeconfig {
+        program.env("KUBECONFIG", kubeconfig);
+    }
+    let mut child = program
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 pub use self::{
     build::binary,
-    commands::{Said, manifests, manifests_with, render, restart_rights, run},
+    commands::{Said, manifests, manifests_with, plan, render, restart_rights, run},
 };
 use crate::{
     actions::api_proxy::ApiProxy,

@@ -8,7 +8,8 @@ const PAUSE: &str = "install.istio.io/ignoreReconcile";
 const PRUNE_REVISION: &str = "install.istio.io/prune-revision";
 /// `true`: take over objects that belong to another tool, or to a CR in a namespace that is not watched.
 const ADOPT: &str = "install.istio.io/adopt";
-
+/// Names the digest of the plan that may be carried out.
+const APPROVE: &str = "install.istio.io/approve";
 /// Names the checks, separated by commas, that do not hold up a change of the version.
 const SKIP_CHECKS: &str = "install.istio.io/skip-checks";
 
@@ -26,6 +27,8 @@ pub struct Annotations {
     pub may_adopt: bool,
     /// The checks that do not hold up a change of the version.
     pub skipped_checks: Vec<String>,
+    /// The digest of the plan that may be carried out.
+    pub approved_plan: Option<String>,
     /// Goes on with restarts that stopped while it had another value.
     pub resume_restarts: Option<String>,
 }
@@ -41,6 +44,7 @@ impl Annotations {
             may_adopt: is_true(ADOPT),
             resume_restarts: annotations.get(RESUME_RESTARTS).cloned(),
             skipped_checks: names(annotations.get(SKIP_CHECKS)),
+            approved_plan: annotations.get(APPROVE).cloned(),
         }
     }
 }

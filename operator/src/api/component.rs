@@ -26,6 +26,8 @@ pub struct ComponentInfo {
     /// The components that have to be applied and ready before this one is rolled out. A parent that is not rendered (it
     /// runs in another cluster, or belongs to another CR) is not waited for.
     pub parents: &'static [ComponentKind],
+    /// The components that it follows, beside its parents, when it goes to another version.
+    pub upgraded_after: &'static [ComponentKind],
 }
 
 /// The field of `spec` that names a component.
@@ -126,6 +128,7 @@ components! {
         scope: ValuesScope::All,
         workload: None,
         parents: &[],
+        upgraded_after: &[],
     },
     /// istiod.
     Pilot => ComponentInfo {
@@ -143,6 +146,7 @@ components! {
             service: None,
         }),
         parents: &[ComponentKind::Base],
+        upgraded_after: &[],
     },
     /// One entry of `spec.components.ingressGateways`.
     IngressGateways => ComponentInfo {
@@ -155,6 +159,7 @@ components! {
         scope: ValuesScope::RootOnly,
         workload: Some(GATEWAY),
         parents: &[ComponentKind::Base, ComponentKind::Pilot],
+        upgraded_after: &[ComponentKind::Cni, ComponentKind::Ztunnel],
     },
     /// One entry of `spec.components.egressGateways`.
     EgressGateways => ComponentInfo {
@@ -167,6 +172,7 @@ components! {
         scope: ValuesScope::RootOnly,
         workload: Some(GATEWAY),
         parents: &[ComponentKind::Base, ComponentKind::Pilot],
+        upgraded_after: &[ComponentKind::Cni, ComponentKind::Ztunnel],
     },
     /// The CNI node agent.
     Cni => ComponentInfo {
@@ -184,6 +190,7 @@ components! {
             service: None,
         }),
         parents: &[ComponentKind::Base, ComponentKind::Pilot],
+        upgraded_after: &[],
     },
     /// The ambient node proxy.
     Ztunnel => ComponentInfo {
@@ -201,6 +208,7 @@ components! {
             service: None,
         }),
         parents: &[ComponentKind::Base, ComponentKind::Pilot, ComponentKind::Cni],
+        upgraded_after: &[],
     },
     /// The metrics store.
     Prometheus => addon("Prometheus", "prometheus", "addons/prometheus", &["addons", "prometheus"], None),
@@ -243,6 +251,7 @@ const fn addon(
             ComponentKind::IngressGateways,
             ComponentKind::EgressGateways,
         ],
+        upgraded_after: &[],
     }
 }
 
@@ -287,11 +296,12 @@ impl ComponentKind {
         }
     }
 
-    /// The position of a component in an installation: after all its parents. Deletion goes the other way.
+    /// The position of a component in an installation: after all that it follows. Deletion goes the other way.
     #[must_use]
     pub fn apply_rank(self) -> u8 {
-        let parents = self.info().parents.iter();
-        let after = parents.map(|parent| parent.apply_rank() + 1);
+        let info = self.info();
+        let earlier = info.parents.iter().chain(info.upgraded_after);
+        let after = earlier.map(|earlier| earlier.apply_rank() + 1);
         after.max().unwrap_or(0)
     }
 }
@@ -331,12 +341,12 @@ mod tests {
         for (kind, rank) in [
             (ComponentKind::Base, 0),
             (ComponentKind::Pilot, 1),
-            (ComponentKind::IngressGateways, 2),
-            (ComponentKind::EgressGateways, 2),
             (ComponentKind::Cni, 2),
             (ComponentKind::Ztunnel, 3),
-            (ComponentKind::Prometheus, 3),
-            (ComponentKind::Kiali, 3),
+            (ComponentKind::IngressGateways, 4),
+            (ComponentKind::EgressGateways, 4),
+            (ComponentKind::Prometheus, 5),
+            (ComponentKind::Kiali, 5),
         ] {
             assert_eq!(kind.apply_rank(), rank, "{kind}");
         }

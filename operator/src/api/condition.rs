@@ -7,6 +7,8 @@ pub const READY: &str = "Ready";
 pub const RECONCILING: &str = "Reconciling";
 /// `True` when no progress is possible without a person; absent otherwise, as kstatus wants it.
 pub const STALLED: &str = "Stalled";
+/// `True` while a change waits until a person approves its plan.
+pub const APPROVAL_REQUIRED: &str = "ApprovalRequired";
 /// `True` while the CR carries the annotation that pauses it.
 pub const SUSPENDED: &str = "Suspended";
 /// `True` while a setting of the CR has no effect, such as an overlay that matches no object.
@@ -61,10 +63,11 @@ pub enum Kept {
 }
 
 /// Every type of condition that the operator sets. Conditions of other types belong to others and stay as they are.
-pub const ALL: [Rule; 10] = [
+pub const ALL: [Rule; 11] = [
     rule(READY, EventRule::EachReason, Kept::WhilePaused),
     rule(RECONCILING, EventRule::EachReason, Kept::WhilePaused),
     rule(STALLED, EventRule::EachMessage, Kept::WhilePaused),
+    rule(APPROVAL_REQUIRED, EventRule::EachMessage, Kept::WhilePaused),
     rule(SUSPENDED, EventRule::Never, Kept::Never),
     rule(CONFLICT, EventRule::EachMessage, Kept::UntilKnown),
     rule(WARNINGS, EventRule::EachMessage, Kept::UntilKnown),
@@ -94,6 +97,12 @@ pub mod reason {
     pub const INTERNAL_ERROR: &str = "InternalError";
     /// The Istio version may not change as the spec asks for; the one that runs stays.
     pub const UPGRADE_REFUSED: &str = "UpgradeRefused";
+    /// The change waits until a person approves its plan.
+    pub const APPROVAL_REQUIRED: &str = "ApprovalRequired";
+    /// A change of the version stopped, and the last healthy version was brought back.
+    pub const ROLLED_BACK: &str = "RolledBack";
+    /// A change of the version has come to another component.
+    pub const UPGRADE_STEP: &str = "UpgradeStep";
     /// The version changes although checks failed, because the user skips them.
     pub const CHECKS_SKIPPED: &str = "ChecksSkipped";
     /// A chart could not be rendered with these values.

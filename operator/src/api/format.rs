@@ -13,6 +13,7 @@ pub(crate) fn expected(format: &str) -> Option<&'static str> {
         "address" | "optional-address" => "an address such as zipkin.tracing:9411",
         "cidr-list" => "a list of address ranges such as 10.0.0.0/8,192.168.0.0/16, or *",
         "connect-timeout" => "a time from 1ms to 1h such as 10s, in whole milliseconds",
+        "deadline" => "a time of at least 1s such as 10m",
         "delay" => "a time other than 0s such as 10ms",
         "drain-time" => "a time such as 45s, in whole seconds",
         "duration" => "a duration such as 30s or 1m30s",
@@ -51,6 +52,7 @@ pub(crate) fn holds(format: &str, value: &Value) -> bool {
         "address" => is(is_address),
         "cidr-list" => is(|text| is_list(text, is_cidr)),
         "connect-timeout" => is(is_timeout),
+        "deadline" => is(|text| nanoseconds(text).is_some_and(|ns| ns >= 1e9)),
         "delay" => is(|text| nanoseconds(text).is_some_and(|time| time != 0.0)),
         "drain-time" => is(is_drain_time),
         "duration" => is(|text| nanoseconds(text).is_some()),
@@ -254,6 +256,12 @@ fn is_domain(text: &str) -> bool {
 }
 
 /// Reads a Go duration, which is a list of numbers with units, in nanoseconds.
+/// Reads a time of at least 0s.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let seconds = nanoseconds(text)? / 1e9;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
 fn nanoseconds(text: &str) -> Option<f64> {
     let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
     let sign = if text.starts_with('-') { -1.0 } else { 1.0 };

@@ -34,6 +34,11 @@ pub mod spec;
 )]
 mod status;
 mod stored;
+#[allow(
+    clippy::doc_markdown,
+    reason = "these comments are the CRD's descriptions, in plain text"
+)]
+mod update_strategy;
 
 pub use annotations::Annotations;
 pub(crate) use beside_spec::name_beside_spec;
@@ -46,6 +51,8 @@ pub use resource::{IstioOperator, RawSpec, crd, documented_schema, strict_schema
 pub use spec::DeletionPolicy;
 pub use status::{
     CheckResult, CheckStatus, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
-    NodePort, ProxyCount, RestartState, RestartStatus, RevisionStatus, UpgradeStatus,
+    NodePort, PlanState, PlanStatus, ProxyCount, RestartState, RestartStatus, RevisionStatus,
+    RollbackStatus, StepStatus, UpgradeStatus,
 };
 pub use stored::StoredCr;
+pub use update_strategy::UpdateStrategy;

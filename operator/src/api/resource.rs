@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::spec::{DeletionPolicy, IstioOperatorSpec};
 use super::status::IstioOperatorStatus;
+use super::update_strategy::UpdateStrategy;
 
 /// A spec as it is stored: any JSON, because clusters hold CRs that were written for other
 /// versions.
@@ -88,6 +89,14 @@ impl IstioOperator {
             None | Some(Value::Null) => DeletionPolicy::default(),
             Some(policy) => DeletionPolicy::deserialize(policy).unwrap_or(DeletionPolicy::Orphan),
         }
+    }
+
+    /// How a changed spec reaches the mesh. In a spec that `merge` refuses, what cannot be read has its default.
+    #[must_use]
+    pub fn update_strategy(&self) -> UpdateStrategy {
+        let strategy = self.spec.0.get("updateStrategy");
+        let strategy = strategy.and_then(|strategy| UpdateStrategy::deserialize(strategy).ok());
+        strategy.unwrap_or_default()
     }
 }
 

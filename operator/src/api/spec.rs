@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::addons::AddonComponents;
 use super::k8s::KubernetesResources;
+use super::update_strategy::UpdateStrategy;
 
 /// What to install: a profile, and what to change about it.
 #[derive(Clone, Debug, Default, JsonSchema)]
@@ -125,94 +125,6 @@ pub struct Gateway {
     pub tag: Option<ImageTag>,
     /// Kubernetes settings.
     pub k8s: Option<KubernetesResources>,
-}
-
-/// How a changed spec reaches a running mesh.
-#[derive(Clone, Debug, Default, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct UpdateStrategy {
-    /// InPlace changes the running control plane; Canary runs the new one beside it.
-    #[serde(rename = "type")]
-    pub kind: Option<UpdateType>,
-    /// Whether an update waits for a person.
-    pub approval: Option<Approval>,
-    /// What happens to running sidecars and gateways after an update.
-    pub data_plane: Option<DataPlaneUpdate>,
-    /// How long nobody may have used an old revision before it is deleted, 10m if left out. What cannot be looked at counts
-    /// as used.
-    #[schemars(extend("x-istio-format" = "time-span"))]
-    pub inactive_revision_grace_period: Option<String>,
-}
-
-/// Where a new control plane runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-pub enum UpdateType {
-    /// In the place of the old one.
-    InPlace,
-    /// Beside the old one.
-    Canary,
-}
-
-/// Who starts an update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-pub enum Approval {
-    /// The operator, at once.
-    Automatic,
-    /// A person.
-    Manual,
-}
-
-/// What happens to running sidecars and gateways after an update.
-#[derive(Clone, Debug, Default, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DataPlaneUpdate {
-    /// None leaves running pods alone; Rolling restarts workloads whose proxies are older than those that are injected now.
-    pub restart: Option<DataPlaneRestart>,
-    /// Labels of the namespaces whose workloads are restarted. Rolling needs it; {} selects every namespace with a proxy.
-    pub namespace_selector: Option<LabelSelector>,
-    /// How many workloads are restarted at once, 3 if left out, and never two of one namespace. The first one goes alone.
-    pub max_parallel: Option<u8>,
-    /// When restarts may begin; at any time if left out.
-    pub windows: Option<Vec<RestartWindow>>,
-}
-
-/// Whether running pods are restarted after an update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-pub enum DataPlaneRestart {
-    /// They are left alone.
-    None,
-    /// In batches.
-    Rolling,
-}
-
-/// A time at which restarts may begin. One that has begun is waited for.
-#[derive(Clone, Debug, Default, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RestartWindow {
-    /// Days on which it begins; every day if left out.
-    pub days: Option<Vec<Weekday>>,
-    /// Its first minute, such as "22:00".
-    #[schemars(extend("x-istio-format" = "time-of-day"))]
-    pub from: Option<String>,
-    /// The minute in which it ends, such as "04:00"; on the next day if that is not after from.
-    #[schemars(extend("x-istio-format" = "time-of-day"))]
-    pub to: Option<String>,
-    /// Time zone of both, such as Europe/Berlin; UTC if left out.
-    #[schemars(extend("x-istio-format" = "time-zone"))]
-    pub time_zone: Option<String>,
-}
-
-/// A day of the week.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Weekday {
-    Mon,
-    Tue,
-    Wed,
-    Thu,
-    Fri,
-    Sat,
-    Sun,
 }
 
 /// What happens to the installed objects when the CR is deleted.

@@ -49,6 +49,9 @@ pub struct IstioOperatorStatus {
     /// The change of the Istio version that is under way or refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<UpgradeStatus>,
+    /// What the newest change of the spec does to what runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanStatus>,
     /// Conditions, one per type.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
@@ -218,6 +221,12 @@ pub struct UpgradeStatus {
     pub from: String,
     /// The version that is asked for.
     pub to: String,
+    /// The component that the change has come to, while it is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<StepStatus>,
+    /// Why the version that ran before comes back, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackStatus>,
     /// What was looked at before anything changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Option<Vec<CheckStatus>>")]
@@ -226,6 +235,60 @@ pub struct UpgradeStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Option<Vec<String>>")]
     pub notes: Vec<String>,
+}
+
+/// A change of the version that is taken back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RollbackStatus {
+    /// The generation of the spec that is not tried again.
+    pub generation: i64,
+    /// Where the change stopped.
+    pub reason: String,
+}
+
+/// The component that a change of the version has come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// The component, such as Pilot.
+    pub step: String,
+    /// What is waited for.
+    pub waiting_for: String,
+    /// Since when the change is at this component.
+    pub since: String,
+}
+
+/// What a change does to what runs. `istio-operator plan` prints it field by field.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStatus {
+    /// Digest of everything that the change does, as the annotation install.istio.io/approve takes it. Empty while the
+    /// API server refuses a part of the change.
+    pub digest: String,
+    /// AwaitingApproval, UnderWay or Done.
+    #[schemars(with = "String")]
+    pub state: PlanState,
+    /// Digest of the manifests that the change leads to.
+    pub target: String,
+    /// How many objects are created, changed and deleted.
+    pub summary: String,
+    /// The workloads whose pods are replaced or deleted, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub restarts: Vec<String>,
+}
+
+/// How far a plan is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PlanState {
+    /// A person has to approve it before anything of it is done.
+    #[default]
+    AwaitingApproval,
+    /// It may be carried out.
+    UnderWay,
+    /// Everything of it is done and runs.
+    Done,
 }
 
 /// One check before a change of the version.
@@ -275,6 +338,7 @@ impl<'de> Deserialize<'de> for IstioOperatorStatus {
             revisions: readable(&fields, "revisions").unwrap_or_default(),
             restarts: readable(&fields, "restarts"),
             upgrade: readable(&fields, "upgrade"),
+            plan: readable(&fields, "plan"),
             conditions: readable(&fields, "conditions").unwrap_or_default(),
         })
     }

@@ -186,6 +186,8 @@ pub fn plan_of(decided: Vec<(ObjectKey, Decision)>, waves: Vec<Vec<ObjectToApply
         waves,
         postponed: Vec::new(),
         prune: Vec::new(),
+        obsolete: Vec::new(),
+        has_to_prove_injection: false,
         gone: BTreeMap::new(),
         unseen: Vec::new(),
         findings: Vec::new(),

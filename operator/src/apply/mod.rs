@@ -8,6 +8,8 @@ mod error;
 pub(crate) mod fake_api_server;
 mod generated;
 mod managed;
+mod preview;
+mod probe;
 mod restart;
 mod send;
 mod text;
@@ -20,6 +22,8 @@ use futures::{StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
 
 pub use error::{ApplyError, Class};
+pub use preview::preview;
+pub use probe::probe_injection;
 pub use send::Sender;
 
 use crate::api::ComponentKind;
@@ -125,6 +129,8 @@ pub async fn apply(sender: &Sender, plan: Plan) -> Applied {
         mut waves,
         postponed,
         prune,
+        obsolete: _,
+        has_to_prove_injection: _,
         gone: _,
         unseen,
         findings,

@@ -13,6 +13,7 @@ use kube::{Client, core::GroupVersionKind};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::preview::whole;
 use super::{ApplyError, generated};
 use crate::charts::yaml::Manifest;
 use crate::cluster::{
@@ -144,6 +145,19 @@ impl Sender {
         let call = api.patch_metadata(&object.key.name, &params, &patch);
         let answer = self.write(call).await?;
         Ok(LiveObject::read(object.kind.kind, &answer.metadata))
+    }
+
+    /// As [`Sender::dry_run`], with the whole object in the answer.
+    pub(super) async fn dry_run_whole(
+        &self,
+        object: &ObjectToApply,
+        body: &Value,
+    ) -> Result<Value, ApplyError> {
+        let params = PatchParams::apply(MANAGER).dry_run().force();
+        let patch = Patch::Apply(body);
+        let api = self.api(object.kind, &object.key);
+        let call = api.patch(&object.key.name, &params, &patch);
+        whole(&self.write(call).await?)
     }
 
     /// Asks for the whole object that [`Sender::apply`] would give, and changes nothing.

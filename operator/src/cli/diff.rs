@@ -164,6 +164,7 @@ async fn report(
         desired: &observed.desired,
         verdicts: &Verdicts::new(),
         held_by: None,
+        unproven: None,
         now: Instant::now(),
     };
     let pruned = prune_preview(&merged, &rendered, input);

@@ -15,6 +15,7 @@ mod manifests;
 mod namespaces;
 mod observed;
 mod output;
+mod plan;
 mod profile;
 mod read_only;
 mod render;
@@ -66,6 +67,7 @@ enum Command {
     /// Run the operator: install Istio as the IstioOperators of a cluster say, and repair changes.
     Run(Settings),
     Render(render::Args),
+    Plan(plan::Args),
     Diff(diff::Args),
     Why(why::Args),
     Status(status::Args),
@@ -170,6 +172,7 @@ impl Cli {
             Command::Run(settings) => Ok(controller::run(settings, charts)?),
             // The process ends with this command, so freeing the charts would only cost time.
             Command::Render(args) => render::render(&args, Box::leak(Box::new(charts))),
+            Command::Plan(args) => plan::plan(&args, &charts),
             Command::Diff(args) => diff::diff(&args, &charts),
             Command::Why(args) => why::why(&args, &charts),
             Command::Status(args) => status::status(&args),

@@ -50,6 +50,7 @@ pub(super) async fn install(
             desired: &observed.desired,
             verdicts: &Verdicts::new(),
             held_by: None,
+            unproven: None,
             now: Instant::now(),
         };
         let mut applied = apply(&sender, plan(&merged, objects.clone(), input)).await;

@@ -1,14 +1,18 @@
 //! When things run: watches wake CRs, passes bring them forward, a lease decides who may.
 
+mod approval;
 mod cleanup;
 mod ctx;
 mod data_plane_watch;
 mod finalizer;
+mod injection;
+mod planning;
 mod queue;
 mod reconcile;
 mod rendering;
 mod requeue;
 mod restarts;
+mod rollback;
 mod state;
 mod templates;
 mod watch;
@@ -39,6 +43,7 @@ use crate::serve::{Health, serve};
 use crate::settings::Settings;
 use crate::telemetry;
 use ctx::Ctx;
+pub use planning::{Asked, Planned, plan_for};
 use state::scopes;
 use worker::run_workers;
 
@@ -53,6 +58,9 @@ pub enum Error {
     /// There is no cluster, or it does not answer.
     #[error("the cluster cannot be reached: {0}")]
     Unreachable(String),
+    /// What was asked for cannot be done: one line for each reason.
+    #[error("{}", .0.join("\n"))]
+    Input(Vec<String>),
     /// The operating system refused something.
     #[error("the operator cannot start: {0}")]
     Start(#[from] std::io::Error),

@@ -3,23 +3,26 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::approval::precheck;
 use super::ctx::Ctx;
 use super::rendering::{RenderedSpec, SpecRejection, catch_panic};
 use super::requeue::{Action, jitter, resync};
 use super::state::{annotations_of, key_of};
-use super::{cleanup, finalizer};
-use crate::api::{IstioOperator, StoredCr, condition};
+use super::{approval, cleanup, finalizer, injection, rollback};
+use crate::api::{IstioOperator, PlanStatus, RollbackStatus, StoredCr, condition};
 use crate::apply::{ApplyError, Class, Verdict, apply};
 use crate::catalogue::Version;
 use crate::cluster::{CrKey, revision_label};
-use crate::merge::Merged;
-use crate::plan::{Plan, PlanInput, Precheck, plan};
+use crate::plan::{Injection, InjectionProbe, Plan, PlanInput, Precheck, plan};
 use crate::status::{
     InstallProgress, PassResult, gone_revisions_event, overwrite_event, skipped_checks_event,
 };
 
 /// How often it is looked whether objects that another tool manages are managed still.
 const MANAGED_POLL_INTERVAL: Duration = Duration::from_mins(1);
+
+/// How soon it is looked again whether istiod injects.
+const PROBE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What a pass is going to do.
 struct PlannedPass {
@@ -30,6 +33,16 @@ struct PlannedPass {
     revision: String,
     warnings: Vec<String>,
     upgrade: Option<Precheck>,
+    /// What the change does that the plan is a part of.
+    agreed: Option<PlanStatus>,
+    /// Why nothing is rolled out.
+    held_by: Option<String>,
+    /// Why the last healthy version comes back.
+    rollback: Option<RollbackStatus>,
+    /// How to find out whether istiod injects, which it has to prove now.
+    probe: Option<InjectionProbe>,
+    /// How long one component may take to become ready.
+    timeout: Duration,
 }
 
 /// Brings the cluster one step closer to what a CR says, and its status up to date.
@@ -61,6 +74,10 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
         Some(cr) => cr,
     };
     let rendered = match rendered {
+        Ok(rendered) => agreed(ctx, key, &cr, rendered).await,
+        Err(rejection) => Err(rejection),
+    };
+    let rendered = match rendered {
         Ok(rendered) => rendered,
         Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
     };
@@ -86,6 +103,10 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
     let Some(cr) = ctx.newest_if_unchanged(&cr) else {
         return Ok(Action::RequeueNow);
     };
+    let is_asked = progress.held_by.is_none() && progress.rollback.is_none();
+    if is_asked && progress.applied.refusals().next().is_none() {
+        ctx.state().remember_carried_out(&cr);
+    }
     if progress.applied.is_in_sync {
         ctx.state().remember_in_sync(&cr, inputs_digest, &progress);
     }
@@ -99,6 +120,10 @@ pub async fn announce(ctx: &Ctx, key: &CrKey) -> Result<(), ApplyError> {
         return Ok(());
     };
     if finalizer::is_deleting(&cr) || annotations_of(&cr).is_paused || is_noticed(&cr) {
+        return Ok(());
+    }
+    if cr.update_strategy().is_manual() {
+        // Whether anything begins is not known yet.
         return Ok(());
     }
     match render_spec(ctx, key, &cr).await {
@@ -122,6 +147,34 @@ async fn ensure_finalizer(
     }))
 }
 
+/// What may be applied of a rendered CR: all of it, or what runs while the plan waits for approval.
+async fn agreed(
+    ctx: &Ctx,
+    key: &CrKey,
+    cr: &Arc<StoredCr>,
+    mut asked: RenderedSpec,
+) -> Result<RenderedSpec, SpecRejection> {
+    let plan = approval::agree(ctx, key, cr, &asked).await;
+    let Some(why) = plan.as_ref().and_then(approval::held_by) else {
+        asked.plan = plan;
+        return Ok(asked);
+    };
+    let applied = asked.upgrade.as_ref().and_then(|upgrade| upgrade.applied);
+    let applied = applied.unwrap_or(asked.merged.version);
+    let mut held = render_what_runs(
+        ctx,
+        cr,
+        Some(applied),
+        condition::reason::APPROVAL_REQUIRED,
+        why,
+    )
+    .await?;
+    held.upgrade = asked.upgrade;
+    held.plan = plan;
+    ctx.update(|state| state.set_rendered(key, &held.merged, &held.rendered));
+    Ok(held)
+}
+
 /// CR → merged → rendered; the desired inventory learns of it. If the version may not change as the CR asks for, the one
 /// that runs is rendered.
 async fn render_spec(
@@ -130,11 +183,20 @@ async fn render_spec(
     cr: &Arc<StoredCr>,
 ) -> Result<RenderedSpec, SpecRejection> {
     let mut rendered = ctx.render_thread.render(Arc::clone(cr), None).await;
-    if let Ok(asked) = &mut rendered
-        && let Some(upgrade) = precheck(ctx, cr, &asked.merged)
+    if let Ok(asked) = &rendered
+        && let Some(back) = rollback::rolled_back(ctx, cr, asked.merged.version).await
     {
+        ctx.update(|state| state.set_rendered(key, &back.merged, &back.rendered));
+        return Ok(back);
+    }
+    let upgrade = match &rendered {
+        Ok(asked) => precheck(cr, &asked.merged, &ctx.state(), ctx.charts.catalogue()),
+        Err(_) => None,
+    };
+    if let Some(upgrade) = upgrade {
         if let Some(why) = upgrade.refusal() {
-            rendered = render_applied(ctx, cr, &upgrade, why).await;
+            let reason = condition::reason::UPGRADE_REFUSED;
+            rendered = render_what_runs(ctx, cr, upgrade.applied, reason, why).await;
         }
         if let Ok(rendered) = &mut rendered {
             rendered.upgrade = Some(upgrade);
@@ -149,21 +211,29 @@ async fn render_spec(
     rendered
 }
 
-/// Renders a CR in the version that was applied last, because `why` stands against the one that it asks for.
-async fn render_applied(
+/// Renders what was applied last, because `why` stands against what a CR asks for: the newest spec that this process carried
+/// out, or else the present one in the version `applied`.
+async fn render_what_runs(
     ctx: &Ctx,
     cr: &Arc<StoredCr>,
-    upgrade: &Precheck,
+    applied: Option<Version>,
+    reason: &'static str,
     why: String,
 ) -> Result<RenderedSpec, SpecRejection> {
     let refused = |errors: Vec<String>| SpecRejection {
-        reason: condition::reason::UPGRADE_REFUSED,
+        reason,
         errors: std::iter::once(why).chain(errors).collect(),
         // What runs may be upgraded by somebody else.
         is_transient: true,
     };
+    let carried_out = ctx.state().carried_out(cr);
+    if let Some(carried_out) = carried_out
+        && let Ok(rendered) = ctx.render_thread.render(carried_out, None).await
+    {
+        return Ok(rendered);
+    }
     let is_known = |version: &Version| ctx.charts.catalogue().release(version.minor).is_some();
-    let Some(applied) = upgrade.applied.filter(is_known) else {
+    let Some(applied) = applied.filter(is_known) else {
         return Err(refused(Vec::new()));
     };
     let rendered = ctx
@@ -171,27 +241,6 @@ async fn render_applied(
         .render(Arc::clone(cr), Some(applied))
         .await;
     rendered.map_err(|rejection| refused(rejection.errors))
-}
-
-/// What stands against the change of the version that a CR asks for, if it asks for one.
-fn precheck(ctx: &Ctx, cr: &StoredCr, merged: &Merged) -> Option<Precheck> {
-    let skipped = annotations_of(cr).skipped_checks;
-    // A new revision is installed beside the old one.
-    let status = cr.status.as_ref();
-    let status = status
-        .filter(|status| status.revision.as_deref() == Some(revision_label(&merged.revision)));
-    let installed = status.and_then(|status| Version::parse(status.version.as_ref()?));
-    let catalogue = ctx.charts.catalogue();
-    let state = ctx.state();
-    let proxies = state.served_proxies(&key_of(cr), revision_label(&merged.revision));
-    Precheck::of(
-        merged,
-        &state.live,
-        catalogue,
-        installed,
-        &proxies,
-        &skipped,
-    )
 }
 
 /// Finds out what a paused CR renders, so that other CRs leave its objects alone.
@@ -217,11 +266,24 @@ async fn mark_reconciling(
     let status = cr.status.as_ref();
     let shown = status.and_then(|status| status.upgrade.as_ref());
     let is_shown = |upgrade: &Precheck| shown.is_some_and(|shown| upgrade.is_step_of(shown));
-    if is_noticed(cr) && upgrade.as_ref().is_none_or(is_shown) {
+    let plan = rendered.plan.as_ref();
+    if plan.and_then(approval::held_by).is_some() {
         return Ok(());
     }
-    ctx.publish(cr, &PassResult::Started { version, upgrade })
-        .await?;
+    let rollback = rendered.rollback.clone();
+    let is_told = rollback.is_none() || shown.is_some_and(|shown| shown.rollback == rollback);
+    let is_planned = plan.is_none() || status.and_then(|status| status.plan.as_ref()) == plan;
+    if is_noticed(cr) && upgrade.as_ref().is_none_or(is_shown) && is_planned && is_told {
+        return Ok(());
+    }
+    let plan = plan.cloned();
+    let started = PassResult::Started {
+        version,
+        upgrade,
+        plan,
+        rollback,
+    };
+    ctx.publish(cr, &started).await?;
     Ok(())
 }
 
@@ -237,14 +299,25 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         merged,
         rendered,
         upgrade,
+        plan: agreed,
+        rollback,
     } = rendered;
     let warnings = merged.warnings.iter().chain(&rendered.warnings);
     let mut warnings: Vec<_> = warnings.map(ToString::to_string).collect();
     let version = merged.version;
     let revision = revision_label(&merged.revision).to_owned();
     let (key, annotations) = (&key_of(cr), &annotations_of(cr));
-    let held_by = upgrade.as_ref().and_then(Precheck::refusal);
+    let refusal = upgrade.as_ref().and_then(Precheck::refusal);
+    let held_by = refusal.or_else(|| agreed.as_ref().and_then(approval::held_by));
     let mut state = ctx.state();
+    let probe = injection::unproven(&state, cr, &merged);
+    let unproven = probe.as_ref().map(|probe| {
+        let last = match state.proof(key, probe.version) {
+            Some(Injection::Broken(why)) => why,
+            _ => "no pod was asked for yet",
+        };
+        probe.waiting(last)
+    });
     let now = Instant::now();
     let verdicts = state.verdicts(key, now);
     let inputs_digest = state.inputs_digest(key, cr, &verdicts);
@@ -255,6 +328,7 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         last_applied: &state.last_applied,
         desired: &state.desired,
         held_by: held_by.as_deref(),
+        unproven: unproven.as_deref(),
         verdicts: &verdicts,
         now,
     };
@@ -262,12 +336,17 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
     warnings.append(&mut plan.warnings);
     state.begin_apply(key, &plan);
     PlannedPass {
-        plan,
         inputs_digest,
         version,
         revision,
         warnings,
         upgrade,
+        agreed,
+        held_by,
+        rollback,
+        probe: probe.filter(|_| plan.has_to_prove_injection),
+        timeout: cr.update_strategy().timeout(),
+        plan,
     }
 }
 
@@ -280,8 +359,18 @@ async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgre
         revision,
         warnings,
         upgrade,
+        agreed,
+        held_by,
+        rollback,
+        probe,
+        timeout,
     } = draft;
     let mut applied = apply(&ctx.sender, plan).await;
+    let mut unproven = None;
+    if let Some(probe) = probe {
+        unproven = injection::prove(ctx, key, &probe).await;
+        applied.has_news |= unproven.is_none();
+    }
     ctx.count(&applied);
     ctx.update(|state| state.take_applied(key, &mut applied, Instant::now()));
     InstallProgress {
@@ -289,6 +378,11 @@ async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgre
         revision,
         warnings,
         upgrade,
+        plan: agreed,
+        held_by,
+        rollback,
+        unproven,
+        timeout,
         applied,
     }
 }
@@ -326,16 +420,29 @@ async fn publish_progress(
     if next == Action::RequeueNow {
         return Ok(next);
     }
+    let (version, is_rolled_back) = (progress.version, progress.rollback.is_some());
     let result = PassResult::Applied(Box::new(progress));
     let next_change = ctx.publish(cr, &result).await?;
+    let (key, mut state) = (key_of(cr), ctx.state());
+    state.remember_healthy(&key);
+    let newest = state.cr(&key).filter(|_| !is_rolled_back);
+    if newest.is_some_and(|newest| rollback::due(&newest, version).is_some()) {
+        return Ok(Action::BACKOFF);
+    }
     Ok(next.within(next_change))
 }
 
 fn next(progress: &InstallProgress) -> Action {
+    if progress.plan.as_ref().is_some_and(approval::is_unknown) {
+        return Action::BACKOFF;
+    }
     let is_managed = progress
         .applied
         .objects()
         .any(|(_, verdict)| matches!(verdict, Verdict::ManagedBy(_)));
+    if progress.unproven.is_some() {
+        return Action::RequeueAfter(PROBE_INTERVAL);
+    }
     let classes = progress.applied.refusals().map(|(_, error)| error.class());
     match classes.max() {
         Some(Class::Wait) => Action::ShortBackoff { at_most: None },

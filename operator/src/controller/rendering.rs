@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use tokio::sync::oneshot;
 
 use crate::api::condition::reason;
-use crate::api::{FieldError, Path, StoredCr};
+use crate::api::{FieldError, Path, PlanStatus, RollbackStatus, StoredCr};
 use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::cluster::MAX_NAME;
@@ -43,6 +43,10 @@ pub struct RenderedSpec {
     pub rendered: Rendered,
     /// The change of the version that the CR asks for. If it is refused, the version that runs is rendered.
     pub upgrade: Option<Precheck>,
+    /// What the change does that the CR asks for. If it waits for approval, what runs is rendered.
+    pub plan: Option<PlanStatus>,
+    /// Why the last healthy version is rendered instead of the one that the CR asks for.
+    pub rollback: Option<RollbackStatus>,
 }
 
 type RenderResult = Result<RenderedSpec, SpecRejection>;
@@ -116,7 +120,7 @@ impl SpecRejection {
 }
 
 /// CR → merged → rendered.
-fn render_spec(
+pub(super) fn render_spec(
     cr: &StoredCr,
     version: Option<Version>,
     cluster: Cluster,
@@ -134,6 +138,8 @@ fn render_spec(
             merged,
             rendered,
             upgrade: None,
+            plan: None,
+            rollback: None,
         })
     })
 }

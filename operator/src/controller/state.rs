@@ -5,6 +5,7 @@
 
 mod in_sync;
 mod listings;
+mod memory;
 mod restarts;
 mod users;
 
@@ -17,13 +18,14 @@ use serde_json::Value;
 
 use crate::api::{Annotations, DeletionPolicy, InstallState, IstioOperator, StoredCr};
 use crate::apply::Applied;
+use crate::catalogue::Version;
 use crate::cluster::{
     CrKey, DesiredInventory, Injector, LastApplied, Live, LiveObject, TagMode, TagRequest,
     revision_label, version,
 };
 use crate::dataplane::Policy;
 use crate::merge::Merged;
-use crate::plan::{Plan, TagHolder, keys, tag_holder};
+use crate::plan::{Injection, Plan, TagHolder, keys, tag_holder};
 use crate::render::{ObjectKey, Rendered};
 use crate::status::{self, Computed, History, PassResult, StatusInput};
 
@@ -42,6 +44,12 @@ use super::watch_health::Watched;
 pub struct State {
     crs: HashMap<CrKey, Arc<StoredCr>>,
     in_sync: HashMap<CrKey, InSyncPass>,
+    /// Each CR as it was when its spec was applied last.
+    carried_out: HashMap<CrKey, Arc<StoredCr>>,
+    /// Each CR as it was when everything was healthy last.
+    healthy: HashMap<CrKey, Arc<StoredCr>>,
+    /// What the last dry run of a pod showed of the injection of each CR.
+    proofs: HashMap<CrKey, (Version, Injection)>,
     /// How listing each kind went.
     listings: BTreeMap<&'static str, Listing>,
     /// How listing the CRs of each namespace went; of all of them where the name is absent.
@@ -73,6 +81,9 @@ impl State {
         Self {
             crs: HashMap::new(),
             in_sync: HashMap::new(),
+            carried_out: HashMap::new(),
+            healthy: HashMap::new(),
+            proofs: HashMap::new(),
             listings: kinds.map(|kind| (kind, Listing::Pending)).collect(),
             cr_listings: scopes.map(|scope| (scope, Listing::Pending)).collect(),
             live: Live::default(),
@@ -87,6 +98,11 @@ impl State {
     /// The CR of this name.
     pub fn cr(&self, key: &CrKey) -> Option<Arc<StoredCr>> {
         self.crs.get(key).cloned()
+    }
+
+    /// All CRs.
+    pub fn all_crs(&self) -> Vec<Arc<StoredCr>> {
+        self.crs.values().cloned().collect()
     }
 
     /// Takes in a CR, unless a newer state of it is known. Concerns it if there is something to do for it; a change of
@@ -132,6 +148,9 @@ impl State {
     pub fn remove_cr(&mut self, key: &CrKey) -> ToRequeue {
         self.crs.remove(key);
         self.in_sync.remove(key);
+        self.carried_out.remove(key);
+        self.healthy.remove(key);
+        self.proofs.remove(key);
         self.retries.forget(key);
         self.histories.remove(key);
         self.users.forget(key);

@@ -11,12 +11,15 @@ mod component_planner;
 mod default_tag;
 mod findings;
 mod fixed_selectors;
+mod injection;
 mod injector_template;
 mod managed;
 mod namespaces;
 mod order;
 mod orphans;
 mod precheck;
+mod preview;
+mod sequence;
 mod webhook_ca;
 mod webhook_order;
 
@@ -28,6 +31,7 @@ use k8s_openapi::jiff::Timestamp;
 pub use default_tag::{TagHolder, tag_holder};
 pub use findings::Finding;
 use findings::{kept_revision, unwatched_owners};
+pub use injection::{INJECTION, Injection, InjectionProbe};
 pub use namespaces::Namespace;
 use namespaces::namespaces;
 use order::Schedule;
@@ -35,6 +39,7 @@ pub use order::in_apply_order;
 pub use orphans::{DeletionStep, ObjectToDelete, deletion_step, prune_preview};
 use orphans::{Orphans, Rendering};
 pub use precheck::Precheck;
+pub use preview::{Action, FieldChange, ObjectChange, Preview, target_of};
 pub use webhook_ca::copy as copy_ca;
 
 use crate::api::{Annotations, ComponentKind};
@@ -48,6 +53,7 @@ use crate::merge::Merged;
 use crate::render::{ObjectKey, Rendered, RenderedComponent};
 use component_planner::ComponentPlanner;
 use default_tag::TagAssignment;
+use sequence::{followed, was_rolled_out};
 
 /// What a pass does. Only [`plan`] makes one.
 #[derive(Debug)]
@@ -62,6 +68,10 @@ pub struct Plan {
     pub postponed: Vec<ObjectToApply>,
     /// Objects to delete. Empty unless everything else is done.
     pub prune: Vec<ObjectToDelete>,
+    /// Objects that are deleted once everything else is done.
+    pub obsolete: Vec<ObjectKey>,
+    /// Whether istiod is as it should be, and has to prove that it injects.
+    pub has_to_prove_injection: bool,
     /// Objects of which is to be found out first whether another tool manages them. If so, nothing is written.
     pub unseen: Vec<ObjectKey>,
     /// The old revisions that [`Plan::prune`] takes away, and why it may.
@@ -154,6 +164,8 @@ pub struct PlanInput<'a> {
     pub desired: &'a DesiredInventory,
     /// Why nothing may be rolled out.
     pub held_by: Option<&'a str>,
+    /// Why it is not proven that istiod injects, which what comes after it waits for.
+    pub unproven: Option<&'a str>,
     /// Which revisions of the CR are used.
     pub verdicts: &'a Verdicts,
     /// The present.
@@ -163,11 +175,7 @@ pub struct PlanInput<'a> {
 /// Plans a pass.
 #[must_use]
 pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Plan {
-    let warnings = rendered
-        .components
-        .iter_mut()
-        .flat_map(|component| fixed_selectors::keep(component, input.live))
-        .collect();
+    let warnings = keep_fixed_selectors(&mut rendered, input.live);
     let autoscaled = autoscaled(&rendered);
     let unseen = managed::unseen(&rendered, input);
     let all: HashSet<_> = keys(&rendered).cloned().collect();
@@ -185,8 +193,8 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
     let tag = TagAssignment::of(&merged.revision, input.live, input.desired);
     let mut gaps: BTreeMap<ComponentKind, String> = BTreeMap::new();
     for (index, component) in by_rank {
-        let parents = component.kind.info().parents;
-        let unready_parent = parents.iter().find_map(|parent| gaps.get(parent));
+        let unready_parent =
+            followed(&component, merged, input.live).find_map(|earlier| gaps.get(earlier));
         let step = ComponentPlanner {
             merged,
             input,
@@ -206,10 +214,12 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
         for object in decided {
             schedule.take(&mut components[index], object, lacking.as_ref());
         }
-        if let Some(unready_reason) = components[index].unready_reason(input.live) {
-            gaps.entry(kind).or_insert(unready_reason);
+        if let Some(why) = components[index].gap(input) {
+            gaps.entry(kind).or_insert(why);
         }
     }
+    let istiod_lacks = gaps.get(&ComponentKind::Pilot).map(String::as_str);
+    let has_to_prove_injection = istiod_lacks.is_some() && istiod_lacks == input.unproven;
     let rendering = Rendering {
         keys: &all,
         revision: revision_label(&merged.revision),
@@ -222,39 +232,36 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
     let is_done = gaps.is_empty()
         && !components.iter().any(PlannedComponent::has_waiting_webhook)
         && input.desired.are_others_rendered(input.cr);
-    let mut findings: Vec<_> = kept.iter().map(kept_revision).collect();
-    findings.extend(unwatched_owners(&components, input.desired));
+    let others = unwatched_owners(&components, input.desired);
+    let findings = kept.iter().map(kept_revision).chain(others).collect();
     let waves: Vec<_> = schedule.waves.into_values().collect();
     let postponed = schedule.postponed;
     let namespaces = namespaces(merged, waves.iter().flatten().chain(&postponed), input.live);
     let may_prune = is_done && input.held_by.is_none();
+    let obsolete = delete.iter().map(|object| object.key.clone()).collect();
     let is_in_sync = is_done && delete.is_empty() && unseen.is_empty();
+    let prune = if may_prune { delete } else { Vec::new() };
     Plan {
         components,
         namespaces,
         waves,
         postponed,
-        prune: if may_prune { delete } else { Vec::new() },
+        prune,
+        obsolete,
+        has_to_prove_injection,
+        unseen,
         gone: if may_prune { gone } else { BTreeMap::new() },
         findings,
-        unseen,
         warnings,
         is_in_sync,
     }
 }
 
-/// Whether anything of a component is there in the version and revision that are rendered, so that the component was
-/// rolled out after its parents at some time before.
-fn was_rolled_out(component: &RenderedComponent, merged: &Merged, input: PlanInput<'_>) -> bool {
-    let (version, revision) = (merged.version.to_string(), revision_label(&merged.revision));
-    component.objects.iter().any(|object| {
-        let live = input.live.get(&object.key);
-        live.filter(|live| live.is_owned_by(input.cr))
-            .is_some_and(|live| {
-                live.owner_labels.version.as_deref() == Some(version.as_str())
-                    && live.owner_labels.revision.as_deref() == Some(revision)
-            })
-    })
+/// Keeps the selectors that cannot be changed; gives what cannot be followed for that.
+fn keep_fixed_selectors(rendered: &mut Rendered, live: &Live) -> Vec<String> {
+    let components = rendered.components.iter_mut();
+    let keep = |component| fixed_selectors::keep(component, live);
+    components.flat_map(keep).collect()
 }
 
 /// The keys of all rendered objects.
@@ -376,6 +383,13 @@ impl PlannedComponent {
         unready_reason.map(|(key, unready_reason)| {
             format!("{} is not ready: {key}: {unready_reason}", self.label())
         })
+    }
+
+    /// Why components after this one have to wait.
+    fn gap(&self, input: PlanInput<'_>) -> Option<String> {
+        let unproven = input.unproven.filter(|_| self.kind == ComponentKind::Pilot);
+        let unready_reason = self.unready_reason(input.live);
+        unready_reason.or_else(|| unproven.map(str::to_owned))
     }
 
     fn has_waiting_webhook(&self) -> bool {

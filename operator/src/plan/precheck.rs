@@ -137,6 +137,8 @@ impl Precheck {
         UpgradeStatus {
             from: told(self.from),
             to: self.to.to_string(),
+            progress: None,
+            rollback: None,
             checks: self.checks.clone(),
             notes: self.notes.clone(),
         }

@@ -83,6 +83,7 @@ impl World {
                 last_applied,
                 desired,
                 held_by: *held_by,
+                unproven: None,
                 verdicts,
                 now: *now,
             },

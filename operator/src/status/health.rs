@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::PROGRESS_DEADLINE;
 use super::history::{Before, Dip, History, Wait};
 use crate::api::{
     ComponentKind, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus, NodePort,
@@ -46,6 +45,8 @@ pub struct Problem {
     pub text: String,
     /// Whether it lasts longer than such a problem may.
     pub is_overdue: bool,
+    /// The object that waits, if it does nothing else.
+    waiting: Option<ObjectKey>,
 }
 
 /// How bad a problem is, worst first.
@@ -87,7 +88,36 @@ impl Health {
             components.push(ComponentHealth::of(component, judge));
         }
         judge.before = of_mesh;
-        Self { components }
+        let mut health = Self { components };
+        health.time_waits(judge);
+        health
+    }
+
+    /// What waits for something that takes its time has no clock of its own.
+    fn time_waits(&mut self, judge: &mut Judge<'_>) {
+        let mut problems: Vec<_> = self
+            .components
+            .iter_mut()
+            .flat_map(|component| &mut component.problems)
+            .collect();
+        if problems.iter().any(|problem| problem.waiting.is_none()) {
+            return;
+        }
+        for problem in &mut problems {
+            if let Some(key) = &problem.waiting {
+                problem.is_overdue = judge.is_overdue(key, problem.severity, judge.timeout);
+            }
+        }
+    }
+
+    /// The component that an installation has come to: the first that is not as it should be, and why. One that is at work
+    /// comes before those that wait for it.
+    pub fn step(&self) -> Option<(ComponentKind, &Problem)> {
+        let problems = self.components.iter().flat_map(|component| {
+            let problems = component.problems.iter();
+            problems.map(|problem| (component.kind, problem))
+        });
+        problems.min_by_key(|(kind, problem)| (problem.waiting.is_some(), kind.apply_rank()))
     }
 
     /// Everything that the mesh lacks, worst first. An addon that was applied and comes up does not hold up the mesh; one
@@ -190,6 +220,7 @@ impl Problem {
             severity,
             text,
             is_overdue: false,
+            waiting: None,
         }
     }
 
@@ -212,6 +243,13 @@ impl ComponentHealth {
             .filter_map(|(key, verdict)| judge.problem(*kind, key, verdict));
         let mut problems: Vec<_> = problems.collect();
         problems.sort_by(|a, b| (a.rank(), &a.text).cmp(&(b.rank(), &b.text)));
+        let is_pilot = *kind == ComponentKind::Pilot;
+        if let Some(why) = judge.unproven.filter(|_| is_pilot && problems.is_empty()) {
+            problems.push(Problem {
+                waiting: objects.first().map(|(key, _)| key.clone()),
+                ..Problem::new(Severity::Waiting, why.to_owned())
+            });
+        }
         let gateway = kind.gateway_key().map(|_| {
             let mut keys = objects.iter().map(|(key, _)| key);
             let addresses = keys.clone().flat_map(|key| judge.live.addresses(key));
@@ -293,6 +331,10 @@ pub struct Judge<'a> {
     pub before: Before,
     /// The present, by the monotonic clock.
     pub now: Instant,
+    /// How long one component may take to become ready.
+    pub timeout: Duration,
+    /// Why it is not proven that istiod injects.
+    pub unproven: Option<&'a str>,
 }
 
 impl Judge<'_> {
@@ -320,8 +362,11 @@ impl Judge<'_> {
             }
             Verdict::Refused(error) => Some(self.refusal(key, error, format!("{key}: {error}"))),
             Verdict::Waiting(why) => {
-                let severity = Severity::Waiting;
-                Some(self.timed(key, severity, PROGRESS_DEADLINE, format!("waiting: {why}")))
+                let text = format!("waiting: {why}");
+                Some(Problem {
+                    waiting: Some(key.clone()),
+                    ..Problem::new(Severity::Waiting, text)
+                })
             }
             Verdict::TagElsewhere => None,
             Verdict::Unchanged | Verdict::Applied | Verdict::OwnedByOther(_) => self.unready(key),
@@ -345,9 +390,8 @@ impl Judge<'_> {
             Severity::Retrying
         };
         Problem {
-            severity,
-            text,
             is_overdue,
+            ..Problem::new(severity, text)
         }
     }
 
@@ -367,7 +411,7 @@ impl Judge<'_> {
             Some(Dip::RollingOut) | None => Severity::RollingOut,
         };
         let text = format!("{key}: {reason}");
-        Some(self.timed(key, severity, PROGRESS_DEADLINE, text))
+        Some(self.timed(key, severity, self.timeout, text))
     }
 
     fn timed(
@@ -379,9 +423,8 @@ impl Judge<'_> {
     ) -> Problem {
         let is_overdue = self.is_overdue(key, severity, patience);
         Problem {
-            severity,
-            text,
             is_overdue,
+            ..Problem::new(severity, text)
         }
     }
 

@@ -11,15 +11,17 @@
 //! longer than [`DIP_PATIENCE`], or at once when nothing is.
 //!
 //! What may pass by itself is not `ERROR` at once, because Argo CD fails a sync on that word: refusals get a minute, an
-//! outage and a rollout [`PROGRESS_DEADLINE`], each counted from when it began. A wrong spec is `ERROR` at once.
+//! outage ten minutes, a component `updateStrategy.timeout`, each counted from when it began. A wrong spec is `ERROR` at once.
 
 mod broken_watches;
 mod conditions;
+mod findings;
 mod health;
 mod history;
 mod overwrites;
 mod pass_events;
 mod publish;
+mod upgrade;
 
 use std::time::{Duration, Instant};
 
@@ -27,24 +29,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::condition::{self, Kept, reason};
-use crate::api::{InstallState, IstioOperatorStatus, Warning};
+use crate::api::{InstallState, IstioOperatorStatus, PlanStatus, RollbackStatus, Warning};
 use crate::apply::{Applied, ApplyError};
 use crate::catalogue::Version;
 use crate::cluster::Live;
-use crate::plan::{Finding, Precheck};
+use crate::plan::Precheck;
 use crate::render::ObjectKey;
 use conditions::{Conditions, Truth};
+use findings::{set_findings, set_if_any};
 use health::{Health, Judge, Problem, Severity};
 use history::Before;
+use upgrade::{rolled_back, set_plan, set_rollback, set_step, set_upgrade};
 
 pub use broken_watches::add_broken_watches;
 pub use history::{DIP_PATIENCE, History};
 pub use overwrites::overwrite_event;
 pub use pass_events::{gone_revisions_event, skipped_checks_event};
 pub use publish::{Publisher, StatusEvent, patch, status_events};
-
-/// How long an installation may take to become ready, from its last change on, before it counts as stalled.
-pub const PROGRESS_DEADLINE: Duration = Duration::from_mins(10);
 
 /// The longest message; a condition may hold 32 KiB, and a person reads far less.
 const MAX_MESSAGE: usize = 4096;
@@ -60,6 +61,10 @@ pub enum PassResult {
         version: Version,
         /// The change of the version that begins.
         upgrade: Option<Precheck>,
+        /// What the change does.
+        plan: Option<PlanStatus>,
+        /// Why the last healthy version comes back.
+        rollback: Option<RollbackStatus>,
     },
     /// The spec cannot be followed; nothing was touched.
     Rejected {
@@ -87,8 +92,25 @@ pub struct InstallProgress {
     pub warnings: Vec<String>,
     /// The change of the version that the spec asks for.
     pub upgrade: Option<Precheck>,
+    /// What the change does that the spec asks for.
+    pub plan: Option<PlanStatus>,
+    /// Why nothing is rolled out.
+    pub held_by: Option<String>,
+    /// Why the last healthy version was applied instead of the one that the spec asks for.
+    pub rollback: Option<RollbackStatus>,
+    /// Why it is not proven that istiod injects, which a change of the version waits for.
+    pub unproven: Option<String>,
+    /// How long one component may take to become ready.
+    pub timeout: Duration,
     /// What became of every object.
     pub applied: Applied,
+}
+
+impl InstallProgress {
+    /// Whether the change of the version is refused that the spec asks for.
+    fn is_refused(&self) -> bool {
+        self.upgrade.as_ref().is_some_and(Precheck::is_refused)
+    }
 }
 
 /// How far a deletion came.
@@ -153,9 +175,18 @@ pub fn of(
     let mut conditions = Conditions::new(&input.before.conditions, input.generation, input.now);
     let mut next_change = None;
     match result {
-        PassResult::Started { version, upgrade } => {
+        PassResult::Started {
+            version,
+            upgrade,
+            plan,
+            rollback,
+        } => {
             mark_reconciling(&mut status, &mut conditions, *version);
-            set_upgrade(&mut status, upgrade.as_ref(), &version.to_string(), false);
+            set_plan(&mut status, plan.as_ref(), false);
+            if !set_rollback(&mut status, rollback.as_ref()) {
+                let version = version.to_string();
+                set_upgrade(&mut status, upgrade.as_ref(), &version, false);
+            }
         }
         PassResult::Rejected { reason, errors } => {
             let message = bounded(errors.join("; "));
@@ -176,6 +207,8 @@ pub fn of(
                 before: before(input),
                 now: input.instant,
                 history: &mut *history,
+                timeout: progress.timeout,
+                unproven: progress.unproven.as_deref(),
             };
             let health = Health::of(&progress.applied, input.before, &mut judge);
             let unpruned = unpruned(&progress.applied, &mut judge);
@@ -267,27 +300,49 @@ fn set_progress(
     let InstallProgress {
         version,
         revision,
-        warnings,
         upgrade,
-        applied,
+        plan,
+        held_by,
+        rollback,
+        ..
     } = progress;
-    let refusal = upgrade.as_ref().and_then(Precheck::refusal);
+    let is_refused = progress.is_refused();
     let installed = version.to_string();
-    let problems = health.problems();
+    let mut problems = health.problems();
+    // What waits for a person waits as long as that takes.
+    problems.retain(|problem| held_by.is_none() || problem.severity != Severity::Waiting);
     let worst = problems.first().copied().or(unpruned.first());
     status.component_status = health.component_status(&installed, input.before);
     status.gateways = health.gateways();
-    set_upgrade(status, upgrade.as_ref(), &installed, worst.is_none());
+    let is_done = worst.is_none() && held_by.is_none();
+    if !set_rollback(status, rollback.as_ref()) {
+        set_upgrade(status, upgrade.as_ref(), &installed, is_done);
+    }
+    set_step(status, health.step(), input.now);
+    set_plan(status, plan.as_ref(), is_done && rollback.is_none());
     let message = match worst {
-        _ if let Some(refusal) = &refusal => bounded(refusal.clone()),
+        _ if is_refused => bounded(held_by.clone().unwrap_or_default()),
+        None if let Some(why) = held_by => bounded(why.clone()),
+        None if let Some(rollback) = rollback => rolled_back(status, rollback, &installed),
         None if health.components.is_empty() => "no components are enabled".to_owned(),
         None => format!("Istio {installed} is installed and available"),
         Some(worst) => bounded(summary(worst, problems.len() + unpruned.len())),
     };
     match worst {
-        _ if refusal.is_some() => {
+        _ if is_refused => {
             status.status = Some(InstallState::Error);
             stall(conditions, reason::UPGRADE_REFUSED, &message);
+        }
+        None if held_by.is_some() => {
+            // A person has to act, and nothing is broken.
+            status.status = Some(InstallState::Reconciling);
+            let reason = reason::APPROVAL_REQUIRED;
+            conditions.set(condition::READY, Truth::False, reason, &message);
+            conditions.set(condition::RECONCILING, Truth::True, reason, &message);
+        }
+        None if rollback.is_some() => {
+            status.status = Some(InstallState::Error);
+            stall(conditions, reason::ROLLED_BACK, &message);
         }
         None => {
             status.status = Some(InstallState::Healthy);
@@ -313,73 +368,8 @@ fn set_progress(
             }
         }
     }
-    let is_told = |finding: &Finding| {
-        finding.reason != reason::OWNED_BY_ANOTHER
-            && finding.condition == condition::OWNERSHIP_CONFLICT
-    };
-    let is_managed = applied.findings.iter().any(is_told);
-    let owned_by_others = problems
-        .iter()
-        .filter(|problem| !is_managed && problem.severity == Severity::OwnedByAnother)
-        .map(|problem| Finding {
-            condition: condition::OWNERSHIP_CONFLICT,
-            reason: reason::OWNED_BY_ANOTHER,
-            text: problem.text.clone(),
-        });
-    let findings: Vec<_> = applied
-        .findings
-        .iter()
-        .cloned()
-        .chain(owned_by_others)
-        .collect();
-    set_findings(conditions, &findings);
-    let contested = problems
-        .iter()
-        .filter(|problem| problem.severity == Severity::Conflict)
-        .map(|problem| problem.text.clone());
-    let reason = reason::OTHER_WRITER;
-    set_if_any(conditions, condition::CONFLICT, reason, contested);
-    let (reason, warnings) = (reason::NO_EFFECT, warnings.iter().cloned());
-    set_if_any(conditions, condition::WARNINGS, reason, warnings);
+    set_findings(conditions, progress, &problems);
     status.message = Some(message);
-}
-
-/// Shows the change of the version from its first pass until it is done. Later passes see the new version running already.
-fn set_upgrade(
-    status: &mut IstioOperatorStatus,
-    upgrade: Option<&Precheck>,
-    version: &str,
-    is_healthy: bool,
-) {
-    status.upgrade = match (upgrade, status.upgrade.take()) {
-        (Some(upgrade), _) if !is_healthy || upgrade.is_refused() => Some(upgrade.status()),
-        (None, Some(shown)) if !is_healthy && shown.to == version => Some(shown),
-        (_, _) => None,
-    };
-}
-
-/// Sets each condition that something was found for, once: the API server refuses two of one type.
-fn set_findings(conditions: &mut Conditions<'_>, findings: &[Finding]) {
-    for rule in &condition::ALL {
-        let of_type = || findings.iter().filter(|found| found.condition == rule.name);
-        if let Some(first) = of_type().next() {
-            let texts = of_type().map(|finding| finding.text.clone());
-            set_if_any(conditions, rule.name, first.reason, texts);
-        }
-    }
-}
-
-/// Sets a condition that is there only while there is something to say.
-fn set_if_any(
-    conditions: &mut Conditions<'_>,
-    kind: &str,
-    reason: &str,
-    texts: impl Iterator<Item = String>,
-) {
-    let texts: Vec<_> = texts.collect();
-    if !texts.is_empty() {
-        conditions.set(kind, Truth::True, reason, &bounded(texts.join("; ")));
-    }
 }
 
 fn stall(conditions: &mut Conditions<'_>, reason: &str, message: &str) {

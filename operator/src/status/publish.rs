@@ -6,6 +6,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use serde_json::{Map, Value, json};
 
 use super::conditions::{find, holds};
+use super::upgrade::step_event;
 use crate::api::condition::{self, EventRule, reason};
 use crate::api::{IstioOperator, IstioOperatorStatus, StoredCr};
 use crate::apply::{ApplyError, Sender};
@@ -140,13 +141,14 @@ fn reference(cr: &IstioOperator) -> ObjectReference {
     }
 }
 
-/// The Events for the step from one status to the next: becoming installed, trouble, and new trouble.
+/// The Events for the step from one status to the next: the next component of an upgrade, becoming installed,
+/// trouble, and new trouble.
 #[must_use]
 pub fn status_events(
     before: &IstioOperatorStatus,
     after: &IstioOperatorStatus,
 ) -> Vec<StatusEvent> {
-    let mut events = Vec::new();
+    let mut events: Vec<_> = step_event(before, after).into_iter().collect();
     for rule in &condition::ALL {
         let Some(now) = holds(&after.conditions, rule.name) else {
             continue;

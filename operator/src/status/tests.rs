@@ -10,7 +10,9 @@ use super::*;
 use crate::api::ComponentKind;
 use crate::apply::{AppliedComponent, Verdict};
 use crate::cluster::{Injector, LiveObject, Readiness, key};
-use story::{DONE, FAILED, INSTALLED, Judged, PROGRESSING, Story, argo, istiod, kstatus, progress};
+use story::{
+    DONE, FAILED, INSTALLED, Judged, PROGRESSING, Story, TIMEOUT, argo, istiod, kstatus, progress,
+};
 
 #[test]
 fn a_new_cr_becomes_healthy() {
@@ -50,7 +52,7 @@ fn a_healthy_cr_that_lost_a_pod_is_degraded_after_half_a_minute_and_stalls_after
     assert_eq!(story.progress(istiod(Verdict::Unchanged)), PROGRESSING);
     let ready = find(&story.status.conditions, "Ready").unwrap();
     assert_eq!(ready.reason, reason::SCALING_OR_ROLLING_OUT);
-    assert_eq!(story.next_change, Some(PROGRESS_DEADLINE));
+    assert_eq!(story.next_change, Some(TIMEOUT));
     story.minute = 9;
     assert_eq!(story.progress(istiod(Verdict::Unchanged)), PROGRESSING);
     story.minute = 10;
@@ -143,7 +145,7 @@ fn nothing_is_waited_for_while_the_cr_is_paused() {
     story.step(&PassResult::Paused);
     story.minute = 60;
     assert_eq!(story.progress(istiod(Verdict::Unchanged)), PROGRESSING);
-    assert_eq!(story.next_change, Some(PROGRESS_DEADLINE));
+    assert_eq!(story.next_change, Some(TIMEOUT));
 }
 
 #[test]
@@ -195,6 +197,8 @@ fn an_update_says_so() {
     story.generation = 2;
     story.step(&PassResult::Started {
         upgrade: None,
+        plan: None,
+        rollback: None,
         version: Version {
             minor: 32,
             patch: 0,
@@ -309,6 +313,11 @@ fn warnings_are_a_condition_of_their_own() {
     let warned = |text: &str| {
         PassResult::Applied(Box::new(InstallProgress {
             upgrade: None,
+            plan: None,
+            held_by: None,
+            rollback: None,
+            unproven: None,
+            timeout: TIMEOUT,
             version: INSTALLED,
             revision: "default".into(),
             warnings: vec![text.to_owned()],
@@ -321,7 +330,9 @@ fn warnings_are_a_condition_of_their_own() {
         assert_eq!(
             story.step(&PassResult::Started {
                 version: INSTALLED,
-                upgrade: None
+                upgrade: None,
+                plan: None,
+                rollback: None,
             }),
             PROGRESSING
         );

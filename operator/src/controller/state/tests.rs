@@ -1,5 +1,7 @@
 //! Which CRs a change concerns, and what is remembered.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -219,6 +221,11 @@ fn a_settled_pass_holds_while_spec_and_cluster_stay() {
     state.put_object(&object("a"), owned("one", 1), true);
     let progress = InstallProgress {
         upgrade: None,
+        plan: None,
+        held_by: None,
+        rollback: None,
+        unproven: None,
+        timeout: Duration::from_mins(10),
         version: Version {
             minor: 31,
             patch: 1,

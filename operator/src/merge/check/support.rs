@@ -32,19 +32,10 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
 /// Refuses fields that the operator does not implement yet. Their authors rely on them, so ignoring them would be wrong.
 fn not_implemented(checked: &Checked, findings: &mut Findings) {
     let spec = Path::root("spec");
-    let mut refuse = |path: Path, what: &str| {
-        let problem = format!("{what} not supported by this version of the operator");
-        findings.error(path, problem);
-    };
     let strategy = spec.key("updateStrategy");
-    for (keys, value) in [(&["type"][..], "Canary"), (&["approval"], "Manual")] {
-        let found = checked
-            .user
-            .get("updateStrategy")
-            .and_then(|strategy| at(strategy, keys));
-        if found.and_then(Value::as_str) == Some(value) {
-            refuse(strategy.keys(keys), &format!("{value} is"));
-        }
+    if text_at(checked.user, &["updateStrategy", "type"]) == Some("Canary") {
+        let problem = "Canary is not supported by this version of the operator";
+        findings.error(strategy.key("type"), problem.to_owned());
     }
     if let Some((field, problem)) = restarts::check(checked.user) {
         findings.error(strategy.key("dataPlane").key(field), problem);

@@ -6,6 +6,9 @@ use crate::api::ComponentKind;
 use crate::apply::{AppliedComponent, Verdict};
 use crate::cluster::{LiveObject, Readiness, Workload, key};
 
+/// How long a component may take to become ready.
+pub(super) const TIMEOUT: Duration = Duration::from_mins(10);
+
 /// What Argo CD 3.x makes of a live IstioOperator: it reads `status.status` and nothing else.
 pub(super) fn argo(status: &IstioOperatorStatus) -> &'static str {
     match status.status {
@@ -129,6 +132,8 @@ impl Story {
         self.step(&PassResult::Started {
             version: INSTALLED,
             upgrade: None,
+            plan: None,
+            rollback: None,
         })
     }
 
@@ -166,6 +171,11 @@ impl Story {
 pub(super) fn progress(applied: Applied) -> PassResult {
     PassResult::Applied(Box::new(InstallProgress {
         upgrade: None,
+        plan: None,
+        held_by: None,
+        rollback: None,
+        unproven: None,
+        timeout: TIMEOUT,
         version: INSTALLED,
         revision: "default".into(),
         warnings: Vec::new(),

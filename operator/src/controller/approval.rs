@@ -1,0 +1,131 @@
+//! What a change does is told before it is done, and where a person decides, it waits for approval.
+//!
+//! The status remembers the manifests that may be applied. So a plan is agreed to once, and goes on to its end although
+//! less and less of it is left, also after a restart of the operator.
+
+use std::time::Instant;
+
+use super::ctx::Ctx;
+use super::rendering::RenderedSpec;
+use super::state::{State, annotations_of, key_of};
+use crate::api::{Annotations, IstioOperator, PlanState, PlanStatus};
+use crate::apply;
+use crate::catalogue::{Catalogue, Version};
+use crate::cluster::{CrKey, revision_label};
+use crate::merge::Merged;
+use crate::plan::{Plan, PlanInput, Precheck, Preview, plan, target_of};
+
+/// What stands against the change of the version that a CR asks for, if it asks for one.
+pub(super) fn precheck(
+    cr: &IstioOperator,
+    merged: &Merged,
+    state: &State,
+    catalogue: &Catalogue,
+) -> Option<Precheck> {
+    let skipped = annotations_of(cr).skipped_checks;
+    // A new revision is installed beside the old one.
+    let status = cr.status.as_ref();
+    let status = status
+        .filter(|status| status.revision.as_deref() == Some(revision_label(&merged.revision)));
+    let installed = status.and_then(|status| Version::parse(status.version.as_ref()?));
+    let proxies = state.served_proxies(&key_of(cr), revision_label(&merged.revision));
+    Precheck::of(
+        merged,
+        &state.live,
+        catalogue,
+        installed,
+        &proxies,
+        &skipped,
+    )
+}
+
+/// What the change to `rendered` does, and whether it may be done; none if that is not known, and nothing has to wait for
+/// it.
+pub(super) async fn agree(
+    ctx: &Ctx,
+    key: &CrKey,
+    cr: &IstioOperator,
+    rendered: &RenderedSpec,
+) -> Option<PlanStatus> {
+    let is_refused = rendered.upgrade.as_ref().is_some_and(Precheck::is_refused);
+    if is_refused || rendered.rollback.is_some() {
+        return None;
+    }
+    let target = target_of(&rendered.rendered);
+    let shown = cr.status.as_ref().and_then(|status| status.plan.as_ref());
+    let is_agreed =
+        |shown: &&PlanStatus| shown.target == target && shown.state != PlanState::AwaitingApproval;
+    if let Some(shown) = shown.filter(is_agreed) {
+        return Some(shown.clone());
+    }
+    let annotations = annotations_of(cr);
+    let is_manual = cr.update_strategy().is_manual();
+    let draft = draft(&ctx.state(), key, &annotations, rendered);
+    match apply::preview(&ctx.sender, &draft).await {
+        Ok(objects) => {
+            let preview = Preview::of(objects, target, rendered.upgrade.as_ref());
+            let is_approved = annotations.approved_plan.as_ref() == Some(&preview.digest);
+            let has_to_wait = is_manual && preview.is_grave() && !is_approved;
+            let state = if has_to_wait {
+                PlanState::AwaitingApproval
+            } else {
+                PlanState::UnderWay
+            };
+            Some(preview.status(state))
+        }
+        // The pass itself tells it.
+        Err(_) if !is_manual => None,
+        Err((object, error)) => Some(PlanStatus {
+            target,
+            summary: format!("not known yet: {object}: {error}"),
+            ..PlanStatus::default()
+        }),
+    }
+}
+
+/// The plan of everything that `rendered` changes, to look at.
+pub(super) fn draft(
+    state: &State,
+    key: &CrKey,
+    annotations: &Annotations,
+    rendered: &RenderedSpec,
+) -> Plan {
+    let now = Instant::now();
+    let verdicts = state.verdicts(key, now);
+    let input = PlanInput {
+        cr: key,
+        annotations,
+        live: &state.live,
+        last_applied: &state.last_applied,
+        desired: &state.desired,
+        held_by: None,
+        unproven: None,
+        verdicts: &verdicts,
+        now,
+    };
+    plan(&rendered.merged, rendered.rendered.clone(), input)
+}
+
+/// Why nothing of a plan is done; none if it may be done.
+pub(super) fn held_by(plan: &PlanStatus) -> Option<String> {
+    if plan.state != PlanState::AwaitingApproval {
+        return None;
+    }
+    let PlanStatus {
+        digest, summary, ..
+    } = plan;
+    Some(if is_unknown(plan) {
+        format!("what runs stays, because what the change does is {summary}")
+    } else {
+        format!(
+            "what runs stays until the change is approved: {summary}, {} workloads restart; istio-operator plan shows all \
+             of it, and the annotation install.istio.io/approve: {digest} carries it out",
+            plan.restarts.len()
+        )
+    })
+}
+
+/// Whether it could not be found out what a change does.
+pub(super) const fn is_unknown(plan: &PlanStatus) -> bool {
+    plan.digest.is_empty()
+}

@@ -1,0 +1,176 @@
+//! `istio-operator plan`: what the operator would do with one CR, found out without it.
+//!
+//! It looks at the same things as a pass and comes to the same digest.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::api::{Api, DynamicObject, ListParams, PartialObjectMeta};
+use kube::core::Object;
+use kube::{Client, Config};
+
+use super::state::{State, annotations_of, key_of};
+use super::{Error, approval, connect, rendering};
+use crate::api::{IstioOperator, StoredCr};
+use crate::apply::{Sender, preview};
+use crate::charts::Charts;
+use crate::cluster::{CrKey, KINDS, Kind, LiveObject, Readiness, WatchedSpec, WatchedStatus};
+use crate::plan::{Precheck, Preview, target_of};
+use crate::render::ObjectKey;
+
+/// Objects per page of a list.
+const PAGE: u32 = 50;
+
+/// The CR to plan for.
+#[derive(Debug)]
+pub enum Asked {
+    /// One that the cluster has.
+    Stored {
+        /// Its namespace; that of the kubeconfig if absent.
+        namespace: Option<String>,
+        /// Its name.
+        name: String,
+    },
+    /// One that may be applied to the cluster.
+    Given(Box<IstioOperator>),
+}
+
+/// What the operator would do.
+#[derive(Debug)]
+pub struct Planned {
+    /// The CR.
+    pub cr: CrKey,
+    /// What would change.
+    pub preview: Preview,
+    /// Why nothing would be done.
+    pub refusal: Option<String>,
+}
+
+/// Finds out what the operator would do with a CR.
+pub fn plan_for(asked: Asked, charts: &Charts) -> Result<Planned, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(plan_in_cluster(asked, charts))
+}
+
+async fn plan_in_cluster(asked: Asked, charts: &Charts) -> Result<Planned, Error> {
+    let config = Config::infer()
+        .await
+        .map_err(|error| Error::Unreachable(error.to_string()))?;
+    let (client, cluster) = connect(config).await?;
+    let mut state = State::new(None, std::iter::empty());
+    for kind in KINDS.iter().filter(|kind| kind.is_watched()) {
+        for (key, object) in list(&client, kind).await? {
+            state.put_object(&key, object, true);
+        }
+    }
+    let stored: Api<StoredCr> = Api::all(client.clone());
+    let stored = stored.list(&ListParams::default()).await;
+    for cr in stored.map_err(refused)? {
+        state.put_cr(cr, true);
+    }
+    let cr = chosen(asked, client.default_namespace(), &mut state)?;
+    for known in state.all_crs() {
+        let rendered = rendering::render_spec(&known, None, cluster, charts, &|| true);
+        match &rendered {
+            Ok(rendered) if annotations_of(&known).is_paused => {
+                state.set_paused(&key_of(&known), &rendered.merged, &rendered.rendered)
+            }
+            Ok(rendered) => {
+                state.set_rendered(&key_of(&known), &rendered.merged, &rendered.rendered)
+            }
+            Err(_) => state.mark_unreadable(&known),
+        };
+    }
+    let rendered = rendering::render_spec(&cr, None, cluster, charts, &|| true);
+    let rendered = rendered.map_err(|rejection| Error::Input(rejection.errors))?;
+    let upgrade = approval::precheck(&cr, &rendered.merged, &state, charts.catalogue());
+    let target = target_of(&rendered.rendered);
+    let key = key_of(&cr);
+    let draft = approval::draft(&state, &key, &annotations_of(&cr), &rendered);
+    let sender = Sender::new(client, Arc::new(|| Duration::MAX));
+    let objects = preview(&sender, &draft).await;
+    let objects =
+        objects.map_err(|(object, error)| Error::Input(vec![format!("{object}: {error}")]))?;
+    Ok(Planned {
+        cr: key,
+        preview: Preview::of(objects, target, upgrade.as_ref()),
+        refusal: upgrade.as_ref().and_then(Precheck::refusal),
+    })
+}
+
+/// The CR that is asked for, as it would be in the cluster.
+fn chosen(asked: Asked, namespace: &str, state: &mut State) -> Result<Arc<StoredCr>, Error> {
+    let (key, given) = match asked {
+        Asked::Stored {
+            namespace: named,
+            name,
+        } => {
+            let namespace = named.unwrap_or_else(|| namespace.to_owned());
+            (CrKey { namespace, name }, None)
+        }
+        Asked::Given(mut cr) => {
+            let metadata = &mut cr.metadata;
+            metadata
+                .namespace
+                .get_or_insert_with(|| namespace.to_owned());
+            (key_of(&cr), Some(*cr))
+        }
+    };
+    let stored = state.cr(&key);
+    let Some(given) = given else {
+        let absent = || Error::Input(vec![format!("there is no IstioOperator {key}")]);
+        return stored.ok_or_else(absent);
+    };
+    let mut cr = StoredCr::from(given);
+    if let Some(stored) = stored {
+        cr.metadata.uid.clone_from(&stored.metadata.uid);
+        cr.status.clone_from(&stored.status);
+    }
+    state.put_cr(cr.clone(), true);
+    Ok(Arc::new(cr))
+}
+
+/// The objects of a kind that the operator would watch.
+async fn list(client: &Client, kind: &Kind) -> Result<Vec<(ObjectKey, LiveObject)>, Error> {
+    let mut found = Vec::new();
+    let mut params = ListParams::default().labels(kind.label()).limit(PAGE);
+    loop {
+        let page = if kind.reports_readiness() {
+            let api: Api<Object<WatchedSpec, WatchedStatus>> =
+                Api::all_with(client.clone(), &kind.resource());
+            let reduce = |object: Object<WatchedSpec, WatchedStatus>| {
+                let status = object.status.unwrap_or_default();
+                let readiness = Readiness::read(kind.kind, &object.spec, &status);
+                LiveObject::of(kind, &object.metadata, readiness)
+            };
+            api.list(&params).await.map(|list| {
+                found.extend(list.items.into_iter().map(reduce));
+                list.metadata.continue_
+            })
+        } else {
+            let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
+            let reduce = |object: PartialObjectMeta<DynamicObject>| {
+                LiveObject::of(kind, &object.metadata, None)
+            };
+            api.list_metadata(&params).await.map(|list| {
+                found.extend(list.items.into_iter().map(reduce));
+                list.metadata.continue_
+            })
+        };
+        match page {
+            Ok(Some(next)) if !next.is_empty() => params = params.continue_token(&next),
+            Ok(_) => return Ok(found),
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(found),
+            Err(error) => return Err(refused(error)),
+        }
+    }
+}
+
+fn refused(error: kube::Error) -> Error {
+    match error {
+        kube::Error::Api(status) => Error::Input(vec![status.message.clone()]),
+        error => Error::Unreachable(error.to_string()),
+    }
+}
