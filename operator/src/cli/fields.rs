@@ -48,12 +48,17 @@ fn compare(path: Path, before: Option<&Value>, after: Option<&Value>, found: &mu
     }
 }
 
-fn lists(path: &Path, before: &[Value], after: &[Value], found: &mut Vec<Difference>) {
-    if let (Some(old), Some(new)) = (by_name(before), by_name(after)) {
+fn lists<'v>(path: &Path, before: &'v [Value], after: &'v [Value], found: &mut Vec<Difference>) {
+    if let (Some(old), Some(new)) = (names_of(before), names_of(after)) {
         // The order of the second list, then what only the first one has.
-        let gone = old.keys().filter(|name| !new.contains_key(*name));
-        for name in new.keys().chain(gone) {
-            compare(path.element(name), old.get(name), new.get(name), found);
+        let gone = old.iter().filter(|name| !new.contains(name));
+        for name in new.iter().chain(gone) {
+            let element = |names: &[&str], list: &'v [Value]| {
+                let index = names.iter().position(|other| other == name)?;
+                list.get(index)
+            };
+            let (before, after) = (element(&old, before), element(&new, after));
+            compare(path.element(name), before, after, found);
         }
         return;
     }

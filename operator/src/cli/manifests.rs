@@ -26,7 +26,8 @@ const IMAGE: &str = concat!("istio-operator:", env!("CARGO_PKG_VERSION"));
 #[command(after_help = "Examples:
   istio-operator manifests | kubectl apply -f -
   istio-operator manifests --image registry.example.com/istio-operator:1.2.3 | kubectl apply -f -
-  istio-operator manifests --helm DIR && helm install istio-operator DIR --create-namespace -n istio-operator
+  istio-operator manifests --helm chart
+  helm install istio-operator chart --create-namespace -n istio-operator
   istio-operator manifests --kustomize base")]
 pub(super) struct Args {
     /// The namespace of the operator. The IstioOperator names that of Istio.

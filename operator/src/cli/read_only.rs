@@ -87,7 +87,12 @@ fn named(element: &Value, wanted: &Map<String, Value>, ours: Option<&Value>) -> 
         let key: Value = serde_json::from_str(key.strip_prefix("k:")?).ok()?;
         (key.get("name")?.as_str()? == name).then_some(fields)
     });
-    (body.is_some() || ours.is_some()).then(|| concerned(element, body, ours))
+    (body.is_some() || ours.is_some()).then(|| {
+        let mut part = concerned(element, body, ours);
+        // Elements are compared by their names.
+        part["name"] = name.into();
+        part
+    })
 }
 
 fn is_leaf(fields: &Value) -> bool {

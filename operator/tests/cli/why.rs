@@ -153,7 +153,10 @@ fn two_hundred_fields_follow_the_layer_that_is_named() {
 fn others(value: &Value) -> Vec<Option<Value>> {
     let mut others = match value {
         Value::Bool(flag) => vec![Some(json!(!flag))],
-        Value::Number(number) => vec![Some(json!(number.as_f64().unwrap() + 1.0))],
+        Value::Number(number) => match number.as_i64() {
+            Some(whole) => vec![Some(json!(whole + 1))],
+            None => vec![Some(json!(number.as_f64().unwrap() + 1.0))],
+        },
         Value::String(text) => {
             let digits = text.trim_start_matches(|c: char| c.is_ascii_digit());
             let digits = &text[..text.len() - digits.len()];
@@ -166,11 +169,19 @@ fn others(value: &Value) -> Vec<Option<Value>> {
                 .map(|text| Some(json!(text)))
                 .collect()
         }
-        Value::Array(list) => {
-            let mut turned = list.clone();
-            turned.rotate_left(1);
-            vec![Some(json!([])), Some(turned.into())]
-        }
+        // A field of an element follows the list that has the element.
+        Value::Array(list) if !list.is_empty() => leaves(value)
+            .into_iter()
+            .flat_map(|leaf| {
+                let below = others(leaf.value).into_iter().flatten();
+                below.map(move |other| {
+                    let mut list = value.clone();
+                    *list.pointer_mut(&leaf.pointer).unwrap() = other;
+                    Some(list)
+                })
+            })
+            .chain([Some(json!([]))])
+            .collect(),
         _ => Vec::new(),
     };
     others.push(None);
