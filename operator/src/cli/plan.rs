@@ -25,8 +25,8 @@ pub(super) struct Args {
     /// An IstioOperator of the cluster, as NAME or NAMESPACE/NAME.
     #[arg(
         value_name = "CR",
-        required_unless_present = "file",
-        conflicts_with = "file"
+        required_unless_present = "files",
+        conflicts_with = "files"
     )]
     cr: Option<String>,
     #[command(flatten)]
