@@ -196,7 +196,7 @@ impl<'a> Question<'a> {
             };
             let told = Told {
                 layer,
-                setting: format!("values.{}", place.join(".")),
+                setting: self.chart_setting(&keys, &place),
                 value: whole,
             };
             let render = |value: Option<Value>| {
@@ -210,6 +210,17 @@ impl<'a> Question<'a> {
             };
             self.judge(&told, leaf.value, &render)
         })
+    }
+
+    /// Where a user sets a default of the chart. The labels of a gateway are its own: `values` do not reach them.
+    fn chart_setting(&self, keys: &[String], place: &[String]) -> String {
+        let Component { kind, path, .. } = self.component;
+        match keys {
+            [.., labels, label] if labels == "labels" && kind.gateway_key().is_some() => {
+                path.key("label").key(label).to_string()
+            }
+            _ => format!("values.{}", place.join(".")),
+        }
     }
 
     /// The fields that depend on a setting.
