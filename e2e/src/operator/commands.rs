@@ -21,9 +21,9 @@ pub fn manifests_with(flags: &[&str]) -> Result<String, Error> {
     printed(&[&["manifests"], flags].concat(), "")
 }
 
-/// What `istio-operator manifests --restart-workloads` adds: the rights to restart `StatefulSets` and Argo Rollouts.
+/// What `istio-operator manifests --restart-workloads` adds: the rights to restart workloads.
 pub fn restart_rights() -> Result<String, Error> {
-    let all = printed(&["manifests", "--restart-workloads"], "")?;
+    let all = manifests_with(&["--restart-workloads"])?;
     let mut rights = yaml::documents("istio-operator manifests", &all)?;
     rights.retain(|object| object["metadata"]["name"] == "istio-operator-restarts");
     Ok(yaml::stream(&rights))
@@ -36,9 +36,7 @@ pub fn plan(plane: &ControlPlane, cr: Option<&str>, file: &str) -> Result<Value,
         Some(cr) => ["plan", "-o=json", cr].to_vec(),
         None => ["plan", "-o=json", "-f", "-"].to_vec(),
     };
-    let kubeconfig = plane.kubeconfig();
-    let printed = run(&arguments, file, Some(&kubeconfig))?;
-    serde_json::from_str(&printed).map_err(|error| Error::Unexpected(format!("{error}: {printed}")))
+    run(&plane.kubeconfig(), &arguments, file)?.json()
 }
 
 /// The objects that `istio-operator render` prints for an IstioOperator.
@@ -92,33 +90,14 @@ pub fn run(kubeconfig: &Path, arguments: &[&str], input: &str) -> Result<Said, E
     })
 }
 
-/// What the operator prints for `arguments`, with `input` as its standard input.
+/// What the operator prints for `arguments`, with `input` as its standard input. It asks no cluster.
 fn printed(arguments: &[&str], input: &str) -> Result<String, Error> {
-    run(arguments, input, None)
-}
-
-fn run(arguments: &[&str], input: &str, kubeconfig: Option<&Path>) -> Result<String, Error> {
-    let command = format!("istio-operator {}", arguments.join(" "));
-    let mut program = Command::new(binary()?);
-    if let Some(kubeconfig) = kubeconfig {
-        program.env("KUBECONFIG", kubeconfig);
+    let said = run(Path::new("/nonexistent"), arguments, input)?;
+    if said.code == 0 {
+        return Ok(said.output);
     }
-    let mut child = program
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(Error::io(&command))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin
-            .write_all(input.as_bytes())
-            .map_err(Error::io(&command))?;
-    }
-    let output = child.wait_with_output().map_err(Error::io(&command))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let message = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(Error::Command { command, message })
+    Err(Error::Command {
+        command: format!("istio-operator {}", arguments.join(" ")),
+        message: said.errors,
+    })
 }
