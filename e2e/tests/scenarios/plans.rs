@@ -186,9 +186,14 @@ fn approve(plan: &Value) -> Value {
 
 /// The command line comes to the same plan, and shows every field.
 fn shown_whole(plane: &ControlPlane, plan: &Value) {
-    let whole = operator::plan(plane, Some("istio-system/mesh"), "").unwrap();
+    let printed = |arguments: &[&str], input: &str| {
+        let said = operator::run(&plane.kubeconfig(), arguments, input).unwrap();
+        said.json().unwrap()
+    };
+    let whole = printed(&["plan", "-o=json", "istio-system/mesh"], "");
     assert_eq!(whole["digest"], plan["digest"], "{whole:#}");
-    let of_file = operator::plan(plane, None, &manual("1.31").to_string()).unwrap();
+    let asked = manual("1.31").to_string();
+    let of_file = printed(&["plan", "-o=json", "-f", "-"], &asked);
     assert_eq!(of_file["digest"], plan["digest"]);
     let objects = whole["objects"].as_array().unwrap();
     let istiod = objects
