@@ -105,10 +105,13 @@ impl Istiod {
             dir,
             log,
         };
+        // Others change with the version, and this process stands for the pods of every version.
+        let mut labels = container.pod_labels;
+        labels.retain(|key, _| ["app", "istio.io/rev"].contains(&key.as_str()));
         plane.route(Route {
             to: Target::Pods {
                 namespace: namespace.into(),
-                labels: container.pod_labels,
+                labels,
             },
             port: WEBHOOK_PORT,
             local_port: ports.webhook,
