@@ -10,65 +10,40 @@
 )]
 
 mod random;
+#[path = "random/sweep.rs"]
+mod sweep;
 
-use std::{
-    env, fs,
-    path::Path,
-    process::Command,
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
+use std::{env, fs, path::Path, process::Command};
 
 use e2e::{host::workspace::root, istio::istioctl, operator};
 use fastrand::Rng;
 use istio_operator::charts::{Charts, tree::merge_over, yaml};
 use random::numbered_cr;
 use serde_json::{Map, Value, json};
+use sweep::{Sweep, Verdict};
 
 const MINOR: u16 = 31;
-const SEED: usize = 1300;
-const COUNT: usize = 100;
+const SWEEP: Sweep = Sweep {
+    variable: "FLAGS",
+    count: 100,
+    seed: 1300,
+};
 
 #[test]
 fn pieces_mean_what_the_whole_means_to_both_programs() {
-    let number = |name: &str, otherwise| {
-        env::var(name).map_or(otherwise, |text| text.parse::<usize>().expect(name))
-    };
-    let (seed, count) = (number("FLAGS_SEED", SEED), number("FLAGS", COUNT));
-    println!("FLAGS_SEED={seed} FLAGS={count}");
     let charts = Charts::embedded().unwrap();
     let dir = env::temp_dir().join(format!("flags-{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
-    let (next, equal) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let worker = || {
-        let mut wrong = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count {
-                return wrong;
-            }
-            let (mut sampler, cr) = numbered_cr(&charts, MINOR, (seed, index), |_| None);
-            let pieces = Pieces::of(cr, &mut sampler.rng);
-            match pieces.judge(&dir, index) {
-                Ok(true) => _ = equal.fetch_add(1, Ordering::Relaxed),
-                Ok(false) => {}
-                Err(why) => wrong.push(format!("{index}: {why}\n{:?}", pieces.flags)),
-            }
+    SWEEP.run(|seed, index| {
+        let (mut sampler, cr) = numbered_cr(&charts, MINOR, (seed, index), |_| None);
+        let pieces = Pieces::of(cr, &mut sampler.rng);
+        match pieces.judge(&dir, index) {
+            Ok(true) => Verdict::Equal,
+            Ok(false) => Verdict::Refused,
+            Err(why) => Verdict::Different(format!("{why}\n{:?}", pieces.flags)),
         }
-    };
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    let wrong: Vec<String> = thread::scope(|scope| {
-        let running: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
-        running
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap())
-            .collect()
     });
     fs::remove_dir_all(&dir).unwrap();
-    let equal = equal.into_inner();
-    println!("equal: {equal}, different: {}", wrong.len());
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    assert!(3 * equal > count, "most CRs are refused");
 }
 
 /// A CR and the pieces that it was torn into.

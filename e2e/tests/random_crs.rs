@@ -13,13 +13,10 @@
 #[path = "../../operator/tests/goldens/normal.rs"]
 mod normal;
 mod random;
+#[path = "random/sweep.rs"]
+mod sweep;
 
-use std::{
-    env,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::atomic::{AtomicUsize, Ordering},
-    thread,
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use e2e::istio::istioctl;
 use goldens::user_templates;
@@ -32,61 +29,27 @@ use istio_operator::{
 use normal::{of_objects, of_rendered};
 use random::numbered_cr;
 use serde_json::{Value, json};
+use sweep::{Sweep, Verdict};
 
 /// The minor of the istioctl that the local control plane pins.
 const MINOR: u16 = 31;
-/// Fixed, so that every run tries the same CRs.
-const SEED: usize = 131;
-const COUNT: usize = 500;
-
-/// How our rendering of a CR compares with upstream's.
-enum Verdict {
-    Equal,
-    /// Both refuse it.
-    Refused,
-    /// They differ, and in what.
-    Different(String),
-}
+const SWEEP: Sweep = Sweep {
+    variable: "RANDOM_CRS",
+    count: 500,
+    seed: 131,
+};
 
 #[test]
 fn crs_that_nobody_wrote_down_render_as_by_upstream() {
-    let number = |name: &str, otherwise| {
-        env::var(name).map_or(otherwise, |text| text.parse::<usize>().expect(name))
-    };
-    let (seed, count) = (number("RANDOM_CRS_SEED", SEED), number("RANDOM_CRS", COUNT));
-    println!("RANDOM_CRS_SEED={seed} RANDOM_CRS={count}");
     let comparison = Comparison::new();
-    let (next, equal) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let worker = || {
-        let mut wrong = Vec::new();
-        // Workers take numbers, so the CRs do not depend on their speed.
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count {
-                break;
-            }
-            let cr = comparison.cr(seed, index);
-            comparison.other_minors(&cr);
-            match comparison.judge(&cr) {
-                Verdict::Equal => _ = equal.fetch_add(1, Ordering::Relaxed),
-                Verdict::Refused => {}
-                Verdict::Different(why) => wrong.push(format!("CR {index}: {cr}\n{why}")),
-            }
+    SWEEP.run(|seed, index| {
+        let cr = comparison.cr(seed, index);
+        comparison.other_minors(&cr);
+        match comparison.judge(&cr) {
+            Verdict::Different(why) => Verdict::Different(format!("{cr}\n{why}")),
+            same => same,
         }
-        wrong
-    };
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    let wrong: Vec<String> = thread::scope(|scope| {
-        let running: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
-        running
-            .into_iter()
-            .flat_map(|worker| worker.join().unwrap())
-            .collect()
     });
-    let equal = equal.into_inner();
-    println!("equal: {equal}, different: {}", wrong.len());
-    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
-    assert!(3 * equal > count, "most CRs are refused");
 }
 
 /// Upstream's charts leave two webhook configurations active there, and only `istioctl install` deactivates one of them.

@@ -19,6 +19,7 @@ use std::{
     io::Write,
     net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
+    process::Command,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
@@ -170,6 +171,30 @@ impl ControlPlane {
         kubectl::run(&self.kubectl_path(), &self.kubeconfig(), args, input)
     }
 
+    /// Runs the program `name` at `path` with full access and returns what it prints.
+    pub(crate) fn run<A: AsRef<OsStr>>(
+        &self,
+        name: &str,
+        path: &Path,
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<String, Error> {
+        let mut command = Command::new(path);
+        command
+            .args(args)
+            .current_dir(self.dir())
+            .env("HOME", self.dir())
+            .env("KUBECONFIG", self.kubeconfig());
+        let output = command.output().map_err(Error::io(name))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let args: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
+        Err(Error::Command {
+            command: format!("{name} {}", args.join(" ")),
+            message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+
     /// Applies YAML documents server-side with full access, taking over fields of other managers.
     pub fn apply(&self, yaml: &str) -> Result<String, Error> {
         self.apply_as("kubectl", yaml)
@@ -191,6 +216,17 @@ impl ControlPlane {
     pub fn create_namespace(&self, name: &str) -> Result<(), Error> {
         let namespace =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        self.apply(&namespace.to_string()).map(drop)
+    }
+
+    /// Creates a namespace whose pods the default tag injects.
+    pub fn create_injected_namespace(&self, name: &str) -> Result<(), Error> {
+        let labels = json!({"istio-injection": "enabled"});
+        let namespace = json!({
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": name, "labels": labels},
+        });
         self.apply(&namespace.to_string()).map(drop)
     }
 

@@ -59,19 +59,6 @@ pub fn run<A: AsRef<OsStr>>(
     plane: &ControlPlane,
     args: impl IntoIterator<Item = A>,
 ) -> Result<String, Error> {
-    let mut command = Command::new(Bundle::Istio.dir()?.join("istioctl"));
-    command
-        .args(args)
-        .current_dir(plane.dir())
-        .env("HOME", plane.dir())
-        .env("KUBECONFIG", plane.kubeconfig());
-    let output = command.output().map_err(Error::io("istioctl"))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    let args: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
-    Err(Error::Command {
-        command: format!("istioctl {}", args.join(" ")),
-        message: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
+    let path = Bundle::Istio.dir()?.join("istioctl");
+    plane.run("istioctl", &path, args)
 }

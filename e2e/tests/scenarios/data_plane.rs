@@ -16,12 +16,7 @@ async fn proxies_are_counted_by_revision_and_version() {
     let _istiod = Istiod::start(&plane, "istio-system", "istiod")
         .await
         .unwrap();
-    let namespace = json!({
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": "apps", "labels": {"istio-injection": "enabled"}},
-    });
-    plane.apply(&namespace.to_string()).unwrap();
+    plane.create_injected_namespace("apps").unwrap();
     // The webhook fails closed once istiod has patched it.
     let pod = json!({
         "apiVersion": "v1",

@@ -54,12 +54,7 @@ async fn a_fresh_installation_injects_once_and_validates_everything() {
     );
 
     patched(&plane, "istiod-default-validator").await;
-    let namespace = json!({
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": "apps", "labels": {"istio-injection": "enabled"}},
-    });
-    plane.apply(&namespace.to_string()).unwrap();
+    plane.create_injected_namespace("apps").unwrap();
     let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",

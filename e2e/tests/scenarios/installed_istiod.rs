@@ -30,12 +30,7 @@ async fn istiod_runs_on_what_was_applied_and_is_left_alone() {
     let istiod = Istiod::start(&plane, "istio-system", "istiod")
         .await
         .unwrap();
-    let namespace = json!({
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": "apps", "labels": {"istio-injection": "enabled"}},
-    });
-    plane.apply(&namespace.to_string()).unwrap();
+    plane.create_injected_namespace("apps").unwrap();
     pods_are_injected_as_upstream_does(&plane, &istiod).await;
     webhooks_are_patched(&plane).await;
 

@@ -283,11 +283,9 @@ impl Charts {
     }
 
     /// The value of a chart that says whether one of its templates is rendered, as keys joined by dots; none if it always is.
-    /// `file` is that of an [`Output`].
-    pub fn condition(&self, chart: &str, file: &str) -> Result<Option<&str>, ChartError> {
-        let name = file.rsplit('/').next().unwrap_or(file);
-        let name = name.split('.').next().unwrap_or(name);
-        let condition = self.chart(chart)?.metadata.when.get(name);
+    /// `template` is the name of its file, without what follows the first dot.
+    pub fn condition(&self, chart: &str, template: &str) -> Result<Option<&str>, ChartError> {
+        let condition = self.chart(chart)?.metadata.when.get(template);
         Ok(condition.map(String::as_str))
     }
 

@@ -1,13 +1,14 @@
 //! `istio-operator apply`: gives an IstioOperator to the operator of a cluster, or carries it out without one.
 
 use istio_operator::charts::Charts;
+use istio_operator::cluster::CrKey;
 use serde_json::json;
 
 use super::Failure;
 use super::connection::{ClusterArgs, Connection, block_on};
 use super::diff::target;
 use super::input::Input;
-use super::observed::{Observed, key_of, rendered};
+use super::observed::{Observed, rendered};
 use super::output::complain;
 use super::render::{warn, warn_of};
 use super::wait::{Timeout, Until, until};
@@ -49,7 +50,7 @@ pub(super) fn apply(args: &Args, charts: &Charts) -> Result<(), Failure> {
         let deadline = args.timeout.deadline();
         let observed = Observed::of_crs(&connection).await;
         let cr = target(None, &args.input, &observed, &connection)?;
-        let key = key_of(&cr);
+        let key = CrKey::of(&cr);
         let (merged, rendered) = rendered(&cr, connection.cluster(), charts)?;
         warn_of(&merged, charts);
         rendered.warnings.iter().for_each(warn);

@@ -8,13 +8,13 @@ pub(super) use cluster::MUTATING;
 
 use istio_operator::api::StoredCr;
 use istio_operator::charts::Charts;
-use istio_operator::cluster::ManagingTool;
+use istio_operator::cluster::{CrKey, ManagingTool};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use serde_json::{Value, json};
 
 use super::Failure;
 use super::connection::{ClusterArgs, Connection, block_on};
-use super::observed::{Observed, is_not_served, key_of, said};
+use super::observed::{Observed, is_not_served, said};
 use super::output::{Format, Paint, Tone};
 use super::status::state;
 
@@ -163,7 +163,7 @@ fn leftovers(observed: &Observed, findings: &mut Findings) {
     let about = "other installers";
     let before = findings.0.len();
     for cr in &observed.crs {
-        let key = key_of(cr);
+        let key = CrKey::of(cr);
         if key.name.starts_with("installed-state") {
             findings.warn(about, format!(
                 "IstioOperator {key} was written by istioctl or the old operator as a record, and would be installed; delete it: kubectl delete istiooperator {} -n {}",
@@ -199,7 +199,7 @@ fn crs(observed: &Observed, findings: &mut Findings) {
         );
     }
     for cr in &observed.crs {
-        let about = format!("IstioOperator {}", key_of(cr));
+        let about = format!("IstioOperator {}", CrKey::of(cr));
         let (word, tone) = state(cr);
         let message = cr
             .status

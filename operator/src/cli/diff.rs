@@ -5,9 +5,8 @@ use std::time::Instant;
 use futures::{StreamExt, stream};
 use istio_operator::api::{Annotations, IstioOperator, StoredCr};
 use istio_operator::apply::{ApplyError, Sender};
-use istio_operator::catalogue::Version;
 use istio_operator::charts::Charts;
-use istio_operator::cluster::{LastApplied, ManagingTool, Upkeep, revision_label};
+use istio_operator::cluster::{CrKey, LastApplied, ManagingTool, Upkeep};
 use istio_operator::dataplane::{ServedProxies, Verdicts};
 use istio_operator::merge::Merged;
 use istio_operator::plan::{
@@ -22,7 +21,7 @@ use super::Failure;
 use super::connection::{ClusterArgs, Connection, block_on};
 use super::fields::{Difference, differences};
 use super::input::Input;
-use super::observed::{Observed, key_of, rendered};
+use super::observed::{Observed, rendered};
 use super::output::{Format, Paint, Tone, complain};
 use super::read_only::unapplied;
 use super::render::{warn, warn_of};
@@ -137,7 +136,7 @@ pub(super) fn target(
     let known = observed
         .crs
         .iter()
-        .find(|known| key_of(known) == key_of(&cr));
+        .find(|known| CrKey::of(known) == CrKey::of(&cr));
     cr.status = known.and_then(|known| known.status.clone());
     Ok(cr.into())
 }
@@ -151,7 +150,7 @@ async fn report(
     let (merged, rendered) = rendered(cr, connection.cluster(), charts)?;
     warn_of(&merged, charts);
     rendered.warnings.iter().for_each(warn);
-    let (key, annotations) = (key_of(cr), Annotations::read(cr.annotations()));
+    let (key, annotations) = (CrKey::of(cr), Annotations::read(cr.annotations()));
     observed.expect(&key, &merged, &rendered);
     if let Some(refusal) = step(cr, &merged, observed, charts).and_then(|step| step.refusal()) {
         complain(&format_args!("warning: {refusal}"));
@@ -198,25 +197,12 @@ pub(super) fn step(
     observed: &Observed,
     charts: &Charts,
 ) -> Option<Precheck> {
-    let revision = revision_label(&merged.revision);
-    let status = cr.status.as_ref();
-    // A new revision is installed beside the old one.
-    let status = status.filter(|status| status.revision.as_deref() == Some(revision));
-    let installed = status.and_then(|status| Version::parse(status.version.as_ref()?));
-    let skipped = Annotations::read(cr.annotations()).skipped_checks;
     // A person cannot wait for all pods of a cluster to be read.
     let proxies = ServedProxies {
         gaps: vec!["the command line does not look at pods".to_owned()],
         ..ServedProxies::default()
     };
-    Precheck::of(
-        merged,
-        &observed.live,
-        charts.catalogue(),
-        installed,
-        &proxies,
-        &skipped,
-    )
+    Precheck::of_cr(cr, merged, &observed.live, charts.catalogue(), &proxies)
 }
 
 /// Why an object is not sent; none for what is sent later.

@@ -5,15 +5,12 @@
 use futures::{StreamExt, stream};
 use istio_operator::api::{Annotations, IstioOperator, StoredCr};
 use istio_operator::charts::Charts;
-use istio_operator::cluster::{
-    CrKey, DesiredInventory, KINDS, Kind, Live, LiveObject, Readiness, TagMode, TagRequest,
-    WatchedSpec, WatchedStatus,
-};
+use istio_operator::cluster::{CrKey, DesiredInventory, KINDS, Live, TagMode, TagRequest};
+use istio_operator::controller::list_objects;
 use istio_operator::merge::{Cluster, Merged, merge};
 use istio_operator::plan::keys;
-use istio_operator::render::{ObjectKey, Rendered, render};
+use istio_operator::render::{Rendered, render};
 use kube::api::{Api, ListParams};
-use kube::core::{Object, PartialObjectMeta};
 use kube::{Client, ResourceExt};
 
 use super::Failure;
@@ -75,7 +72,7 @@ impl Observed {
     /// Reads the objects again, as they are now.
     pub(super) async fn list(&mut self, client: &Client) {
         let watched = KINDS.iter().filter(|kind| kind.is_watched());
-        let lists = watched.map(|kind| async move { (kind, objects(client, kind).await) });
+        let lists = watched.map(|kind| async move { (kind, list_objects(client, kind).await) });
         let lists: Vec<_> = stream::iter(lists)
             .buffer_unordered(PARALLEL)
             .collect()
@@ -92,7 +89,10 @@ impl Observed {
                         self.live.put(key, object);
                     }
                 }
-                Err(why) => self.unknown.push(format!("{}: {why}", kind.plural)),
+                Err(error) => {
+                    let why = said(&error);
+                    self.unknown.push(format!("{}: {why}", kind.plural));
+                }
             }
         }
         self.unknown.sort();
@@ -102,7 +102,7 @@ impl Observed {
     /// Finds out what every IstioOperator of the cluster renders.
     fn render_others(&mut self, cluster: Cluster, charts: &Charts) {
         for cr in &self.crs {
-            let key = key_of(cr);
+            let key = CrKey::of(cr);
             if cr.metadata.deletion_timestamp.is_some() {
                 self.desired.mark_deleting(&key);
                 continue;
@@ -135,13 +135,13 @@ impl Observed {
             None => (connection.namespace.as_deref(), name),
         };
         let is_meant = |cr: &&StoredCr| {
-            let key = key_of(cr);
+            let key = CrKey::of(cr);
             namespace.is_none_or(|wanted| key.namespace == wanted)
                 && name.is_none_or(|wanted| key.name == wanted)
         };
         let found: Vec<_> = self.crs.iter().filter(is_meant).collect();
         let known = |crs: &mut dyn Iterator<Item = &StoredCr>| {
-            crs.map(|cr| key_of(cr).to_string())
+            crs.map(|cr| CrKey::of(cr).to_string())
                 .collect::<Vec<_>>()
                 .join(", ")
         };
@@ -198,14 +198,6 @@ pub(super) fn rendered(
     Ok((merged, rendered))
 }
 
-/// The name of a CR.
-pub(super) fn key_of(cr: &IstioOperator) -> CrKey {
-    CrKey {
-        namespace: cr.namespace().unwrap_or_default(),
-        name: cr.name_any(),
-    }
-}
-
 /// All IstioOperators; if that is refused, those of the namespace that was asked for or that is the user's.
 async fn crs(connection: &Connection) -> Result<Vec<StoredCr>, String> {
     let all: Api<StoredCr> = Api::all(connection.client.clone());
@@ -219,36 +211,6 @@ async fn crs(connection: &Connection) -> Result<Vec<StoredCr>, String> {
     match own.list(&ListParams::default()).await {
         Ok(list) if !list.items.is_empty() => Ok(list.items),
         _ => Err(format!("{CRS}: {why}")),
-    }
-}
-
-/// The objects of a kind that carry the label which those of interest have.
-async fn objects(client: &Client, kind: &Kind) -> Result<Vec<(ObjectKey, LiveObject)>, String> {
-    let params = ListParams::default().labels(kind.label());
-    let listed = if kind.reports_readiness() {
-        let api: Api<Object<WatchedSpec, WatchedStatus>> =
-            Api::all_with(client.clone(), &kind.resource());
-        api.list(&params).await.map(|list| {
-            let reduce = |object: Object<WatchedSpec, WatchedStatus>| {
-                let status = object.status.unwrap_or_default();
-                let readiness = Readiness::read(kind.kind, &object.spec, &status);
-                LiveObject::of(kind, &object.metadata, readiness)
-            };
-            list.items.into_iter().map(reduce).collect()
-        })
-    } else {
-        let api: Api<kube::api::DynamicObject> = Api::all_with(client.clone(), &kind.resource());
-        api.list_metadata(&params).await.map(|list| {
-            let reduce = |object: PartialObjectMeta<kube::api::DynamicObject>| {
-                LiveObject::of(kind, &object.metadata, None)
-            };
-            list.items.into_iter().map(reduce).collect()
-        })
-    };
-    match listed {
-        Ok(objects) => Ok(objects),
-        Err(error) if is_not_served(&error) => Ok(Vec::new()),
-        Err(error) => Err(said(&error)),
     }
 }
 

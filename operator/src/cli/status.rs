@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::connection::{ClusterArgs, Connection, block_on};
-use super::observed::{Observed, key_of};
+use super::observed::Observed;
 use super::output::{Format, Paint, Tone, complain, print};
 
 /// Show how far each installation is: components, workloads, gateways with their addresses, and what conditions say.
@@ -106,7 +106,7 @@ fn chosen<'o>(
     }
     let wanted = connection.namespace.as_ref();
     let is_meant =
-        |cr: &&StoredCr| wanted.is_none_or(|namespace| key_of(cr).namespace == *namespace);
+        |cr: &&StoredCr| wanted.is_none_or(|namespace| CrKey::of(cr).namespace == *namespace);
     Ok(observed.crs.iter().filter(is_meant).collect())
 }
 
@@ -155,7 +155,7 @@ fn by_component<'l>(cr: &CrKey, live: &'l Live) -> BTreeMap<ComponentKind, Vec<&
 }
 
 fn lines(cr: &StoredCr, live: &Live, paint: Paint) -> String {
-    let key = key_of(cr);
+    let key = CrKey::of(cr);
     let (now, now_tone) = state(cr);
     let mut out = format!("{key}  {}", paint.text(now_tone, now));
     let status = cr.status.clone().unwrap_or_default();
@@ -254,7 +254,7 @@ fn workload_line(key: &ObjectKey, counts: Workload, unready: Option<String>) -> 
 }
 
 fn value(cr: &StoredCr, live: &Live) -> Value {
-    let key = key_of(cr);
+    let key = CrKey::of(cr);
     let components = by_component(&key, live)
         .into_iter()
         .map(|(component, keys)| {

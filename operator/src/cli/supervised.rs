@@ -14,7 +14,7 @@ use kube::ResourceExt;
 use super::Failure;
 use super::connection::Connection;
 use super::diff::step;
-use super::observed::{Observed, key_of, rendered};
+use super::observed::{Observed, rendered};
 use super::output::complain;
 use super::wait::Deadline;
 
@@ -25,7 +25,7 @@ pub(super) async fn install(
     charts: &Charts,
     (must_run, deadline): (bool, Deadline),
 ) -> Result<(), Failure> {
-    let (key, annotations) = (key_of(cr), Annotations::read(cr.annotations()));
+    let (key, annotations) = (CrKey::of(cr), Annotations::read(cr.annotations()));
     let mut observed = Observed::read(connection, charts).await?;
     if !observed.unknown.is_empty() {
         // What is not known could be taken from somebody else.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::connection::{ClusterArgs, Connection, block_on};
-use super::observed::{Observed, key_of};
+use super::observed::Observed;
 use super::output::{Format, Paint, Tone, complain, print};
 use super::wait::{Timeout, Until, until};
 use super::{supervised, writes};
@@ -121,7 +121,7 @@ fn going(
         return Err(Failure::input("nothing of that is installed"));
     }
     let annotations = |observed: &Observed, key: &CrKey| {
-        let cr = observed.crs.iter().find(|cr| key_of(cr) == *key);
+        let cr = observed.crs.iter().find(|cr| CrKey::of(cr) == *key);
         (
             cr.is_some(),
             cr.map(|cr| Annotations::read(cr.annotations()))
@@ -150,7 +150,7 @@ fn going(
 fn meant(args: &Args, observed: &Observed, connection: &Connection) -> Result<CrKey, Failure> {
     let found = observed.cr(args.cr.as_deref(), connection);
     let missing = match found {
-        Ok(cr) => return Ok(key_of(cr)),
+        Ok(cr) => return Ok(CrKey::of(cr)),
         Err(missing) => missing,
     };
     let name = args.cr.as_deref();
@@ -173,7 +173,7 @@ fn owners(observed: &Observed) -> BTreeSet<CrKey> {
     observed
         .crs
         .iter()
-        .map(|cr| key_of(cr))
+        .map(|cr| CrKey::of(cr))
         .chain(named)
         .collect()
 }
@@ -181,7 +181,7 @@ fn owners(observed: &Observed) -> BTreeSet<CrKey> {
 /// The owners of objects of a revision.
 fn of_revision(revision: &str, observed: &Observed) -> Vec<CrKey> {
     let is_of_revision = |owner: &CrKey| {
-        let cr = observed.crs.iter().find(|cr| key_of(cr) == *owner);
+        let cr = observed.crs.iter().find(|cr| CrKey::of(cr) == *owner);
         let status = cr
             .and_then(|cr| cr.status.as_ref())
             .and_then(|status| status.revision.as_deref());

@@ -9,7 +9,7 @@ use kube::api::Api;
 
 use super::Failure;
 use super::connection::{ClusterArgs, Connection, block_on};
-use super::observed::{Observed, key_of, said};
+use super::observed::{Observed, said};
 use super::output::complain;
 
 /// Wait until an IstioOperator is healthy, and say what it waits for meanwhile.
@@ -105,7 +105,7 @@ pub(super) fn wait(args: &Args) -> Result<(), Failure> {
         if args.until == Until::Gone && observed.crs.is_empty() && observed.unknown.is_empty() {
             return Ok(());
         }
-        let key = key_of(observed.cr(args.cr.as_deref(), &connection)?);
+        let key = CrKey::of(observed.cr(args.cr.as_deref(), &connection)?);
         until(&connection, &key, args.until, args.timeout.deadline()).await
     })
 }

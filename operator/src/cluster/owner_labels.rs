@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use kube::ResourceExt;
 use serde_json::{Map, Value};
 
-use crate::api::ComponentKind;
+use crate::api::{ComponentKind, IstioOperator};
 
 /// The field manager of every apply. Upstream's CLI and its former operator use the same, so the first apply takes
 /// their objects over in place.
@@ -31,6 +32,17 @@ pub struct CrKey {
     pub namespace: String,
     /// The name of the CR.
     pub name: String,
+}
+
+impl CrKey {
+    /// The name of a CR.
+    #[must_use]
+    pub fn of(cr: &IstioOperator) -> Self {
+        Self {
+            namespace: cr.namespace().unwrap_or_default(),
+            name: cr.name_any(),
+        }
+    }
 }
 
 impl fmt::Display for CrKey {

@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use super::ctx::Ctx;
 use super::rendering::RenderedSpec;
-use super::state::{State, annotations_of, key_of};
+use super::state::{State, annotations_of};
 use crate::api::{Annotations, IstioOperator, PlanState, PlanStatus};
 use crate::apply;
-use crate::catalogue::{Catalogue, Version};
+use crate::catalogue::Catalogue;
 use crate::cluster::{CrKey, revision_label};
 use crate::merge::Merged;
-use crate::plan::{Plan, PlanInput, Precheck, Preview, plan, target_of};
+use crate::plan::{Plan, Precheck, Preview, plan, target_of};
 
 /// What stands against the change of the version that a CR asks for, if it asks for one.
 pub(super) fn precheck(
@@ -22,21 +22,8 @@ pub(super) fn precheck(
     state: &State,
     catalogue: &Catalogue,
 ) -> Option<Precheck> {
-    let skipped = annotations_of(cr).skipped_checks;
-    // A new revision is installed beside the old one.
-    let status = cr.status.as_ref();
-    let status = status
-        .filter(|status| status.revision.as_deref() == Some(revision_label(&merged.revision)));
-    let installed = status.and_then(|status| Version::parse(status.version.as_ref()?));
-    let proxies = state.served_proxies(&key_of(cr), revision_label(&merged.revision));
-    Precheck::of(
-        merged,
-        &state.live,
-        catalogue,
-        installed,
-        &proxies,
-        &skipped,
-    )
+    let proxies = state.served_proxies(&CrKey::of(cr), revision_label(&merged.revision));
+    Precheck::of_cr(cr, merged, &state.live, catalogue, &proxies)
 }
 
 /// What the change to `rendered` does, and whether it may be done; none if that is not known, and nothing has to wait for
@@ -73,8 +60,7 @@ pub(super) async fn agree(
             };
             Some(preview.status(state))
         }
-        // The pass itself tells it.
-        Err(_) if !is_manual => None,
+        Err(_) if !is_manual => None, // The pass itself tells it.
         Err((object, error)) => Some(PlanStatus {
             target,
             summary: format!("not known yet: {object}: {error}"),
@@ -92,17 +78,7 @@ pub(super) fn draft(
 ) -> Plan {
     let now = Instant::now();
     let verdicts = state.verdicts(key, now);
-    let input = PlanInput {
-        cr: key,
-        annotations,
-        live: &state.live,
-        last_applied: &state.last_applied,
-        desired: &state.desired,
-        held_by: None,
-        unproven: None,
-        verdicts: &verdicts,
-        now,
-    };
+    let input = state.plan_input(key, annotations, &verdicts, now);
     plan(&rendered.merged, rendered.rendered.clone(), input)
 }
 

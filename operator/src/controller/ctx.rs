@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use super::queue::Queue;
 use super::rendering::RenderThread;
 use super::requeue::Action;
-use super::state::{self, State, ToRequeue};
+use super::state::{State, ToRequeue};
 use super::watch_health::{Watched, Watches};
 use crate::api::{IstioOperator, StoredCr};
 use crate::apply::{Applied, ApplyError, Sender};
@@ -89,7 +89,7 @@ impl Ctx {
 
     /// The newest known state of `cr`, if its spec is still the same.
     pub(super) fn newest_if_unchanged(&self, cr: &IstioOperator) -> Option<Arc<StoredCr>> {
-        let newest = self.state().cr(&state::key_of(cr))?;
+        let newest = self.state().cr(&CrKey::of(cr))?;
         let is_same = newest.metadata.uid == cr.metadata.uid
             && newest.metadata.generation == cr.metadata.generation;
         is_same.then_some(newest)
@@ -141,7 +141,7 @@ impl Ctx {
             instant: Instant::now(),
             outdated: &outdated.unwrap_or_default(),
         };
-        let key = state::key_of(cr);
+        let key = CrKey::of(cr);
         let Computed {
             mut status,
             next_change,

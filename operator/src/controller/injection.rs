@@ -1,7 +1,7 @@
 //! Whether istiod injects sidecars of the version that a CR changes to.
 
 use super::ctx::Ctx;
-use super::state::{State, annotations_of, key_of};
+use super::state::{State, annotations_of};
 use crate::api::IstioOperator;
 use crate::apply::probe_injection;
 use crate::cluster::CrKey;
@@ -20,7 +20,7 @@ pub(super) fn unproven(
         .iter()
         .any(|name| name == INJECTION);
     let is_proven = matches!(
-        state.proof(&key_of(cr), merged.version),
+        state.proof(&CrKey::of(cr), merged.version),
         Some(Injection::Works | Injection::Unknown(_))
     );
     if upgrade.to != merged.version.to_string() || is_skipped || is_proven {

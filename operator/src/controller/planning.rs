@@ -5,21 +5,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::{Api, DynamicObject, ListParams, PartialObjectMeta};
-use kube::core::Object;
-use kube::{Client, Config};
+use kube::Config;
+use kube::api::{Api, ListParams};
 
-use super::state::{State, annotations_of, key_of};
+use super::list::list_objects;
+use super::state::{State, annotations_of};
 use super::{Error, approval, connect, rendering};
 use crate::api::{IstioOperator, StoredCr};
 use crate::apply::{Sender, preview};
 use crate::charts::Charts;
-use crate::cluster::{CrKey, KINDS, Kind, LiveObject, Readiness, WatchedSpec, WatchedStatus};
+use crate::cluster::{CrKey, KINDS};
 use crate::plan::{Precheck, Preview, target_of};
-use crate::render::ObjectKey;
-
-/// Objects per page of a list.
-const PAGE: u32 = 50;
 
 /// The CR to plan for.
 #[derive(Debug)]
@@ -61,7 +57,8 @@ async fn plan_in_cluster(asked: Asked, charts: &Charts) -> Result<Planned, Error
     let (client, cluster) = connect(config).await?;
     let mut state = State::new(None, std::iter::empty());
     for kind in KINDS.iter().filter(|kind| kind.is_watched()) {
-        for (key, object) in list(&client, kind).await? {
+        let objects = list_objects(&client, kind).await;
+        for (key, object) in objects.map_err(refused)? {
             state.put_object(&key, object, true);
         }
     }
@@ -75,10 +72,10 @@ async fn plan_in_cluster(asked: Asked, charts: &Charts) -> Result<Planned, Error
         let rendered = rendering::render_spec(&known, None, cluster, charts, &|| true);
         match &rendered {
             Ok(rendered) if annotations_of(&known).is_paused => {
-                state.set_paused(&key_of(&known), &rendered.merged, &rendered.rendered)
+                state.set_paused(&CrKey::of(&known), &rendered.merged, &rendered.rendered)
             }
             Ok(rendered) => {
-                state.set_rendered(&key_of(&known), &rendered.merged, &rendered.rendered)
+                state.set_rendered(&CrKey::of(&known), &rendered.merged, &rendered.rendered)
             }
             Err(_) => state.mark_unreadable(&known),
         };
@@ -87,7 +84,7 @@ async fn plan_in_cluster(asked: Asked, charts: &Charts) -> Result<Planned, Error
     let rendered = rendered.map_err(|rejection| Error::Input(rejection.errors))?;
     let upgrade = approval::precheck(&cr, &rendered.merged, &state, charts.catalogue());
     let target = target_of(&rendered.rendered);
-    let key = key_of(&cr);
+    let key = CrKey::of(&cr);
     let draft = approval::draft(&state, &key, &annotations_of(&cr), &rendered);
     let sender = Sender::new(client, Arc::new(|| Duration::MAX));
     let objects = preview(&sender, &draft).await;
@@ -115,7 +112,7 @@ fn chosen(asked: Asked, namespace: &str, state: &mut State) -> Result<Arc<Stored
             metadata
                 .namespace
                 .get_or_insert_with(|| namespace.to_owned());
-            (key_of(&cr), Some(*cr))
+            (CrKey::of(&cr), Some(*cr))
         }
     };
     let stored = state.cr(&key);
@@ -130,42 +127,6 @@ fn chosen(asked: Asked, namespace: &str, state: &mut State) -> Result<Arc<Stored
     }
     state.put_cr(cr.clone(), true);
     Ok(Arc::new(cr))
-}
-
-/// The objects of a kind that the operator would watch.
-async fn list(client: &Client, kind: &Kind) -> Result<Vec<(ObjectKey, LiveObject)>, Error> {
-    let mut found = Vec::new();
-    let mut params = ListParams::default().labels(kind.label()).limit(PAGE);
-    loop {
-        let page = if kind.reports_readiness() {
-            let api: Api<Object<WatchedSpec, WatchedStatus>> =
-                Api::all_with(client.clone(), &kind.resource());
-            let reduce = |object: Object<WatchedSpec, WatchedStatus>| {
-                let status = object.status.unwrap_or_default();
-                let readiness = Readiness::read(kind.kind, &object.spec, &status);
-                LiveObject::of(kind, &object.metadata, readiness)
-            };
-            api.list(&params).await.map(|list| {
-                found.extend(list.items.into_iter().map(reduce));
-                list.metadata.continue_
-            })
-        } else {
-            let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
-            let reduce = |object: PartialObjectMeta<DynamicObject>| {
-                LiveObject::of(kind, &object.metadata, None)
-            };
-            api.list_metadata(&params).await.map(|list| {
-                found.extend(list.items.into_iter().map(reduce));
-                list.metadata.continue_
-            })
-        };
-        match page {
-            Ok(Some(next)) if !next.is_empty() => params = params.continue_token(&next),
-            Ok(_) => return Ok(found),
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(found),
-            Err(error) => return Err(refused(error)),
-        }
-    }
 }
 
 fn refused(error: kube::Error) -> Error {

@@ -7,7 +7,7 @@ use super::approval::precheck;
 use super::ctx::Ctx;
 use super::rendering::{RenderedSpec, SpecRejection, catch_panic};
 use super::requeue::{Action, jitter, resync};
-use super::state::{annotations_of, key_of};
+use super::state::annotations_of;
 use super::{approval, cleanup, finalizer, injection, rollback};
 use crate::api::{IstioOperator, PlanStatus, RollbackStatus, StoredCr, condition};
 use crate::apply::{ApplyError, Class, Verdict, apply};
@@ -306,7 +306,7 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
     let mut warnings: Vec<_> = warnings.map(ToString::to_string).collect();
     let version = merged.version;
     let revision = revision_label(&merged.revision).to_owned();
-    let (key, annotations) = (&key_of(cr), &annotations_of(cr));
+    let (key, annotations) = (&CrKey::of(cr), &annotations_of(cr));
     let refusal = upgrade.as_ref().and_then(Precheck::refusal);
     let held_by = refusal.or_else(|| agreed.as_ref().and_then(approval::held_by));
     let mut state = ctx.state();
@@ -322,15 +322,9 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
     let verdicts = state.verdicts(key, now);
     let inputs_digest = state.inputs_digest(key, cr, &verdicts);
     let input = PlanInput {
-        cr: key,
-        annotations,
-        live: &state.live,
-        last_applied: &state.last_applied,
-        desired: &state.desired,
         held_by: held_by.as_deref(),
         unproven: unproven.as_deref(),
-        verdicts: &verdicts,
-        now,
+        ..state.plan_input(key, annotations, &verdicts, now)
     };
     let mut plan = plan(&merged, rendered, input);
     warnings.append(&mut plan.warnings);
@@ -423,7 +417,7 @@ async fn publish_progress(
     let (version, is_rolled_back) = (progress.version, progress.rollback.is_some());
     let result = PassResult::Applied(Box::new(progress));
     let next_change = ctx.publish(cr, &result).await?;
-    let (key, mut state) = (key_of(cr), ctx.state());
+    let (key, mut state) = (CrKey::of(cr), ctx.state());
     state.remember_healthy(&key);
     let newest = state.cr(&key).filter(|_| !is_rolled_back);
     if newest.is_some_and(|newest| rollback::due(&newest, version).is_some()) {

@@ -108,7 +108,7 @@ impl State {
     /// Takes in a CR, unless a newer state of it is known. Concerns it if there is something to do for it; a change of
     /// its status is none.
     pub fn put_cr(&mut self, cr: StoredCr, is_list: bool) -> ToRequeue {
-        let key = key_of(&cr);
+        let key = CrKey::of(&cr);
         let known = self.crs.get(&key);
         let same = known.filter(|known| known.metadata.uid == cr.metadata.uid);
         if !is_list && same.is_some_and(|same| version(&same.metadata) > version(&cr.metadata)) {
@@ -136,7 +136,7 @@ impl State {
     /// Takes in a CR as the answer to a write has it. Where it is gone by now, or another one has its name, the watch was
     /// quicker than the answer, and nobody would tell of its end once more.
     pub fn put_answered_cr(&mut self, cr: StoredCr) -> ToRequeue {
-        let known = self.crs.get(&key_of(&cr));
+        let known = self.crs.get(&CrKey::of(&cr));
         if known.is_some_and(|known| known.metadata.uid == cr.metadata.uid) {
             self.put_cr(cr, false)
         } else {
@@ -266,7 +266,7 @@ impl State {
 
     /// Takes in that the spec of a CR cannot be rendered.
     pub fn mark_unreadable(&mut self, cr: &StoredCr) -> ToRequeue {
-        let key = &key_of(cr);
+        let key = &CrKey::of(cr);
         self.in_sync.remove(key);
         let is_unreadable = ["revision", "values"].map(|field| cr.is_unreadable(field));
         let revision = match is_unreadable {
@@ -441,14 +441,6 @@ pub fn scopes(namespaces: Option<&[String]>) -> impl Iterator<Item = Option<Stri
     let named = namespaces.unwrap_or_default().iter().cloned().map(Some);
     let all = namespaces.is_none().then_some(None);
     named.chain(all)
-}
-
-/// The name of a CR.
-pub fn key_of(cr: &IstioOperator) -> CrKey {
-    CrKey {
-        namespace: cr.namespace().unwrap_or_default(),
-        name: cr.name_any(),
-    }
 }
 
 /// The revision that a spec names, as labels call it; absent if it names none that can be read. `values.revision` wins

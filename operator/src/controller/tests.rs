@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use super::ctx::Ctx;
 use super::reconcile::reconcile;
 use super::requeue::Action;
-use super::state::key_of;
 use crate::api::IstioOperator;
 use crate::apply::fake_api_server::{Answer, FakeApiServer};
 use crate::charts::Charts;
+use crate::cluster::CrKey;
 use crate::merge::Cluster;
 use crate::serve::Health;
 use crate::settings::Settings;
@@ -59,7 +59,7 @@ async fn nothing_is_installed_for_a_cr_that_is_gone_before_it_can_be_held() {
     let cr = cr(json!({}));
     let gone = Answer::Failure(404, "istiooperators.install.istio.io \"cr\" not found");
     let (ctx, api) = controller(&cr, [gone]);
-    let next = Box::pin(reconcile(&ctx, &key_of(&cr))).await.unwrap();
+    let next = Box::pin(reconcile(&ctx, &CrKey::of(&cr))).await.unwrap();
     assert_eq!(next, Action::AwaitChange);
     assert_eq!(api.calls().len(), 1, "{:?}", api.calls());
 }

@@ -18,10 +18,10 @@ use serde::de::DeserializeOwned;
 
 use super::ctx::Ctx;
 use super::requeue::jitter;
-use super::state::{Listing, State, ToRequeue, key_of};
+use super::state::{Listing, State, ToRequeue};
 use super::watch_health::{WatchHealth, Watched};
 use crate::api::StoredCr;
-use crate::cluster::{Kind, LiveObject, Readiness, WatchedSpec, WatchedStatus};
+use crate::cluster::{CrKey, Kind, LiveObject, Readiness, WatchedSpec, WatchedStatus};
 use crate::render::ObjectKey;
 
 /// How long one watch call lasts. A connection that died silently is noticed this late, and every renewal is a request.
@@ -58,7 +58,7 @@ pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
                 ToRequeue::new()
             }
             Event::InitApply(cr) => {
-                listed.insert(key_of(&cr));
+                listed.insert(CrKey::of(&cr));
                 state.put_cr(cr, true)
             }
             Event::InitDone => {
@@ -66,7 +66,7 @@ pub async fn crs(ctx: Arc<Ctx>, namespace: Option<String>) {
                 state.retain_crs(namespace.as_deref(), &listed)
             }
             Event::Apply(cr) => state.put_cr(cr, false),
-            Event::Delete(cr) => state.remove_cr(&key_of(&cr)),
+            Event::Delete(cr) => state.remove_cr(&CrKey::of(&cr)),
         });
     }
 }

@@ -5,9 +5,13 @@
 
 mod step_notes;
 
-use crate::api::{CheckResult, CheckStatus, ComponentKind, UpgradeStatus};
+use kube::ResourceExt;
+
+use crate::api::{
+    Annotations, CheckResult, CheckStatus, ComponentKind, IstioOperator, UpgradeStatus,
+};
 use crate::catalogue::{Catalogue, Version};
-use crate::cluster::{Live, LiveObject};
+use crate::cluster::{Live, LiveObject, revision_label};
 use crate::dataplane::{ServedProxies, listed};
 use crate::merge::Merged;
 use crate::render::ObjectKey;
@@ -32,6 +36,24 @@ const OLDEST_PROXY_FOR_30: Version = Version {
 };
 
 impl Precheck {
+    /// Does what [`Precheck::of`] does with what the status and the annotations of a CR say.
+    #[must_use]
+    pub fn of_cr(
+        cr: &IstioOperator,
+        merged: &Merged,
+        live: &Live,
+        catalogue: &Catalogue,
+        proxies: &ServedProxies,
+    ) -> Option<Self> {
+        let revision = revision_label(&merged.revision);
+        let status = cr.status.as_ref();
+        // A new revision is installed beside the old one.
+        let status = status.filter(|status| status.revision.as_deref() == Some(revision));
+        let installed = status.and_then(|status| Version::parse(status.version.as_ref()?));
+        let skipped = Annotations::read(cr.annotations()).skipped_checks;
+        Self::of(merged, live, catalogue, installed, proxies, &skipped)
+    }
+
     /// Checks a CR whose control plane runs in another version than it asks for; none if it runs in this one, or not at all.
     ///
     /// `installed` is the last version in which everything was healthy. It is taken for the one that runs while istiod is

@@ -40,9 +40,10 @@ pub fn operator_templates(
     let mut templates = Vec::new();
     for output in charts.execute(CHART, context)? {
         let file = output.file.rsplit('/').next().unwrap_or_default();
+        let name = file.split('.').next().unwrap_or(file).to_owned();
         templates.push(OperatorTemplate {
-            name: file.split('.').next().unwrap_or(file).to_owned(),
-            condition: charts.condition(CHART, file)?.map(str::to_owned),
+            condition: charts.condition(CHART, &name)?.map(str::to_owned),
+            name,
             objects: document::objects(output, charts)?,
         });
     }

@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use super::{State, annotations_of, key_of};
-use crate::api::IstioOperator;
+use super::{State, annotations_of};
+use crate::api::{Annotations, IstioOperator};
 use crate::cluster::CrKey;
 use crate::dataplane::Verdicts;
-use crate::plan::plan_inputs_digest;
+use crate::plan::{PlanInput, plan_inputs_digest};
 use crate::status::InstallProgress;
 
 /// A pass that found nothing to do.
@@ -48,7 +48,28 @@ impl State {
             data_plane: progress.upgrade.as_ref().map(|_| changes),
             progress: progress.clone(),
         };
-        self.in_sync.insert(key_of(cr), in_sync);
+        self.in_sync.insert(CrKey::of(cr), in_sync);
+    }
+
+    /// What a pass of a CR is planned from, if nothing holds it up.
+    pub fn plan_input<'a>(
+        &'a self,
+        cr: &'a CrKey,
+        annotations: &'a Annotations,
+        verdicts: &'a Verdicts,
+        now: Instant,
+    ) -> PlanInput<'a> {
+        PlanInput {
+            cr,
+            annotations,
+            live: &self.live,
+            last_applied: &self.last_applied,
+            desired: &self.desired,
+            held_by: None,
+            unproven: None,
+            verdicts,
+            now,
+        }
     }
 
     /// A digest of what the plan of a CR depends on.

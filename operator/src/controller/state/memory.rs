@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{State, key_of};
+use super::State;
 use crate::api::{InstallState, IstioOperator, IstioOperatorStatus, StoredCr};
 use crate::catalogue::Version;
 use crate::cluster::CrKey;
@@ -11,17 +11,17 @@ use crate::plan::Injection;
 impl State {
     /// Remembers that the spec of a CR was applied.
     pub fn remember_carried_out(&mut self, cr: &Arc<StoredCr>) {
-        self.carried_out.insert(key_of(cr), Arc::clone(cr));
+        self.carried_out.insert(CrKey::of(cr), Arc::clone(cr));
     }
 
     /// A CR as it was when this process applied its spec last.
     pub fn carried_out(&self, cr: &IstioOperator) -> Option<Arc<StoredCr>> {
-        same(self.carried_out.get(&key_of(cr)), cr)
+        same(self.carried_out.get(&CrKey::of(cr)), cr)
     }
 
     /// A CR as it was when this process saw everything healthy last.
     pub fn healthy(&self, cr: &IstioOperator) -> Option<Arc<StoredCr>> {
-        same(self.healthy.get(&key_of(cr)), cr)
+        same(self.healthy.get(&CrKey::of(cr)), cr)
     }
 
     /// Remembers a CR if its status says that everything of its spec is healthy.
