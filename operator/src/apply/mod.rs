@@ -22,7 +22,7 @@ use futures::{StreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
 
 pub use error::{ApplyError, Class};
-pub use preview::preview;
+pub use preview::{preview, touches_workloads};
 pub use probe::probe_injection;
 pub use send::Sender;
 

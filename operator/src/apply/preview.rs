@@ -7,19 +7,37 @@ use serde_json::Value;
 use super::{ApplyError, Class, PARALLEL, Sender};
 use crate::charts::tree::merge_over;
 use crate::cluster::{ApplyReason, Role, Upkeep};
-use crate::plan::{ObjectChange, ObjectToApply, Plan};
+use crate::plan::{ObjectChange, ObjectToApply, Plan, is_workload};
 use crate::render::ObjectKey;
+
+/// Whether a plan changes or deletes a workload that exists. No other plan replaces pods. It takes one read per workload.
+pub async fn touches_workloads(
+    sender: &Sender,
+    plan: &Plan,
+) -> Result<bool, (ObjectKey, ApplyError)> {
+    if plan.obsolete.iter().any(is_workload) {
+        return Ok(true);
+    }
+    for object in rollout(plan).filter(|object| is_workload(&object.key)) {
+        let found = sender.find(object.kind, &object.key).await;
+        if found
+            .map_err(|error| (object.key.clone(), error))?
+            .is_some()
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
 
 /// What every object of a rollout becomes; or an object that the API server would not take, and why.
 pub async fn preview(
     sender: &Sender,
     plan: &Plan,
 ) -> Result<Vec<ObjectChange>, (ObjectKey, ApplyError)> {
-    let objects = plan.waves.iter().flatten().chain(&plan.postponed);
-    let rollout = objects.filter(|object| object.reason == ApplyReason::Rollout);
     // A CRD takes megabytes while it is compared, so only one is at a time.
     let (crds, others): (Vec<_>, Vec<_>) =
-        rollout.partition(|object| object.kind.role == Role::Crd);
+        rollout(plan).partition(|object| object.kind.role == Role::Crd);
     let mut changes: Vec<_> = plan.obsolete.iter().map(ObjectChange::deleted).collect();
     for (objects, parallel) in [(crds, 1), (others, PARALLEL)] {
         // Gathered first: the compiler cannot tell that a stream of borrowing calls may move between threads.
@@ -33,6 +51,12 @@ pub async fn preview(
         }
     }
     Ok(changes)
+}
+
+/// The objects that a plan changes, drift excepted.
+fn rollout(plan: &Plan) -> impl Iterator<Item = &ObjectToApply> {
+    let objects = plan.waves.iter().flatten().chain(&plan.postponed);
+    objects.filter(|object| object.reason == ApplyReason::Rollout)
 }
 
 async fn change(

@@ -48,6 +48,13 @@ pub(super) async fn agree(
     let annotations = annotations_of(cr);
     let is_manual = cr.update_strategy().is_manual();
     let draft = draft(&ctx.state(), key, &annotations, rendered);
+    if !is_manual && rendered.upgrade.is_none() {
+        match apply::touches_workloads(&ctx.sender, &draft).await {
+            Ok(true) => {}
+            Ok(false) => return Some(Preview::harmless(target)),
+            Err(_) => return None, // The pass itself tells it.
+        }
+    }
     match apply::preview(&ctx.sender, &draft).await {
         Ok(objects) => {
             let preview = Preview::of(objects, target, rendered.upgrade.as_ref());

@@ -39,7 +39,7 @@ pub use order::in_apply_order;
 pub use orphans::{DeletionStep, ObjectToDelete, deletion_step, prune_preview};
 use orphans::{Orphans, Rendering};
 pub use precheck::Precheck;
-pub use preview::{Action, FieldChange, ObjectChange, Preview, target_of};
+pub use preview::{Action, FieldChange, ObjectChange, Preview, is_workload, target_of};
 pub use webhook_ca::copy as copy_ca;
 
 use crate::api::{Annotations, ComponentKind};

@@ -94,9 +94,8 @@ impl ObjectChange {
     /// An object that is deleted.
     #[must_use]
     pub fn deleted(key: &ObjectKey) -> Self {
-        let is_workload = WORKLOADS.contains(&key.kind.as_str());
         Self {
-            restart: is_workload.then(|| "it is deleted".to_owned()),
+            restart: is_workload(key).then(|| "it is deleted".to_owned()),
             ..Self::without_fields(key, Action::Delete)
         }
     }
@@ -126,11 +125,17 @@ impl ObjectChange {
     }
 }
 
+/// Whether an object has pods of its own.
+#[must_use]
+pub fn is_workload(key: &ObjectKey) -> bool {
+    WORKLOADS.contains(&key.kind.as_str())
+}
+
 /// Why the pods of a workload are replaced when these fields change; none if they stay.
 fn restart(key: &ObjectKey, old: &Value, fields: &[FieldChange]) -> Option<String> {
     let waits_for_deletion =
         at(old, &["spec", "updateStrategy", "type"]).is_some_and(|strategy| strategy == "OnDelete");
-    if !WORKLOADS.contains(&key.kind.as_str()) || waits_for_deletion {
+    if !is_workload(key) || waits_for_deletion {
         return None;
     }
     let template = "spec.template.";
@@ -272,6 +277,18 @@ impl Preview {
             upgrade,
             objects,
             target,
+        }
+    }
+
+    /// What the status tells of a change that replaces no pod. Its objects are not compared one by one.
+    #[must_use]
+    pub fn harmless(target: String) -> PlanStatus {
+        PlanStatus {
+            digest: target.clone(),
+            state: PlanState::UnderWay,
+            target,
+            summary: "no pod that runs is replaced".to_owned(),
+            restarts: Vec::new(),
         }
     }
 
