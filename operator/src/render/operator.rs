@@ -30,7 +30,7 @@ pub fn operator_values_schema(charts: &Charts) -> Result<Value, ChartError> {
 }
 
 /// Renders every template of the operator's chart, in the order in which objects are applied: the namespace, the account with
-/// its rights, the Deployment and what belongs to it. The CRD is not among them; [`crate::api::crd`] gives it.
+/// its rights, the Deployment and what belongs to it. The CRD is not among them; [`crate::api::CRD`] is it.
 pub fn operator_templates(
     namespace: &str,
     values: &Value,
