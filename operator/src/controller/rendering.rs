@@ -118,7 +118,13 @@ impl RenderThread {
             for Job { cr, wanted, result } in queue {
                 // A pass that was cut off waits for nothing any more.
                 if !result.is_closed() {
-                    let deadline = Instant::now() + TIME_LIMIT;
+                    // A canary and the control plane beside it are rendered one after the other.
+                    let renders = if cr.update_strategy().is_canary() {
+                        2
+                    } else {
+                        1
+                    };
+                    let deadline = Instant::now() + TIME_LIMIT * renders;
                     let has_time = || Instant::now() < deadline;
                     // Nobody may wait any more by now.
                     let _ = result.send(render_spec(&cr, &wanted, cluster, &charts, &has_time));
