@@ -50,9 +50,10 @@ pub use quantity::is_same_quantity;
 pub use resource::{CRD, IstioOperator, RawSpec, documented_schema, generated_crd, strict_schema};
 pub use spec::DeletionPolicy;
 pub use status::{
-    CheckResult, CheckStatus, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
-    NodePort, PlanState, PlanStatus, ProxyCount, RestartState, RestartStatus, RevisionStatus,
-    RollbackStatus, StepStatus, UpgradeStatus,
+    CanaryStatus, CanaryStep, CheckResult, CheckStatus, ComponentStatus, ControlPlaneStatus,
+    GatewayStatus, HeldProxyStatus, InstallState, IstioOperatorStatus, NodePort, PlanState,
+    PlanStatus, ProxyCount, RestartState, RestartStatus, RevisionStatus, RollbackStatus,
+    StepStatus, UpgradeStatus,
 };
 pub use stored::StoredCr;
 pub use update_strategy::UpdateStrategy;

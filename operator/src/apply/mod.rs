@@ -345,6 +345,7 @@ async fn decided(sender: &Sender, planned: PlannedComponent) -> AppliedComponent
     let PlannedComponent {
         kind,
         name,
+        version: _,
         image,
         keys: _,
         decided,

@@ -7,6 +7,7 @@ use istio_operator::api::{Annotations, IstioOperator, StoredCr};
 use istio_operator::apply::{ApplyError, Sender};
 use istio_operator::charts::Charts;
 use istio_operator::cluster::{CrKey, LastApplied, ManagingTool, Upkeep};
+use istio_operator::controller::render_beside;
 use istio_operator::dataplane::{ServedProxies, Verdicts};
 use istio_operator::merge::Merged;
 use istio_operator::plan::{
@@ -21,7 +22,7 @@ use super::Failure;
 use super::connection::{ClusterArgs, Connection, block_on};
 use super::fields::{Difference, differences};
 use super::input::Input;
-use super::observed::{Observed, rendered};
+use super::observed::Observed;
 use super::output::{Format, Paint, Tone, complain};
 use super::read_only::unapplied;
 use super::render::{warn, warn_of};
@@ -147,7 +148,8 @@ async fn report(
     connection: &Connection,
     charts: &Charts,
 ) -> Result<Report, Failure> {
-    let (merged, rendered) = rendered(cr, connection.cluster(), charts)?;
+    let rendered = render_beside(cr, &observed.live, connection.cluster(), charts);
+    let (merged, rendered) = rendered.map_err(Failure::Input)?;
     warn_of(&merged, charts);
     rendered.warnings.iter().for_each(warn);
     let (key, annotations) = (CrKey::of(cr), Annotations::read(cr.annotations()));
@@ -164,6 +166,7 @@ async fn report(
         verdicts: &Verdicts::new(),
         held_by: None,
         unproven: None,
+        takes_gateways_in_turn: false,
         now: Instant::now(),
     };
     let pruned = prune_preview(&merged, &rendered, input);
@@ -200,6 +203,7 @@ pub(super) fn step(
     // A person cannot wait for all pods of a cluster to be read.
     let proxies = ServedProxies {
         gaps: vec!["the command line does not look at pods".to_owned()],
+        gateway_api_gaps: vec!["this command does not look at CRDs of Gateway API".to_owned()],
         ..ServedProxies::default()
     };
     Precheck::of_cr(cr, merged, &observed.live, charts.catalogue(), &proxies)

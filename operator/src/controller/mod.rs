@@ -1,6 +1,8 @@
 //! When things run: watches wake CRs, passes bring them forward, a lease decides who may.
 
 mod approval;
+mod asked;
+mod canary;
 mod cleanup;
 mod ctx;
 mod data_plane_watch;
@@ -8,6 +10,7 @@ mod finalizer;
 mod injection;
 mod list;
 mod planning;
+mod proxy_hold;
 mod queue;
 mod reconcile;
 mod rendering;
@@ -45,7 +48,7 @@ use crate::settings::Settings;
 use crate::telemetry;
 use ctx::Ctx;
 pub use list::list_objects;
-pub use planning::{Asked, Planned, plan_for};
+pub use planning::{Asked, Planned, plan_for, render_beside};
 use state::scopes;
 use worker::run_workers;
 

@@ -9,13 +9,16 @@ use kube::Config;
 use kube::api::{Api, ListParams};
 
 use super::list::list_objects;
+use super::rendering::Wanted;
 use super::state::{State, annotations_of};
-use super::{Error, approval, connect, rendering};
+use super::{Error, approval, canary, connect, rendering};
 use crate::api::{IstioOperator, StoredCr};
 use crate::apply::{Sender, preview};
 use crate::charts::Charts;
-use crate::cluster::{CrKey, KINDS};
-use crate::plan::{Precheck, Preview, target_of};
+use crate::cluster::{CrKey, KINDS, Live};
+use crate::merge::{Cluster, Merged};
+use crate::plan::{ControlPlanes, Precheck, Preview, target_of};
+use crate::render::Rendered;
 
 /// The CR to plan for.
 #[derive(Debug)]
@@ -40,6 +43,21 @@ pub struct Planned {
     pub preview: Preview,
     /// Why nothing would be done.
     pub refusal: Option<String>,
+}
+
+/// What the operator renders for a CR in a cluster that holds `live`. The error has a line for everything that is wrong.
+pub fn render_beside(
+    cr: &IstioOperator,
+    live: &Live,
+    cluster: Cluster,
+    charts: &Charts,
+) -> Result<(Merged, Rendered), Vec<String>> {
+    let wanted = Wanted::Spec(ControlPlanes::of(cr, live));
+    let cr = StoredCr::from(cr.clone());
+    let rendered = rendering::render_spec(&cr, &wanted, cluster, charts, &|| true);
+    rendered
+        .map(|rendered| (rendered.merged, rendered.rendered))
+        .map_err(|rejection| rejection.errors)
 }
 
 /// Finds out what the operator would do with a CR.
@@ -69,7 +87,8 @@ async fn plan_in_cluster(asked: Asked, charts: &Charts) -> Result<Planned, Error
     }
     let cr = chosen(asked, client.default_namespace(), &mut state)?;
     for known in state.all_crs() {
-        let rendered = rendering::render_spec(&known, None, cluster, charts, &|| true);
+        let wanted = Wanted::Spec(ControlPlanes::of(&known, &state.live));
+        let rendered = rendering::render_spec(&known, &wanted, cluster, charts, &|| true);
         match &rendered {
             Ok(rendered) if annotations_of(&known).is_paused => {
                 state.set_paused(&CrKey::of(&known), &rendered.merged, &rendered.rendered)
@@ -80,12 +99,18 @@ async fn plan_in_cluster(asked: Asked, charts: &Charts) -> Result<Planned, Error
             Err(_) => state.mark_unreadable(&known),
         };
     }
-    let rendered = rendering::render_spec(&cr, None, cluster, charts, &|| true);
-    let rendered = rendered.map_err(|rejection| Error::Input(rejection.errors))?;
-    let upgrade = approval::precheck(&cr, &rendered.merged, &state, charts.catalogue());
+    let render = |wanted| {
+        let rendered = rendering::render_spec(&cr, &wanted, cluster, charts, &|| true);
+        rendered.map_err(|rejection| Error::Input(rejection.errors))
+    };
+    let mut rendered = render(Wanted::Spec(ControlPlanes::of(&cr, &state.live)))?;
+    let upgrade = approval::precheck(&cr, &rendered, &state, charts.catalogue());
+    if let Some(wanted) = canary::promotion(&state, &rendered) {
+        rendered = render(wanted)?;
+    }
     let target = target_of(&rendered.rendered);
     let key = CrKey::of(&cr);
-    let draft = approval::draft(&state, &key, &annotations_of(&cr), &rendered);
+    let draft = approval::draft(&mut state, &key, &annotations_of(&cr), &rendered);
     let sender = Sender::new(client, Arc::new(|| Duration::MAX));
     let objects = preview(&sender, &draft).await;
     let objects =

@@ -446,6 +446,13 @@ pub fn scopes(namespaces: Option<&[String]>) -> impl Iterator<Item = Option<Stri
 /// The revision that a spec names, as labels call it; absent if it names none that can be read. `values.revision` wins
 /// over `revision`, as it does in the merge.
 fn named_revision(spec: &Value) -> Option<String> {
+    if spec
+        .pointer("/updateStrategy/type")
+        .is_some_and(|kind| kind == "Canary")
+    {
+        // It is named after a version.
+        return None;
+    }
     let given = |pointer| spec.pointer(pointer).filter(|given| !given.is_null());
     let is_readable = spec
         .get("values")

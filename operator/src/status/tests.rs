@@ -1,5 +1,6 @@
 //! Every transition, as Argo CD's check and as kstatus judge it.
 
+mod canary;
 mod exposed;
 mod story;
 
@@ -199,6 +200,8 @@ fn an_update_says_so() {
         upgrade: None,
         plan: None,
         rollback: None,
+        canary: None,
+        held_proxy: None,
         version: Version {
             minor: 32,
             patch: 0,
@@ -316,6 +319,8 @@ fn warnings_are_a_condition_of_their_own() {
             plan: None,
             held_by: None,
             rollback: None,
+            canary: None,
+            held_proxy: None,
             unproven: None,
             timeout: TIMEOUT,
             version: INSTALLED,
@@ -333,6 +338,8 @@ fn warnings_are_a_condition_of_their_own() {
                 upgrade: None,
                 plan: None,
                 rollback: None,
+                canary: None,
+                held_proxy: None,
             }),
             PROGRESSING
         );
