@@ -82,6 +82,21 @@ pub enum InstallState {
     ActionRequired,
 }
 
+impl InstallState {
+    /// The word for it in a status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Updating => "UPDATING",
+            Self::Reconciling => "RECONCILING",
+            Self::Healthy => "HEALTHY",
+            Self::Error => "ERROR",
+            Self::ActionRequired => "ACTION_REQUIRED",
+        }
+    }
+}
+
 /// State of one component.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

@@ -94,7 +94,7 @@ fn fail_if_refused(applied: &Applied) -> Result<(), Failure> {
             Verdict::ManagedBy(tool) => errors.push(format!(
                 "{key}: {tool} manages it; the annotation install.istio.io/adopt: \"true\" takes it over"
             )),
-            Verdict::Conflict(what) => errors.push(format!("{key}: {what}")),
+            Verdict::Conflict { what, .. } => errors.push(format!("{key}: {what}")),
             _ => {}
         }
     }

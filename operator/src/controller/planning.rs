@@ -11,7 +11,7 @@ use kube::api::{Api, ListParams};
 use super::list::list_objects;
 use super::rendering::Wanted;
 use super::state::{State, annotations_of};
-use super::{Error, approval, canary, connect, rendering};
+use super::{Error, approval, canary, client, connect, rendering};
 use crate::api::{IstioOperator, StoredCr};
 use crate::apply::{Sender, preview};
 use crate::charts::Charts;
@@ -72,7 +72,7 @@ async fn plan_in_cluster(asked: Asked, charts: &Charts) -> Result<Planned, Error
     let config = Config::infer()
         .await
         .map_err(|error| Error::Unreachable(error.to_string()))?;
-    let (client, cluster) = connect(config).await?;
+    let (client, cluster) = connect(client(config)?).await?;
     let mut state = State::new(None, std::iter::empty());
     for kind in KINDS.iter().filter(|kind| kind.is_watched()) {
         let objects = list_objects(&client, kind).await;

@@ -310,7 +310,7 @@ async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgre
         unproven = injection::prove(ctx, key, &probe).await;
         applied.has_news |= unproven.is_none();
     }
-    ctx.count(&applied);
+    ctx.count(key, &applied);
     ctx.update(|state| state.take_applied(key, &mut applied, Instant::now()));
     InstallProgress {
         version,

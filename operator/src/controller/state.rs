@@ -16,7 +16,7 @@ use std::time::Instant;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use crate::api::{Annotations, DeletionPolicy, InstallState, IstioOperator, StoredCr};
+use crate::api::{Annotations, DeletionPolicy, IstioOperator, StoredCr};
 use crate::apply::Applied;
 use crate::catalogue::Version;
 use crate::cluster::{
@@ -423,16 +423,6 @@ impl State {
             history.start_rollout(object);
         }
         self.desired.end_claims(key).into_iter().collect()
-    }
-
-    /// How many CRs there are, and how many of them are healthy.
-    pub fn count(&self) -> (usize, usize) {
-        let is_healthy = |cr: &&Arc<StoredCr>| {
-            cr.status
-                .as_ref()
-                .is_some_and(|status| status.status == Some(InstallState::Healthy))
-        };
-        (self.crs.len(), self.crs.values().filter(is_healthy).count())
     }
 }
 

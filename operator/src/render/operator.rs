@@ -36,7 +36,8 @@ pub fn operator_templates(
     values: &Value,
     charts: &Charts,
 ) -> Result<Vec<OperatorTemplate>, RenderError> {
-    let context = json!({ "values": values, "namespace": namespace });
+    let minor = charts.catalogue().default_version().minor_text();
+    let context = json!({ "values": values, "namespace": namespace, "minor": minor });
     let mut templates = Vec::new();
     for output in charts.execute(CHART, context)? {
         let file = output.file.rsplit('/').next().unwrap_or_default();

@@ -360,8 +360,8 @@ impl Judge<'_> {
                 );
                 Some(Problem::new(Severity::ManagedBy(*tool), text))
             }
-            Verdict::Conflict(text) => {
-                Some(Problem::new(Severity::Conflict, format!("{key}: {text}")))
+            Verdict::Conflict { what, .. } => {
+                Some(Problem::new(Severity::Conflict, format!("{key}: {what}")))
             }
             Verdict::Refused(error) => Some(self.refusal(key, error, format!("{key}: {error}"))),
             Verdict::Waiting(why) => {

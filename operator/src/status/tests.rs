@@ -15,6 +15,14 @@ use story::{
     DONE, FAILED, INSTALLED, Judged, PROGRESSING, Story, TIMEOUT, argo, istiod, kstatus, progress,
 };
 
+/// Argo CD keeps changing an object.
+fn contested() -> Verdict {
+    Verdict::Conflict {
+        manager: Some("argocd".into()),
+        what: "argocd keeps changing spec.type".into(),
+    }
+}
+
 #[test]
 fn a_new_cr_becomes_healthy() {
     let mut story = Story::new();
@@ -232,10 +240,7 @@ fn trouble_that_may_pass_is_progress_and_the_rest_is_not() {
         ),
         (Verdict::Refused(ApplyError::Invalid("x".into())), FAILED),
         (Verdict::Refused(ApplyError::Immutable("x".into())), FAILED),
-        (
-            Verdict::Conflict("argocd keeps changing spec.type".into()),
-            FAILED,
-        ),
+        (contested(), FAILED),
     ];
     for (verdict, expected) in cases {
         let mut story = Story::new();
@@ -252,9 +257,8 @@ fn trouble_that_may_pass_is_progress_and_the_rest_is_not() {
 fn a_fight_names_the_other_writer() {
     let mut story = Story::new();
     story.mark_reconciling();
-    let contested = Verdict::Conflict("argocd keeps changing spec.type".into());
     let before = story.status.clone();
-    story.progress(istiod(contested));
+    story.progress(istiod(contested()));
     assert_eq!(status_events(&before, &story.status).len(), 1);
     let conflict = find(&story.status.conditions, condition::CONFLICT).unwrap();
     assert_eq!(
