@@ -2,15 +2,22 @@
 
 use std::fmt::Write as _;
 
-use clap::ValueEnum;
-use istio_operator::api::UpgradeStatus;
-use istio_operator::charts::{Charts, yaml};
-use istio_operator::controller::{Asked, Planned, plan_for};
-use istio_operator::plan::{Action, FieldChange};
+use istio_operator::api::{Annotations, StoredCr, UpgradeStatus};
+use istio_operator::apply::{ApplyError, preview};
+use istio_operator::charts::Charts;
+use istio_operator::cluster::{CrKey, LastApplied};
+use istio_operator::plan::{Action, FieldChange, Precheck, Preview, plan as planned, target_of};
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
+use super::Failure;
+use super::completion::names_of_crs;
+use super::connection::{ClusterArgs, Connection, block_on};
+use super::diff::{step, target};
 use super::input::Input;
-use super::{Failure, print};
+use super::observed::{Observed, rendered};
+use super::output::Format;
+use super::render::{warn, warn_of};
 
 /// Print what the operator would do with an IstioOperator, field by field.
 ///
@@ -19,62 +26,81 @@ use super::{Failure, print};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   istio-operator plan istio-system/istio
-  istio-operator plan -f istio.yaml
+  istio-operator plan -f istio.yaml --context production
   istio-operator plan -f istio.yaml -o json | jq -r .digest")]
 pub(super) struct Args {
-    /// An IstioOperator of the cluster, as NAME or NAMESPACE/NAME.
-    #[arg(
-        value_name = "CR",
-        required_unless_present = "files",
-        conflicts_with = "files"
-    )]
+    /// The IstioOperator of the cluster, as NAME or NAMESPACE/NAME, if no file is given; needed where there are several.
+    #[arg(value_name = "CR", add = names_of_crs())]
     cr: Option<String>,
     #[command(flatten)]
     input: Input,
     /// How to print the plan.
-    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// One JSON object.
-    Json,
-    /// One YAML document.
-    Yaml,
+/// What the operator would do.
+struct Planned {
+    cr: CrKey,
+    preview: Preview,
+    /// Why nothing would be done.
+    refusal: Option<String>,
 }
 
 /// The longest value that the text shows whole.
 const MAX_VALUE: usize = 120;
 
 pub(super) fn plan(args: &Args, charts: &Charts) -> Result<(), Failure> {
-    let asked = match &args.cr {
-        Some(cr) if args.input.is_empty() => named(cr),
-        None if !args.input.is_without_files() => Asked::Given(Box::new(args.input.read()?)),
-        _ => {
-            return Err(Failure::input(
-                "name either an IstioOperator or a file with one",
-            ));
-        }
-    };
-    let planned = plan_for(asked, charts)?;
-    let text = match args.output {
-        Format::Text => text(&planned),
-        Format::Json => format!("{:#}\n", document(&planned)?),
-        Format::Yaml => yaml::write(&document(&planned)?),
-    };
-    print(&[text])
+    let planned = block_on(async {
+        let connection = args.cluster.connect().await?;
+        let observed = Observed::read(&connection, charts).await?;
+        let cr = target(args.cr.as_deref(), &args.input, &observed, &connection)?;
+        look_ahead(&cr, observed, &connection, charts).await
+    })?;
+    let document = document(&planned)?;
+    args.output.print(|| text(&planned), || document)
 }
 
-fn named(cr: &str) -> Asked {
-    let (namespace, name) = match cr.split_once('/') {
-        Some((namespace, name)) => (Some(namespace.to_owned()), name),
-        None => (None, cr),
-    };
-    let name = name.to_owned();
-    Asked::Stored { namespace, name }
+/// Finds out what the operator would do with an IstioOperator. It looks at the same things as a pass, and comes to the same
+/// digest.
+async fn look_ahead(
+    cr: &StoredCr,
+    mut observed: Observed,
+    connection: &Connection,
+    charts: &Charts,
+) -> Result<Planned, Failure> {
+    if !observed.unknown.is_empty() {
+        // The digest stands for everything that changes.
+        return Err(Failure::Input(observed.unknown));
+    }
+    let (merged, rendered) = rendered(cr, connection.cluster(), charts)?;
+    warn_of(&merged, charts);
+    rendered.warnings.iter().for_each(warn);
+    let (key, annotations) = (CrKey::of(cr), Annotations::read(cr.annotations()));
+    observed.expect(&key, &merged, &rendered);
+    let upgrade = step(cr, &merged, &observed, charts);
+    let target = target_of(&rendered);
+    let sent = LastApplied::default();
+    let draft = planned(
+        &merged,
+        rendered,
+        observed.plan_input(&key, &annotations, &sent),
+    );
+    let objects = preview(&connection.sender(), &draft).await;
+    let objects = objects.map_err(|(object, error)| match error {
+        ApplyError::Forbidden(why) => Failure::input(format_args!(
+            "{object}: {why}; a plan is made of dry runs, which need the rights to write, and istio-operator diff does \
+             without them"
+        )),
+        error => Failure::input(format_args!("{object}: {error}")),
+    })?;
+    Ok(Planned {
+        cr: key,
+        preview: Preview::of(objects, target, upgrade.as_ref()),
+        refusal: upgrade.as_ref().and_then(Precheck::refusal),
+    })
 }
 
 fn document(planned: &Planned) -> Result<Value, Failure> {
@@ -99,7 +125,7 @@ fn text(planned: &Planned) -> String {
         let _ = writeln!(text, "\nRefused: {why}");
     }
     if let Some(upgrade) = &preview.upgrade {
-        text += &step(upgrade);
+        text += &step_lines(upgrade);
     }
     for action in [Action::Create, Action::Change, Action::Delete] {
         let of_action = preview
@@ -130,7 +156,7 @@ const fn title(action: Action) -> &'static str {
     }
 }
 
-fn step(upgrade: &UpgradeStatus) -> String {
+fn step_lines(upgrade: &UpgradeStatus) -> String {
     let mut text = format!("\nFrom Istio {} to {}\n", upgrade.from, upgrade.to);
     for check in &upgrade.checks {
         let _ = writeln!(

@@ -6,8 +6,7 @@ use istio_operator::api::{Annotations, IstioOperator};
 use istio_operator::apply::{Applied, Class, Verdict, apply, apply_deletion};
 use istio_operator::charts::Charts;
 use istio_operator::cluster::{CrKey, LastApplied};
-use istio_operator::dataplane::Verdicts;
-use istio_operator::plan::{PlanInput, Precheck, deletion_step, plan};
+use istio_operator::plan::{Precheck, deletion_step, plan};
 use istio_operator::render::ObjectKey;
 use kube::ResourceExt;
 
@@ -42,17 +41,7 @@ pub(super) async fn install(
     let mut last_applied = LastApplied::default();
     let mut told = String::new();
     loop {
-        let input = PlanInput {
-            cr: &key,
-            annotations: &annotations,
-            live: &observed.live,
-            last_applied: &last_applied,
-            desired: &observed.desired,
-            verdicts: &Verdicts::new(),
-            held_by: None,
-            unproven: None,
-            now: Instant::now(),
-        };
+        let input = observed.plan_input(&key, &annotations, &last_applied);
         let mut applied = apply(&sender, plan(&merged, objects.clone(), input)).await;
         applied.remember(&mut observed.live, &mut last_applied, Instant::now());
         fail_if_refused(&applied)?;

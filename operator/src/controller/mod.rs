@@ -7,7 +7,6 @@ mod data_plane_watch;
 mod finalizer;
 mod injection;
 mod list;
-mod planning;
 mod queue;
 mod reconcile;
 mod rendering;
@@ -45,7 +44,6 @@ use crate::settings::Settings;
 use crate::telemetry;
 use ctx::Ctx;
 pub use list::list_objects;
-pub use planning::{Asked, Planned, plan_for};
 use state::scopes;
 use worker::run_workers;
 
@@ -60,9 +58,6 @@ pub enum Error {
     /// There is no cluster, or it does not answer.
     #[error("the cluster cannot be reached: {0}")]
     Unreachable(String),
-    /// What was asked for cannot be done: one line for each reason.
-    #[error("{}", .0.join("\n"))]
-    Input(Vec<String>),
     /// The operating system refused something.
     #[error("the operator cannot start: {0}")]
     Start(#[from] std::io::Error),

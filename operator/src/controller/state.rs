@@ -100,11 +100,6 @@ impl State {
         self.crs.get(key).cloned()
     }
 
-    /// All CRs.
-    pub fn all_crs(&self) -> Vec<Arc<StoredCr>> {
-        self.crs.values().cloned().collect()
-    }
-
     /// Takes in a CR, unless a newer state of it is known. Concerns it if there is something to do for it; a change of
     /// its status is none.
     pub fn put_cr(&mut self, cr: StoredCr, is_list: bool) -> ToRequeue {
