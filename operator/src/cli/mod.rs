@@ -12,6 +12,7 @@ mod diff;
 mod fields;
 mod input;
 mod manifests;
+mod migrate;
 mod namespaces;
 mod observed;
 mod output;
@@ -87,6 +88,7 @@ enum Command {
     /// Print the CRD of the IstioOperator resource.
     Crd,
     Manifests(manifests::Args),
+    Migrate(migrate::Args),
     Completion(completion::Args),
     Man(completion::ManArgs),
 }
@@ -239,6 +241,7 @@ impl Cli {
             Command::Crd => print(&[yaml::write(&crd()?)]),
             Command::Profile(command) => profile::profile(&command, &charts),
             Command::Values(args) => values::values(&args, &charts),
+            Command::Migrate(args) => migrate::migrate(&args, &charts),
             Command::Manifests(args) => manifests::manifests(&args, &charts),
             Command::Versions(args) => versions::versions(&args, charts.catalogue()),
         }

@@ -9,6 +9,7 @@ mod check;
 mod cluster;
 mod component;
 mod derive;
+mod migrate;
 mod old_forms;
 mod overlay;
 mod profile;
@@ -30,6 +31,7 @@ use tree::{plain_numbers, scalar_text, text_at};
 
 pub use chart_layers::chart_layers;
 pub use cluster::Cluster;
+pub use migrate::{Change, Migration, What, at_path, migrate};
 pub use profile::profile_spec;
 pub use restarts::RestartSettings;
 pub use version::out_of_support;
@@ -235,6 +237,7 @@ fn merge_spec(
     let Findings {
         mut errors,
         mut warnings,
+        ..
     } = findings;
     warnings.sort();
     warnings.dedup();
