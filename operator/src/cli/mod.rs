@@ -10,6 +10,7 @@ mod completion;
 mod connection;
 mod diff;
 mod fields;
+mod injection;
 mod input;
 mod manifests;
 mod migrate;
@@ -78,6 +79,7 @@ enum Command {
     Status(status::Args),
     Check(check::Args),
     Namespaces(namespaces::Args),
+    Injection(injection::Args),
     Wait(wait::Args),
     Apply(apply::Args),
     Uninstall(uninstall::Args),
@@ -233,6 +235,7 @@ impl Cli {
             Command::Status(args) => status::status(&args),
             Command::Check(args) => check::check(&args, &charts),
             Command::Namespaces(args) => namespaces::namespaces(&args),
+            Command::Injection(args) => injection::injection(&args),
             Command::Completion(args) => completion::completion(&args),
             Command::Man(args) => completion::man(&args),
             Command::Wait(args) => wait::wait(&args),
