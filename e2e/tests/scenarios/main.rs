@@ -26,6 +26,7 @@ mod interference;
 mod leader;
 mod minors;
 mod one_cr_alone;
+mod operator_itself;
 mod other_clusters;
 mod other_tools;
 mod packaging;

@@ -16,6 +16,7 @@ mod manifests;
 mod migrate;
 mod namespaces;
 mod observed;
+mod operator;
 mod output;
 mod plan;
 mod profile;
@@ -90,6 +91,8 @@ enum Command {
     /// Print the CRD of the IstioOperator resource.
     Crd,
     Manifests(manifests::Args),
+    #[command(subcommand)]
+    Operator(operator::Command),
     Migrate(migrate::Args),
     Completion(completion::Args),
     Man(completion::ManArgs),
@@ -245,6 +248,7 @@ impl Cli {
             Command::Profile(command) => profile::profile(&command, &charts),
             Command::Values(args) => values::values(&args, &charts),
             Command::Migrate(args) => migrate::migrate(&args, &charts),
+            Command::Operator(command) => operator::operator(&command, &charts),
             Command::Manifests(args) => manifests::manifests(&args, &charts),
             Command::Versions(args) => versions::versions(&args, charts.catalogue()),
         }
