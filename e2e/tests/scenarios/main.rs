@@ -13,6 +13,7 @@ mod accepted_crs;
 mod accepted_inputs;
 mod accepted_objects;
 mod addons;
+mod adopt;
 mod bystander;
 mod commands;
 mod crash;

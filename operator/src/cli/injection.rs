@@ -28,7 +28,12 @@ pub(super) struct Args {
     #[arg(value_name = "FILE", required_unless_present = "more")]
     files: Vec<PathBuf>,
     /// A further file with pods or workloads.
-    #[arg(short, long = "file", visible_alias = "filename", value_name = "FILE")]
+    #[arg(
+        short = 'f',
+        long = "file",
+        visible_alias = "filename",
+        value_name = "FILE"
+    )]
     more: Vec<PathBuf>,
     /// Ask for this revision or tag by a label of the pod, whatever label it has.
     #[arg(short, long, value_name = "NAME")]

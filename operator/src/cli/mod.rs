@@ -4,6 +4,7 @@
 //! success, 1 for input that is wrong or a request that is refused, 2 for a cluster that cannot be reached, and 3 where a
 //! command was asked to tell whether there are differences, and there are some.
 
+mod adopt;
 mod apply;
 mod check;
 mod completion;
@@ -83,6 +84,7 @@ enum Command {
     Injection(injection::Args),
     Wait(wait::Args),
     Apply(apply::Args),
+    Adopt(adopt::Args),
     Uninstall(uninstall::Args),
     #[command(subcommand)]
     Profile(profile::Command),
@@ -242,6 +244,7 @@ impl Cli {
             Command::Completion(args) => completion::completion(&args),
             Command::Man(args) => completion::man(&args),
             Command::Wait(args) => wait::wait(&args),
+            Command::Adopt(args) => adopt::adopt(&args, &charts),
             Command::Apply(args) => apply::apply(&args, &charts),
             Command::Uninstall(args) => uninstall::uninstall(&args, &charts),
             Command::Crd => print(&[yaml::write(&crd()?)]),
