@@ -6,6 +6,7 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY operator operator
 COPY charts charts
+COPY crds crds
 COPY e2e e2e
 COPY goldens goldens
 RUN cargo build --release --locked --package istio-operator

@@ -1,9 +1,13 @@
 //! The Istio minors that this binary knows, read from `charts/versions.yaml`.
 
+mod bundle;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
+
+pub use bundle::{Bundle, BundleRange};
 
 /// An Istio version: a minor of the catalogue and the patch release for labels and image tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +85,8 @@ pub struct Release {
     pub compatibility: Vec<String>,
     /// What the step to this minor changes for a mesh that runs.
     pub changes: Vec<Change>,
+    /// The bundles of Gateway API's CRDs that istiod reads, by the plural of the kind; others are ignored.
+    pub gateway_api: BTreeMap<String, BundleRange>,
 }
 
 /// What the step to a minor changes for a mesh that runs.
@@ -107,6 +113,8 @@ pub enum Concerned {
     Value(Vec<String>),
     /// Those that set this field of `spec.meshConfig`.
     Mesh(Vec<String>),
+    /// Those with an extension provider of this kind in `spec.meshConfig`.
+    Provider(String),
 }
 
 impl TryFrom<String> for Concerned {
@@ -119,8 +127,9 @@ impl TryFrom<String> for Concerned {
             Some(("env", name)) => Ok(Self::Env(name.to_owned())),
             Some(("value", path)) => Ok(Self::Value(keys(path))),
             Some(("mesh", path)) => Ok(Self::Mesh(keys(path))),
+            Some(("provider", kind)) => Ok(Self::Provider(kind.to_owned())),
             _ => Err(format!(
-                "{text:?} does not begin with component, env, value or mesh"
+                "{text:?} does not begin with component, env, value, mesh or provider"
             )),
         }
     }
@@ -224,6 +233,8 @@ struct Entry {
     compatibility: Vec<String>,
     #[serde(default)]
     changes: Vec<Change>,
+    #[serde(default)]
+    gateway_api: BTreeMap<String, BundleRange>,
 }
 
 /// The Kubernetes minors of one entry.
@@ -362,6 +373,7 @@ fn release(entry: Entry) -> Result<Release, String> {
         ),
         compatibility: entry.compatibility,
         changes: entry.changes,
+        gateway_api: entry.gateway_api,
     })
 }
 

@@ -4,6 +4,10 @@
 
 #[path = "addons/dashboards.rs"]
 mod dashboards;
+#[path = "addons/kiali.rs"]
+mod kiali;
+#[path = "addons/old_fields.rs"]
+mod old_fields;
 #[path = "addons/restricted.rs"]
 mod restricted;
 
@@ -259,6 +263,13 @@ fn a_changed_configuration_reaches_every_addon() {
     };
     let restarts =
         |pod: &Value| pod["metadata"]["annotations"]["install.istio.io/restart-on"].is_string();
+    for minor in minors(&charts) {
+        // Whoever reaches it could stop Prometheus.
+        assert!(
+            !pod(&minor).to_string().contains("enable-lifecycle"),
+            "{minor}"
+        );
+    }
     let (old, new) = (pod("1.24"), pod("1.25"));
     assert_eq!((reloads(&old), restarts(&old)), (false, true));
     assert_eq!((reloads(&new), restarts(&new)), (true, false));

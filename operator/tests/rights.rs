@@ -184,7 +184,7 @@ fn the_operator_writes_exactly_the_kinds_that_charts_render() {
     expect(
         "install.istio.io",
         "istiooperators",
-        &["list", "watch", "patch"],
+        &["get", "list", "watch", "patch"],
     );
     expect("install.istio.io", "istiooperators/status", &["patch"]);
     for source in &SOURCES {

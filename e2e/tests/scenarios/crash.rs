@@ -15,14 +15,14 @@ use tokio::time::timeout;
 use crate::{SOON, sample};
 
 /// Side by side, because a round mostly waits for pods to become ready.
-const CONTROL_PLANES: usize = 3;
+pub const CONTROL_PLANES: usize = 3;
 
 /// One control plane, with the operator behind a proxy that limits its writes.
-struct Site {
+pub struct Site {
     operator: Operator,
-    proxy: ApiProxy,
+    pub proxy: ApiProxy,
     inventory: Inventory,
-    plane: ControlPlane,
+    pub plane: ControlPlane,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,13 +55,13 @@ struct Reference {
 }
 
 /// All objects that the operator made and that exist in the end, and the number of its writes.
-struct End {
-    found: Snapshot,
-    writes: usize,
+pub struct End {
+    pub found: Snapshot,
+    pub writes: usize,
 }
 
 impl Site {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let plane = ControlPlane::start().await.unwrap();
         let proxy = ApiProxy::start(&plane.kubeconfig()).await.unwrap();
         let operator = Operator::start_behind(&plane, &proxy).await.unwrap();
@@ -108,7 +108,7 @@ impl Site {
     }
 
     /// Kills the operator once the limit of writes is reached, and starts it again.
-    async fn crash(&mut self) {
+    pub async fn crash(&mut self) {
         // It may take fewer writes than the first time.
         let _ = timeout(
             Duration::from_secs(10),
@@ -124,7 +124,7 @@ impl Site {
         self.operator.process().restart().unwrap();
     }
 
-    async fn end(&self) -> End {
+    pub async fn end(&self) -> End {
         let writes = self.proxy.forwarded_writes();
         let found = snapshot(&self.inventory.touched().await.unwrap());
         End { found, writes }

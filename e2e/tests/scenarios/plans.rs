@@ -180,7 +180,7 @@ async fn status(cr: &Cr) -> Value {
     cr.get().await.unwrap().data["status"].clone()
 }
 
-fn approve(plan: &Value) -> Value {
+pub fn approve(plan: &Value) -> Value {
     json!({"metadata": {"annotations": {"install.istio.io/approve": plan["digest"]}}})
 }
 

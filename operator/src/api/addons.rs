@@ -20,7 +20,8 @@ pub struct AddonComponents {
     pub kiali: Option<KialiAddon>,
     /// Trace store in memory, in the place of Jaeger.
     pub zipkin: Option<ZipkinAddon>,
-    /// Log store. Istio sends it nothing by itself, because it speaks another protocol.
+    /// Log store. Proxies cannot send their access logs to it: they send them by gRPC, and it takes them by HTTP. Something
+    /// that reads the logs of pods brings them there, or an OpenTelemetry collector, which meshConfig.extensionProviders names.
     pub loki: Option<LokiAddon>,
     /// Older name of jaeger, or of zipkin if values.tracing.provider says so.
     pub tracing: Option<JaegerAddon>,

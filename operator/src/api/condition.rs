@@ -103,6 +103,12 @@ pub mod reason {
     pub const ROLLED_BACK: &str = "RolledBack";
     /// A change of the version has come to another component.
     pub const UPGRADE_STEP: &str = "UpgradeStep";
+    /// Proxies get the image from before an update until the control plane was healthy for a while.
+    pub const PROXIES_HELD: &str = "ProxiesHeld";
+    /// Proxies get the image of their istiod again.
+    pub const PROXIES_RELEASED: &str = "ProxiesReleased";
+    /// A canary has come to another step.
+    pub const CANARY_STEP: &str = "CanaryStep";
     /// The version changes although checks failed, because the user skips them.
     pub const CHECKS_SKIPPED: &str = "ChecksSkipped";
     /// A chart could not be rendered with these values.

@@ -47,12 +47,13 @@ pub use component::{ComponentInfo, ComponentKind, Section, ValuesScope, Workload
 pub use leaf::{Leaf, leaves, names_of};
 pub use path::{FieldError, Path, Warning};
 pub use quantity::is_same_quantity;
-pub use resource::{IstioOperator, RawSpec, crd, documented_schema, strict_schema};
+pub use resource::{CRD, IstioOperator, RawSpec, documented_schema, generated_crd, strict_schema};
 pub use spec::DeletionPolicy;
 pub use status::{
-    CheckResult, CheckStatus, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus,
-    NodePort, PlanState, PlanStatus, ProxyCount, RestartState, RestartStatus, RevisionStatus,
-    RollbackStatus, StepStatus, UpgradeStatus,
+    CanaryStatus, CanaryStep, CheckResult, CheckStatus, ComponentStatus, ControlPlaneStatus,
+    GatewayStatus, HeldProxyStatus, InstallState, IstioOperatorStatus, NodePort, PlanState,
+    PlanStatus, ProxyCount, RestartState, RestartStatus, RevisionStatus, RollbackStatus,
+    StepStatus, UpgradeStatus,
 };
 pub use stored::StoredCr;
 pub use update_strategy::UpdateStrategy;

@@ -100,10 +100,10 @@ impl IstioOperator {
     }
 }
 
+/// The schema of `spec` as its types have it. Generating it takes long and much code, so a program reads the file.
 static STRICT: LazyLock<Value> = LazyLock::new(|| {
-    let mut schema = documented_schema();
-    drop_descriptions(&mut schema);
-    schema
+    let schema = serde_json::from_str(include_str!("spec.schema.json"));
+    schema.unwrap_or_default() // A test keeps it current.
 });
 
 /// The JSON Schema that `merge` checks `spec` against, with every type in `$defs`. It has no descriptions, because it stays in
@@ -113,7 +113,8 @@ pub fn strict_schema() -> &'static Value {
     &STRICT
 }
 
-/// The schema of [`strict_schema`] with descriptions of its fields.
+/// The schema of [`strict_schema`] with descriptions of its fields, generated from the types. Only tests and what is generated
+/// from it need it.
 #[must_use]
 pub fn documented_schema() -> Value {
     let mut generator = SchemaGenerator::default();
@@ -126,25 +127,16 @@ pub fn documented_schema() -> Value {
         .to_value()
 }
 
-/// Drops the descriptions of a schema. A field of this name has a schema, not a text.
-fn drop_descriptions(node: &mut Value) {
-    match node {
-        Value::Object(map) => {
-            map.retain(|key, value| key != "description" || !value.is_string());
-            map.values_mut().for_each(drop_descriptions);
-        }
-        Value::Array(list) => list.iter_mut().for_each(drop_descriptions),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
+/// The CRD to install, as YAML. It is generated from [`generated_crd`].
+pub const CRD: &str = include_str!("../../../crds/install.istio.io_istiooperators.yaml");
 
-/// The CRD to install.
+/// The CRD as the types have it.
 ///
 /// It names and describes the fields of `spec` but gives them no types. If it did, the API server would refuse a status
 /// update or the removal of a finalizer while an old spec is wrong, and a wrong spec would not reach the operator, which
 /// explains it in the status.
 #[must_use]
-pub fn crd() -> CustomResourceDefinition {
+pub fn generated_crd() -> CustomResourceDefinition {
     let mut crd = IstioOperator::crd();
     for version in &mut crd.spec.versions {
         let schema = version
@@ -225,24 +217,55 @@ mod tests {
 
     use super::*;
 
-    const FILE: &str = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../crds/install.istio.io_istiooperators.yaml"
-    );
+    /// Compares a generated file of the repository with what it is generated from; `UPDATE=1` rewrites it.
+    fn is_current(file: &str, generated: &str) {
+        let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(&path, generated).unwrap();
+        }
+        let found = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            found == generated,
+            "{file} is out of date; run this test with UPDATE=1"
+        );
+    }
 
     #[test]
     fn checked_in_crd_is_current() {
-        let value = serde_json::to_value(crd()).unwrap();
+        let value = serde_json::to_value(generated_crd()).unwrap();
         let yaml = serde_saphyr::to_string(&value).unwrap();
-        if std::env::var_os("UPDATE").is_some() {
-            fs::write(FILE, &yaml).unwrap();
-        }
-        let found = fs::read_to_string(FILE).unwrap_or_default();
-        assert!(
-            found == yaml,
-            "{FILE} is out of date; run this test with UPDATE=1"
-        );
+        is_current("../crds/install.istio.io_istiooperators.yaml", &yaml);
         assert!(yaml.len() < 256 * 1024, "the CRD has {} bytes", yaml.len());
+    }
+
+    #[test]
+    fn checked_in_schema_is_current() {
+        /// Drops the descriptions of a schema. A field of this name has a schema, not a text.
+        fn drop_descriptions(node: &mut Value) {
+            match node {
+                Value::Object(map) => {
+                    map.retain(|key, value| key != "description" || !value.is_string());
+                    map.values_mut().for_each(drop_descriptions);
+                }
+                Value::Array(list) => list.iter_mut().for_each(drop_descriptions),
+                _ => {}
+            }
+        }
+        let mut schema = documented_schema();
+        drop_descriptions(&mut schema);
+        // One line for each type, so that changes can be read.
+        let mut lines = Vec::new();
+        for (name, definition) in schema["$defs"].as_object().unwrap() {
+            lines.push(format!("{}: {definition}", json!(name)));
+        }
+        schema["$defs"] = json!({});
+        let types = format!("\"$defs\":{{\n{}\n}}", lines.join(",\n"));
+        let text = schema.to_string().replacen("\"$defs\":{}", &types, 1) + "\n";
+        assert_eq!(
+            serde_json::from_str::<Value>(&text).unwrap()["properties"],
+            schema["properties"]
+        );
+        is_current("src/api/spec.schema.json", &text);
     }
 
     #[test]
@@ -255,7 +278,7 @@ mod tests {
                 .flatten()
                 .for_each(|(_, field)| check(field));
         }
-        let crd = crd();
+        let crd = generated_crd();
         let schema = crd.spec.versions[0]
             .schema
             .as_ref()

@@ -49,6 +49,12 @@ pub struct IstioOperatorStatus {
     /// The change of the Istio version that is under way or refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upgrade: Option<UpgradeStatus>,
+    /// The image that proxies are held at, where spec.updateStrategy.dataPlane.image is Hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_proxy: Option<HeldProxyStatus>,
+    /// The canary that is under way, where spec.updateStrategy.type is Canary.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryStatus>,
     /// What the newest change of the spec does to what runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanStatus>,
@@ -74,6 +80,21 @@ pub enum InstallState {
     Error,
     /// A person has to act before it goes on.
     ActionRequired,
+}
+
+impl InstallState {
+    /// The word for it in a status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "NONE",
+            Self::Updating => "UPDATING",
+            Self::Reconciling => "RECONCILING",
+            Self::Healthy => "HEALTHY",
+            Self::Error => "ERROR",
+            Self::ActionRequired => "ACTION_REQUIRED",
+        }
+    }
 }
 
 /// State of one component.
@@ -259,6 +280,69 @@ pub struct StepStatus {
     pub since: String,
 }
 
+/// An image from before an update that proxies still get.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldProxyStatus {
+    /// The image.
+    pub image: String,
+    /// The version of the control plane that held it back.
+    pub to: String,
+    /// Since when that control plane has been healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_since: Option<String>,
+}
+
+/// A control plane that is installed beside the one that serves, and takes its place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CanaryStatus {
+    /// The control plane that served before.
+    pub from: ControlPlaneStatus,
+    /// The one that takes its place.
+    pub to: ControlPlaneStatus,
+    /// Installing, AwaitingApproval, Promoting or Retiring.
+    #[schemars(with = "String")]
+    pub step: CanaryStep,
+    /// What is waited for.
+    #[serde(default)]
+    pub waiting_for: String,
+    /// Since when it is at this step.
+    pub since: String,
+}
+
+/// A control plane by its revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlPlaneStatus {
+    /// Its Istio version.
+    pub version: String,
+    /// Its revision, "default" if it has no name.
+    pub revision: String,
+}
+
+/// How far a canary is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CanaryStep {
+    /// It is installed beside the control plane that serves, and proves that it works.
+    #[default]
+    Installing,
+    /// It works, and a person has to approve what comes next.
+    AwaitingApproval,
+    /// Tags and gateways move to it.
+    Promoting,
+    /// It serves, and the control plane before it goes once nobody uses it.
+    Retiring,
+}
+
+impl CanaryStep {
+    /// Whether tags and gateways belong to the canary.
+    #[must_use]
+    pub const fn is_promoted(self) -> bool {
+        matches!(self, Self::Promoting | Self::Retiring)
+    }
+}
+
 /// What a change does to what runs. `istio-operator plan` prints it field by field.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -338,6 +422,8 @@ impl<'de> Deserialize<'de> for IstioOperatorStatus {
             revisions: readable(&fields, "revisions").unwrap_or_default(),
             restarts: readable(&fields, "restarts"),
             upgrade: readable(&fields, "upgrade"),
+            held_proxy: readable(&fields, "heldProxy"),
+            canary: readable(&fields, "canary"),
             plan: readable(&fields, "plan"),
             conditions: readable(&fields, "conditions").unwrap_or_default(),
         })

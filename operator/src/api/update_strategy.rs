@@ -15,7 +15,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_mins(10);
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct UpdateStrategy {
-    /// InPlace changes the running control plane; Canary runs the new one beside it.
+    /// InPlace changes the running control plane. Canary installs another version beside it, as a revision such as 1-31-1, and
+    /// moves tags and gateways to that one once it works; with approval Manual, once a person approved that.
     #[serde(rename = "type")]
     pub kind: Option<UpdateType>,
     /// Whether a plan waits for a person: a change of the version, or any change that restarts or deletes a workload.
@@ -66,6 +67,12 @@ pub enum Rollback {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DataPlaneUpdate {
+    /// Follow gives proxies the image of their istiod. Hold lets istiod inject the image from before an update in place, also into
+    /// gateways, until it was healthy for soak. Until then no proxy is newer, so the update can be taken back.
+    pub image: Option<ProxyImage>,
+    /// How long an updated control plane has to be healthy before held proxies get their new image, 0s if left out.
+    #[schemars(extend("x-istio-format" = "time-span"))]
+    pub soak: Option<String>,
     /// None leaves running pods alone; Rolling restarts workloads whose proxies are older than those that are injected now.
     pub restart: Option<DataPlaneRestart>,
     /// Labels of the namespaces whose workloads are restarted. Rolling needs it; {} selects every namespace with a proxy.
@@ -74,6 +81,15 @@ pub struct DataPlaneUpdate {
     pub max_parallel: Option<u8>,
     /// When restarts may begin; at any time if left out.
     pub windows: Option<Vec<RestartWindow>>,
+}
+
+/// Which image proxies get during an update in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum ProxyImage {
+    /// That of their istiod.
+    Follow,
+    /// The one from before, until istiod was healthy for a while.
+    Hold,
 }
 
 /// Whether running pods are restarted after an update.
@@ -122,6 +138,23 @@ impl UpdateStrategy {
         self.approval.unwrap_or_default() == Approval::Manual
     }
 
+    /// Whether another version is installed beside the one that runs.
+    #[must_use]
+    pub fn is_canary(&self) -> bool {
+        self.kind == Some(UpdateType::Canary)
+    }
+
+    /// For how long an updated control plane has to be healthy before proxies get its image; none if they get it at once.
+    #[must_use]
+    pub fn holds_proxies(&self) -> Option<Duration> {
+        let data_plane = self.data_plane.as_ref()?;
+        if self.is_canary() || data_plane.image != Some(ProxyImage::Hold) {
+            return None;
+        }
+        let soak = data_plane.soak.as_deref().and_then(format::time_span);
+        Some(soak.unwrap_or_default())
+    }
+
     /// How long one component may take to become ready.
     #[must_use]
     pub fn timeout(&self) -> Duration {
@@ -153,19 +186,25 @@ mod tests {
         for strategy in [json!(null), json!({}), json!({"timeout": null}), json!(3)] {
             let read = read(&strategy);
             assert_eq!(read.timeout(), Duration::from_mins(10), "{strategy}");
-            assert!(!read.is_manual() && !read.rolls_back(), "{strategy}");
+            assert!(!read.is_manual() && !read.rolls_back() && !read.is_canary());
         }
     }
 
     #[test]
     fn what_is_set_is_read() {
         let read = read(&json!({
+            "type": "Canary",
             "approval": "Manual",
             "rollback": "Automatic",
             "timeout": "1m30s",
             "dataPlane": {"restart": "Rolling", "maxParallel": 2},
         }));
+        assert_eq!(read.holds_proxies(), None);
+        let held = super::tests::read(&json!({"dataPlane": {"image": "Hold", "soak": "1h"}}));
+        assert_eq!(held.holds_proxies(), Some(Duration::from_hours(1)));
+        let held = super::tests::read(&json!({"dataPlane": {"image": "Hold"}}));
+        assert_eq!(held.holds_proxies(), Some(Duration::ZERO));
         assert_eq!(read.timeout(), Duration::from_secs(90));
-        assert!(read.is_manual() && read.rolls_back());
+        assert!(read.is_manual() && read.rolls_back() && read.is_canary());
     }
 }

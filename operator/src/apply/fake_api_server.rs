@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::{ApplyError, Class, Sender};
 use crate::api::ComponentKind;
+use crate::catalogue::Version;
 use crate::charts::yaml::Manifest;
 use crate::cluster::{AppliedDigests, ApplyReason, Kind};
 use crate::plan::{Decision, ObjectToApply, Plan, PlannedComponent};
@@ -176,6 +177,10 @@ pub fn plan_of(decided: Vec<(ObjectKey, Decision)>, waves: Vec<Vec<ObjectToApply
     let component = PlannedComponent {
         kind: ComponentKind::Pilot,
         name: "istiod".into(),
+        version: Version {
+            minor: 31,
+            patch: 1,
+        },
         image: None,
         keys: Vec::new(),
         decided,

@@ -96,8 +96,13 @@ pub enum Verdict {
     TagElsewhere,
     /// Something else has to happen first.
     Waiting(String),
-    /// Somebody keeps interfering with it, so it is left alone for a while: who does what, in words.
-    Conflict(String),
+    /// Somebody keeps interfering with it, so it is left alone for a while.
+    Conflict {
+        /// The field manager that does, where one is known.
+        manager: Option<String>,
+        /// Who does what, in words.
+        what: String,
+    },
     /// Another tool manages it, so nothing is written.
     ManagedBy(ManagingTool),
     /// It was sent and not taken.
@@ -309,6 +314,35 @@ impl Applied {
         refused.chain(self.unpruned.iter().map(|(key, error)| (key, error)))
     }
 
+    /// Objects that were as somebody else had left them, and are as they should be again.
+    pub fn repaired(&self) -> impl Iterator<Item = &ObjectKey> {
+        let is_repair = |answer: &&Answer| {
+            matches!(answer.reason, ApplyReason::Restore | ApplyReason::Revert(_))
+        };
+        self.answers
+            .iter()
+            .filter(is_repair)
+            .map(|answer| &answer.key)
+    }
+
+    /// Objects that were deleted because they are not rendered any more.
+    pub fn pruned(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.deleted.iter().map(|deleted| &deleted.key)
+    }
+
+    /// How many objects are left alone because of whom.
+    #[must_use]
+    pub fn conflicts(&self) -> BTreeMap<String, i64> {
+        let mut managers = BTreeMap::new();
+        for (_, verdict) in self.objects() {
+            if let Verdict::Conflict { manager, .. } = verdict {
+                let manager = manager.clone().unwrap_or_else(|| "unknown".to_owned());
+                *managers.entry(manager).or_default() += 1;
+            }
+        }
+        managers
+    }
+
     fn take(&mut self, send: ObjectToApply, result: Result<LiveObject, Verdict>) {
         let ObjectToApply {
             component,
@@ -345,6 +379,7 @@ async fn decided(sender: &Sender, planned: PlannedComponent) -> AppliedComponent
     let PlannedComponent {
         kind,
         name,
+        version: _,
         image,
         keys: _,
         decided,
@@ -361,13 +396,20 @@ async fn decided(sender: &Sender, planned: PlannedComponent) -> AppliedComponent
             Decision::Conflict(Interference::Edited, body) => {
                 match sender.conflicting_manager(&key, &body).await {
                     Err(error) => Verdict::Refused(error),
-                    Ok(Some((manager, field))) => {
-                        Verdict::Conflict(format!("{manager} keeps changing {field}"))
-                    }
-                    Ok(None) => Verdict::Conflict(Interference::Edited.to_string()),
+                    Ok(Some((manager, field))) => Verdict::Conflict {
+                        what: format!("{manager} keeps changing {field}"),
+                        manager: Some(manager),
+                    },
+                    Ok(None) => Verdict::Conflict {
+                        manager: None,
+                        what: Interference::Edited.to_string(),
+                    },
                 }
             }
-            Decision::Conflict(interference, _) => Verdict::Conflict(interference.to_string()),
+            Decision::Conflict(interference, _) => Verdict::Conflict {
+                manager: None,
+                what: interference.to_string(),
+            },
         };
         objects.push((key, verdict));
     }

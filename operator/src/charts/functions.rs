@@ -22,10 +22,11 @@ pub(super) struct Function {
 }
 
 /// Every function that needs nothing but its arguments.
-pub(super) static FUNCTIONS: [Function; 23] = [
+pub(super) static FUNCTIONS: [Function; 24] = [
     strict("json", json),
     strict("toYaml", to_yaml),
     strict("toPrettyJson", to_pretty_json),
+    strict("fromYaml", from_yaml),
     lenient("default", default),
     lenient("lookup", lookup),
     strict("merge", merge),
@@ -108,6 +109,13 @@ fn to_pretty_json(args: &[&Value]) -> Computed {
 fn to_yaml(args: &[&Value]) -> Computed {
     let [value] = exactly(args)?;
     Ok(yaml::write(value).into())
+}
+
+/// `fromYaml s`: the value that a text of YAML stands for.
+fn from_yaml(args: &[&Value]) -> Computed {
+    let [text] = exactly(args)?;
+    let text = text.as_str().ok_or("expects a string")?;
+    yaml::parse(text).map_err(|error| error.message)
 }
 
 /// `default a b`: `a`, or `b` where `a` is false, empty or absent.
@@ -400,6 +408,7 @@ mod tests {
                 json!([{"b": [], "a": ["<&>"]}]),
                 json!("{\n  \"a\": [\n    \"\\u003c\\u0026\\u003e\"\n  ],\n  \"b\": []\n}"),
             ),
+            ("fromYaml", json!(["a: [1]\n"]), json!({"a": [1]})),
             ("default", json!([0, 5]), json!(5)),
             ("default", json!(["x", 5]), json!("x")),
             ("lookup", json!([{"a": {"b": [7]}}, "a", "b", 0]), json!(7)),

@@ -1,7 +1,6 @@
 //! The helpers of handlebars that templates call. Those of [`FUNCTIONS`] read their arguments only; the ones here also read
 //! the minor, the resource scope, or files of the chart.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,7 +37,7 @@ where
 pub(super) const CONTEXT_HELPERS: [&str; 5] = ["since", "until", "scope", "file", "dashboard"];
 
 /// Registers every helper for the templates of `chart`.
-pub(super) fn register(registry: &mut Handlebars<'static>, chart: &str, files: &Files) {
+pub(super) fn register(registry: &mut Handlebars<'static>, chart: &str, files: &Arc<Files>) {
     for function in &FUNCTIONS {
         let compute = |helper: &Helper<'_>, _: &Context| call(function, helper);
         registry.register_helper(function.name, Box::new(ValueHelper(compute)));
@@ -49,9 +48,11 @@ pub(super) fn register(registry: &mut Handlebars<'static>, chart: &str, files: &
     let until = |helper: &Helper<'_>, context: &Context| {
         Ok((minor_of(context)? <= bound("until", helper)?).into())
     };
-    let texts = other_files(chart, files);
-    let texts = Arc::new(texts);
-    let of_dashboards = Arc::clone(&texts);
+    let texts = Texts {
+        chart: chart.to_owned(),
+        files: Arc::clone(files),
+    };
+    let of_dashboards = texts.clone();
     let file = move |helper: &Helper<'_>, context: &Context| file(&texts, helper, context);
     let made = Mutex::default();
     let dashboard = move |helper: &Helper<'_>, context: &Context| {
@@ -120,23 +121,26 @@ fn scope(helper: &Helper<'_>, context: &Context) -> Result<Value, RenderError> {
         .into())
 }
 
-/// The texts of a chart's files that are neither templates nor partials, by their path in the chart.
-fn other_files(chart: &str, files: &Files) -> BTreeMap<String, Cow<'static, str>> {
-    let prefix = format!("{chart}/");
-    let own = |(path, text): (&String, &Cow<'static, str>)| {
-        let path = path.strip_prefix(&prefix)?;
-        let is_other = !path.starts_with("templates/") && !path.starts_with("partials/");
-        is_other.then(|| (path.to_owned(), text.clone()))
-    };
-    files.iter().filter_map(own).collect()
+/// The texts of files, as the templates of one chart name them.
+#[derive(Clone)]
+struct Texts {
+    chart: String,
+    files: Arc<Files>,
+}
+
+impl Texts {
+    /// The text of a file of the chart, or of the charts directory if the path begins with a slash.
+    fn get(&self, path: &str) -> Option<&str> {
+        let text = match path.strip_prefix('/') {
+            Some(path) => self.files.get(path),
+            None => self.files.get(&format!("{}/{path}", self.chart)),
+        };
+        text.map(AsRef::as_ref)
+    }
 }
 
 /// `file "injection/proxy.tmpl" ..`: the texts of these files of the chart one after another, with their gates resolved.
-fn file(
-    texts: &BTreeMap<String, Cow<'static, str>>,
-    helper: &Helper<'_>,
-    context: &Context,
-) -> Result<Value, RenderError> {
+fn file(texts: &Texts, helper: &Helper<'_>, context: &Context) -> Result<Value, RenderError> {
     let minor = minor_of(context)?;
     let resolved = |param: &PathAndJson<'_>| {
         let path = param.value().as_str();
@@ -155,7 +159,7 @@ type Made = Mutex<BTreeMap<(String, u16), Value>>;
 
 /// `dashboard "dashboards/mesh.yaml"`: the dashboard that this file of the chart describes, as the text that Grafana reads.
 fn dashboard_text(
-    texts: &BTreeMap<String, Cow<'static, str>>,
+    texts: &Texts,
     made: &Made,
     helper: &Helper<'_>,
     context: &Context,

@@ -259,5 +259,5 @@ impl Cli {
 }
 
 fn crd() -> Result<Value, Failure> {
-    serde_json::to_value(api::crd()).map_err(Failure::input)
+    serde_saphyr::from_str(api::CRD).map_err(Failure::input)
 }

@@ -147,6 +147,7 @@ impl Observed {
             verdicts: &NOBODY_LOOKED,
             held_by: None,
             unproven: None,
+            takes_gateways_in_turn: false,
             now: Instant::now(),
         }
     }

@@ -2,22 +2,19 @@
 
 use std::fmt::Write as _;
 
-use istio_operator::api::{Annotations, StoredCr, UpgradeStatus};
-use istio_operator::apply::{ApplyError, preview};
+use istio_operator::api::{IstioOperator, UpgradeStatus};
 use istio_operator::charts::Charts;
-use istio_operator::cluster::{CrKey, LastApplied};
-use istio_operator::plan::{Action, FieldChange, Precheck, Preview, plan as planned, target_of};
-use kube::ResourceExt;
+use istio_operator::controller::{Error, Planned, plan_for};
+use istio_operator::plan::{Action, FieldChange};
 use serde_json::{Value, json};
 
 use super::Failure;
 use super::completion::names_of_crs;
-use super::connection::{ClusterArgs, Connection, block_on};
-use super::diff::{step, target};
+use super::connection::{ClusterArgs, block_on};
+use super::diff::target;
 use super::input::Input;
-use super::observed::{Observed, rendered};
+use super::observed::Observed;
 use super::output::Format;
-use super::render::{warn, warn_of};
 
 /// Print what the operator would do with an IstioOperator, field by field.
 ///
@@ -41,66 +38,26 @@ pub(super) struct Args {
     cluster: ClusterArgs,
 }
 
-/// What the operator would do.
-struct Planned {
-    cr: CrKey,
-    preview: Preview,
-    /// Why nothing would be done.
-    refusal: Option<String>,
-}
-
 /// The longest value that the text shows whole.
 const MAX_VALUE: usize = 120;
 
 pub(super) fn plan(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let planned = block_on(async {
         let connection = args.cluster.connect().await?;
-        let observed = Observed::read(&connection, charts).await?;
+        let observed = Observed::of_crs(&connection).await;
         let cr = target(args.cr.as_deref(), &args.input, &observed, &connection)?;
-        look_ahead(&cr, observed, &connection, charts).await
+        let cr = IstioOperator::clone(&cr);
+        let (client, cluster) = (connection.client.clone(), connection.cluster());
+        plan_for(cr, client, cluster, charts)
+            .await
+            .map_err(|error| match error {
+                Error::Input(lines) => Failure::Input(lines),
+                Error::Unreachable(why) => Failure::Unreachable(why),
+                other => Failure::input(other),
+            })
     })?;
     let document = document(&planned)?;
     args.output.print(|| text(&planned), || document)
-}
-
-/// Finds out what the operator would do with an IstioOperator. It looks at the same things as a pass, and comes to the same
-/// digest.
-async fn look_ahead(
-    cr: &StoredCr,
-    mut observed: Observed,
-    connection: &Connection,
-    charts: &Charts,
-) -> Result<Planned, Failure> {
-    if !observed.unknown.is_empty() {
-        // The digest stands for everything that changes.
-        return Err(Failure::Input(observed.unknown));
-    }
-    let (merged, rendered) = rendered(cr, connection.cluster(), charts)?;
-    warn_of(&merged, charts);
-    rendered.warnings.iter().for_each(warn);
-    let (key, annotations) = (CrKey::of(cr), Annotations::read(cr.annotations()));
-    observed.expect(&key, &merged, &rendered);
-    let upgrade = step(cr, &merged, &observed, charts);
-    let target = target_of(&rendered);
-    let sent = LastApplied::default();
-    let draft = planned(
-        &merged,
-        rendered,
-        observed.plan_input(&key, &annotations, &sent),
-    );
-    let objects = preview(&connection.sender(), &draft).await;
-    let objects = objects.map_err(|(object, error)| match error {
-        ApplyError::Forbidden(why) => Failure::input(format_args!(
-            "{object}: {why}; a plan is made of dry runs, which need the rights to write, and istio-operator diff does \
-             without them"
-        )),
-        error => Failure::input(format_args!("{object}: {error}")),
-    })?;
-    Ok(Planned {
-        cr: key,
-        preview: Preview::of(objects, target, upgrade.as_ref()),
-        refusal: upgrade.as_ref().and_then(Precheck::refusal),
-    })
 }
 
 fn document(planned: &Planned) -> Result<Value, Failure> {

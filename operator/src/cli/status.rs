@@ -131,8 +131,7 @@ pub(super) fn state(cr: &StoredCr) -> (String, Tone) {
 }
 
 fn word(state: InstallState) -> String {
-    let word = serde_json::to_value(state).unwrap_or_default();
-    word.as_str().unwrap_or_default().to_owned()
+    state.as_str().to_owned()
 }
 
 fn tone(state: InstallState) -> Tone {

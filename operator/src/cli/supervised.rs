@@ -2,18 +2,19 @@
 
 use std::time::Instant;
 
-use istio_operator::api::{Annotations, IstioOperator};
+use istio_operator::api::{Annotations, ComponentKind, IstioOperator};
 use istio_operator::apply::{Applied, Class, Verdict, apply, apply_deletion};
 use istio_operator::charts::Charts;
 use istio_operator::cluster::{CrKey, LastApplied};
+use istio_operator::controller::render_beside;
 use istio_operator::plan::{Precheck, deletion_step, plan};
-use istio_operator::render::ObjectKey;
+use istio_operator::render::{ObjectKey, RenderedComponent};
 use kube::ResourceExt;
 
 use super::Failure;
 use super::connection::Connection;
 use super::diff::step;
-use super::observed::{Observed, rendered};
+use super::observed::Observed;
 use super::output::complain;
 use super::wait::Deadline;
 
@@ -30,7 +31,13 @@ pub(super) async fn install(
         // What is not known could be taken from somebody else.
         return Err(Failure::Input(observed.unknown));
     }
-    let (merged, objects) = rendered(cr, connection.cluster(), charts)?;
+    let rendered = render_beside(cr, &observed.live, connection.cluster(), charts);
+    let (merged, objects) = rendered.map_err(Failure::Input)?;
+    let is_pilot = |component: &&RenderedComponent| component.kind == ComponentKind::Pilot;
+    if objects.components.iter().filter(is_pilot).count() > 1 {
+        let problem = "a canary is promoted by the operator, and can be installed by nothing else";
+        return Err(Failure::input(problem));
+    }
     observed.expect(&key, &merged, &objects);
     if let Some(refusal) =
         step(cr, &merged, &observed, charts).and_then(|step| Precheck::refusal(&step))
@@ -75,7 +82,7 @@ fn fail_if_refused(applied: &Applied) -> Result<(), Failure> {
             Verdict::ManagedBy(tool) => errors.push(format!(
                 "{key}: {tool} manages it; the annotation install.istio.io/adopt: \"true\" takes it over"
             )),
-            Verdict::Conflict(what) => errors.push(format!("{key}: {what}")),
+            Verdict::Conflict { what, .. } => errors.push(format!("{key}: {what}")),
             _ => {}
         }
     }

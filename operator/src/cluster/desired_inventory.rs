@@ -88,9 +88,19 @@ impl DesiredInventory {
 
     /// Sets how the newest readable spec of a CR asks for the default tag.
     pub fn set_tag_request(&mut self, cr: &CrKey, tag_request: TagRequest) {
-        if self.crs.contains_key(cr) {
-            self.tag_requests.insert(cr.clone(), tag_request);
+        self.replace_tag_request(cr, tag_request);
+    }
+
+    /// Does the same, and gives how it asked before.
+    pub fn replace_tag_request(
+        &mut self,
+        cr: &CrKey,
+        tag_request: TagRequest,
+    ) -> Option<TagRequest> {
+        if !self.crs.contains_key(cr) {
+            return None;
         }
+        self.tag_requests.insert(cr.clone(), tag_request)
     }
 
     /// How a CR asks for the default tag, if its spec was read.

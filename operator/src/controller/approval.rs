@@ -6,24 +6,36 @@
 use std::time::Instant;
 
 use super::ctx::Ctx;
-use super::rendering::RenderedSpec;
+use super::rendering::{RenderedCanary, RenderedSpec};
 use super::state::{State, annotations_of};
 use crate::api::{Annotations, IstioOperator, PlanState, PlanStatus};
 use crate::apply;
 use crate::catalogue::Catalogue;
-use crate::cluster::{CrKey, revision_label};
-use crate::merge::Merged;
+use crate::cluster::{CrKey, TagRequest, revision_label};
 use crate::plan::{Plan, Precheck, Preview, plan, target_of};
 
 /// What stands against the change of the version that a CR asks for, if it asks for one.
 pub(super) fn precheck(
     cr: &IstioOperator,
-    merged: &Merged,
+    asked: &RenderedSpec,
     state: &State,
     catalogue: &Catalogue,
 ) -> Option<Precheck> {
+    let merged = asked.asked();
     let proxies = state.served_proxies(&CrKey::of(cr), revision_label(&merged.revision));
-    Precheck::of_cr(cr, merged, &state.live, catalogue, &proxies)
+    match &asked.canary {
+        None => Precheck::of_cr(cr, merged, &state.live, catalogue, &proxies),
+        // It serves by now.
+        Some(RenderedCanary { canary, .. }) if canary.is_promoted => None,
+        Some(RenderedCanary { canary, .. }) => Some(Precheck::of_canary(
+            merged,
+            canary.from.version,
+            &state.live,
+            catalogue,
+            &proxies,
+            &annotations_of(cr).skipped_checks,
+        )),
+    }
 }
 
 /// What the change to `rendered` does, and whether it may be done; none if that is not known, and nothing has to wait for
@@ -38,6 +50,9 @@ pub(super) async fn agree(
     if is_refused || rendered.rollback.is_some() {
         return None;
     }
+    // What is installed beside the control plane that serves changes no version yet.
+    let upgrade = rendered.upgrade.as_ref();
+    let upgrade = upgrade.filter(|_| rendered.unpromoted().is_none());
     let target = target_of(&rendered.rendered);
     let shown = cr.status.as_ref().and_then(|status| status.plan.as_ref());
     let is_agreed =
@@ -47,8 +62,8 @@ pub(super) async fn agree(
     }
     let annotations = annotations_of(cr);
     let is_manual = cr.update_strategy().is_manual();
-    let draft = draft(&ctx.state(), key, &annotations, rendered);
-    if !is_manual && rendered.upgrade.is_none() {
+    let draft = draft(&mut ctx.state(), key, &annotations, rendered);
+    if !is_manual && upgrade.is_none() {
         match apply::touches_workloads(&ctx.sender, &draft).await {
             Ok(true) => {}
             Ok(false) => return Some(Preview::harmless(target)),
@@ -57,7 +72,7 @@ pub(super) async fn agree(
     }
     match apply::preview(&ctx.sender, &draft).await {
         Ok(objects) => {
-            let preview = Preview::of(objects, target, rendered.upgrade.as_ref());
+            let preview = Preview::of(objects, target, upgrade);
             let is_approved = annotations.approved_plan.as_ref() == Some(&preview.digest);
             let has_to_wait = is_manual && preview.is_grave() && !is_approved;
             let state = if has_to_wait {
@@ -78,15 +93,22 @@ pub(super) async fn agree(
 
 /// The plan of everything that `rendered` changes, to look at.
 pub(super) fn draft(
-    state: &State,
+    state: &mut State,
     key: &CrKey,
     annotations: &Annotations,
     rendered: &RenderedSpec,
 ) -> Plan {
     let now = Instant::now();
+    // A promotion takes the default tag along.
+    let tag_request = TagRequest::of(&rendered.merged, &rendered.rendered);
+    let before = state.desired.replace_tag_request(key, tag_request);
     let verdicts = state.verdicts(key, now);
     let input = state.plan_input(key, annotations, &verdicts, now);
-    plan(&rendered.merged, rendered.rendered.clone(), input)
+    let plan = plan(&rendered.merged, rendered.rendered.clone(), input);
+    if let Some(before) = before {
+        state.desired.replace_tag_request(key, before);
+    }
+    plan
 }
 
 /// Why nothing of a plan is done; none if it may be done.

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
-
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use tokio::sync::Notify;
 
 use super::queue::Queue;
@@ -18,10 +19,11 @@ use crate::apply::{Applied, ApplyError, Sender};
 use crate::charts::Charts;
 use crate::cluster::{CrKey, KINDS};
 use crate::merge::{Cluster, out_of_support};
+use crate::render::ObjectKey;
 use crate::serve::Health;
 use crate::settings::Settings;
 use crate::status::{self, Computed, PassResult, Publisher, StatusInput};
-use crate::telemetry::RefusalLabels;
+use crate::telemetry::{KindLabels, RefusalLabels};
 
 /// What every part of the controller works with.
 pub(super) struct Ctx {
@@ -235,16 +237,24 @@ impl Ctx {
         self.health.heartbeat();
         self.check_watches();
         self.check_users();
-        let (crs, healthy) = self.state().count();
-        let metrics = &self.health.metrics;
-        metrics.crs.set(i64::try_from(crs).unwrap_or(i64::MAX));
-        metrics
-            .healthy
-            .set(i64::try_from(healthy).unwrap_or(i64::MAX));
+        let crs = self.state().all_crs();
+        self.health.metrics.crs.tell(crs);
     }
 
-    pub(super) fn count(&self, applied: &Applied) {
+    /// Counts what a pass did.
+    pub(super) fn count(&self, cr: &CrKey, applied: &Applied) {
         let metrics = &self.health.metrics;
+        let count = |metric: &Family<KindLabels, Counter>, object: &ObjectKey| {
+            let kind = object.kind.clone();
+            metric.get_or_create(&KindLabels { kind }).inc();
+        };
+        applied
+            .repaired()
+            .for_each(|object| count(&metrics.repairs, object));
+        applied
+            .pruned()
+            .for_each(|object| count(&metrics.prunes, object));
+        metrics.crs.tell_conflicts(cr, applied.conflicts());
         metrics
             .writes
             .inc_by(u64::try_from(applied.writes).unwrap_or_default());

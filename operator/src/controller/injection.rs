@@ -8,13 +8,23 @@ use crate::cluster::CrKey;
 use crate::merge::Merged;
 use crate::plan::{INJECTION, Injection, InjectionProbe};
 
-/// How to prove that istiod injects; none if it has to be proven in no change of the version, or is.
-pub(super) fn unproven(
+/// How to prove that istiod injects; none if the version does not change, or it is proven.
+pub(super) fn unproven_in_place(
     state: &State,
     cr: &IstioOperator,
     merged: &Merged,
 ) -> Option<InjectionProbe> {
     let upgrade = cr.status.as_ref()?.upgrade.as_ref()?;
+    let changes = upgrade.to == merged.version.to_string();
+    changes.then(|| unproven(state, cr, merged))?
+}
+
+/// How to prove that istiod injects; none if that is proven, or not to be.
+pub(super) fn unproven(
+    state: &State,
+    cr: &IstioOperator,
+    merged: &Merged,
+) -> Option<InjectionProbe> {
     let is_skipped = annotations_of(cr)
         .skipped_checks
         .iter()
@@ -23,7 +33,7 @@ pub(super) fn unproven(
         state.proof(&CrKey::of(cr), merged.version),
         Some(Injection::Works | Injection::Unknown(_))
     );
-    if upgrade.to != merged.version.to_string() || is_skipped || is_proven {
+    if is_skipped || is_proven {
         return None;
     }
     InjectionProbe::of(merged, &state.live)

@@ -1,12 +1,16 @@
 //! When things run: watches wake CRs, passes bring them forward, a lease decides who may.
 
 mod approval;
+mod asked;
+mod canary;
 mod cleanup;
 mod ctx;
 mod data_plane_watch;
 mod finalizer;
 mod injection;
 mod list;
+mod planning;
+mod proxy_hold;
 mod queue;
 mod reconcile;
 mod rendering;
@@ -44,6 +48,7 @@ use crate::settings::Settings;
 use crate::telemetry;
 use ctx::Ctx;
 pub use list::list_objects;
+pub use planning::{Planned, plan_for, render_beside};
 use state::scopes;
 use worker::run_workers;
 
@@ -58,6 +63,9 @@ pub enum Error {
     /// There is no cluster, or it does not answer.
     #[error("the cluster cannot be reached: {0}")]
     Unreachable(String),
+    /// What was asked for cannot be done: one line for each reason.
+    #[error("{}", .0.join("\n"))]
+    Input(Vec<String>),
     /// The operating system refused something.
     #[error("the operator cannot start: {0}")]
     Start(#[from] std::io::Error),
@@ -108,12 +116,12 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
     let config = Config::infer()
         .await
         .map_err(|error| Error::Unreachable(error.to_string()))?;
-    let (client, found) = connect(config.clone()).await?;
+    let health = Arc::new(Health::default());
+    let (client, found) = connect(counted_client(config.clone(), &health)?).await?;
     let cluster = Cluster {
         is_adapted_to: settings.auto_gke_detection,
         ..found
     };
-    let health = Arc::new(Health::default());
     let mut tasks = JoinSet::new();
     let address = settings.listen;
     let served = serve(address, Arc::clone(&health));
@@ -121,7 +129,7 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
         Err(source) => Error::Serve { address, source },
         Ok(()) => Error::TaskEnded("probes".to_owned()),
     }));
-    let mut candidate = candidate(&settings, config)?;
+    let mut candidate = candidate(&settings, config, &health)?;
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -137,7 +145,7 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
             ended = tasks.join_next() => return Err(ended_with(ended)),
         }
     }
-    health.metrics.leads.set(1);
+    health.metrics.leader.set(1);
     let leadership = candidate
         .as_ref()
         .map_or_else(Leadership::alone, Candidate::leadership);
@@ -186,8 +194,7 @@ async fn end_passes(mut passes: JoinHandle<()>, candidate: &mut Option<Candidate
 /// A client whose API server has answered, and what the answer says of the cluster.
 ///
 /// It is not asked again: whoever upgrades a cluster replaces its nodes after the API server, and with them this process.
-async fn connect(config: Config) -> Result<(Client, Cluster), Error> {
-    let client = Client::try_from(config).map_err(|error| Error::Unreachable(error.to_string()))?;
+async fn connect(client: Client) -> Result<(Client, Cluster), Error> {
     match timeout(CONNECT_TIMEOUT, client.apiserver_version()).await {
         Ok(Ok(version)) => {
             let cluster = Cluster::read(&version.git_version);
@@ -201,7 +208,22 @@ async fn connect(config: Config) -> Result<(Client, Cluster), Error> {
     }
 }
 
-fn candidate(settings: &Settings, mut config: Config) -> Result<Option<Candidate>, Error> {
+/// A client for the API server.
+fn client(config: Config) -> Result<Client, Error> {
+    Client::try_from(config).map_err(|error| Error::Unreachable(error.to_string()))
+}
+
+/// A client whose requests are counted.
+fn counted_client(config: Config, health: &Health) -> Result<Client, Error> {
+    let requests = health.metrics.requests.clone();
+    Ok(telemetry::counted(client(config)?, requests))
+}
+
+fn candidate(
+    settings: &Settings,
+    mut config: Config,
+    health: &Health,
+) -> Result<Option<Candidate>, Error> {
     let Some(namespace) = settings
         .lease_namespace
         .as_ref()
@@ -210,7 +232,7 @@ fn candidate(settings: &Settings, mut config: Config) -> Result<Option<Candidate
         return Ok(None);
     };
     config.default_retry = false;
-    let client = Client::try_from(config).map_err(|error| Error::Unreachable(error.to_string()))?;
+    let client = counted_client(config, health)?;
     // Two processes of one name (a pod whose container was restarted) are two candidates.
     let identity = format!("{}_{:016x}", settings.instance, fastrand::u64(..));
     Ok(Some(Candidate::new(client, namespace, identity)))

@@ -3,19 +3,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::approval::precheck;
+use k8s_openapi::jiff::Timestamp;
+
+use super::asked::{agreed, render_spec, wanted};
 use super::ctx::Ctx;
 use super::rendering::{RenderedSpec, SpecRejection, catch_panic};
 use super::requeue::{Action, jitter, resync};
 use super::state::annotations_of;
-use super::{approval, cleanup, finalizer, injection, rollback};
-use crate::api::{IstioOperator, PlanStatus, RollbackStatus, StoredCr, condition};
+use super::{approval, canary, cleanup, finalizer, injection, proxy_hold, rollback};
+use crate::api::{HeldProxyStatus, IstioOperator, PlanStatus, RollbackStatus, StoredCr};
 use crate::apply::{ApplyError, Class, Verdict, apply};
 use crate::catalogue::Version;
 use crate::cluster::{CrKey, revision_label};
 use crate::plan::{Injection, InjectionProbe, Plan, PlanInput, Precheck, plan};
 use crate::status::{
-    InstallProgress, PassResult, gone_revisions_event, overwrite_event, skipped_checks_event,
+    CanaryProgress, InstallProgress, PassResult, gone_revisions_event, overwrite_event,
+    skipped_checks_event,
 };
 
 /// How often it is looked whether objects that another tool manages are managed still.
@@ -23,6 +26,9 @@ const MANAGED_POLL_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How soon it is looked again whether istiod injects.
 const PROBE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How soon a canary that works is promoted.
+const PROMOTION_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a pass is going to do.
 struct PlannedPass {
@@ -39,6 +45,10 @@ struct PlannedPass {
     held_by: Option<String>,
     /// Why the last healthy version comes back.
     rollback: Option<RollbackStatus>,
+    /// The control plane that takes the place of another one.
+    canary: Option<CanaryProgress>,
+    /// The image that proxies are held at.
+    held_proxy: Option<HeldProxyStatus>,
     /// How to find out whether istiod injects, which it has to prove now.
     probe: Option<InjectionProbe>,
     /// How long one component may take to become ready.
@@ -58,7 +68,8 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
         ctx.publish(&cr, &PassResult::Paused).await?;
         return Ok(Action::AwaitChange);
     }
-    let in_sync = ctx.state().in_sync(key, &cr);
+    let is_released = proxy_hold::is_over(&cr, Timestamp::now());
+    let in_sync = ctx.state().in_sync(key, &cr).filter(|_| !is_released);
     if let Some(progress) = in_sync
         && finalizer::is_present(&cr)
     {
@@ -107,7 +118,11 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
     if is_asked && progress.applied.refusals().next().is_none() {
         ctx.state().remember_carried_out(&cr);
     }
-    if progress.applied.is_in_sync {
+    let is_promoted_next = progress
+        .canary
+        .as_ref()
+        .is_some_and(CanaryProgress::is_next);
+    if progress.applied.is_in_sync && !is_promoted_next {
         ctx.state().remember_in_sync(&cr, inputs_digest, &progress);
     }
     publish_progress(ctx, &cr, progress).await
@@ -147,105 +162,10 @@ async fn ensure_finalizer(
     }))
 }
 
-/// What may be applied of a rendered CR: all of it, or what runs while the plan waits for approval.
-async fn agreed(
-    ctx: &Ctx,
-    key: &CrKey,
-    cr: &Arc<StoredCr>,
-    mut asked: RenderedSpec,
-) -> Result<RenderedSpec, SpecRejection> {
-    let plan = approval::agree(ctx, key, cr, &asked).await;
-    let Some(why) = plan.as_ref().and_then(approval::held_by) else {
-        asked.plan = plan;
-        return Ok(asked);
-    };
-    let applied = asked.upgrade.as_ref().and_then(|upgrade| upgrade.applied);
-    let applied = applied.unwrap_or(asked.merged.version);
-    let mut held = render_what_runs(
-        ctx,
-        cr,
-        Some(applied),
-        condition::reason::APPROVAL_REQUIRED,
-        why,
-    )
-    .await?;
-    held.upgrade = asked.upgrade;
-    held.plan = plan;
-    ctx.update(|state| state.set_rendered(key, &held.merged, &held.rendered));
-    Ok(held)
-}
-
-/// CR → merged → rendered; the desired inventory learns of it. If the version may not change as the CR asks for, the one
-/// that runs is rendered.
-async fn render_spec(
-    ctx: &Ctx,
-    key: &CrKey,
-    cr: &Arc<StoredCr>,
-) -> Result<RenderedSpec, SpecRejection> {
-    let mut rendered = ctx.render_thread.render(Arc::clone(cr), None).await;
-    if let Ok(asked) = &rendered
-        && let Some(back) = rollback::rolled_back(ctx, cr, asked.merged.version).await
-    {
-        ctx.update(|state| state.set_rendered(key, &back.merged, &back.rendered));
-        return Ok(back);
-    }
-    let upgrade = match &rendered {
-        Ok(asked) => precheck(cr, &asked.merged, &ctx.state(), ctx.charts.catalogue()),
-        Err(_) => None,
-    };
-    if let Some(upgrade) = upgrade {
-        if let Some(why) = upgrade.refusal() {
-            let reason = condition::reason::UPGRADE_REFUSED;
-            rendered = render_what_runs(ctx, cr, upgrade.applied, reason, why).await;
-        }
-        if let Ok(rendered) = &mut rendered {
-            rendered.upgrade = Some(upgrade);
-        }
-    }
-    ctx.update(|state| match &rendered {
-        Ok(RenderedSpec {
-            merged, rendered, ..
-        }) => state.set_rendered(key, merged, rendered),
-        Err(_) => state.mark_unreadable(cr),
-    });
-    rendered
-}
-
-/// Renders what was applied last, because `why` stands against what a CR asks for: the newest spec that this process carried
-/// out, or else the present one in the version `applied`.
-async fn render_what_runs(
-    ctx: &Ctx,
-    cr: &Arc<StoredCr>,
-    applied: Option<Version>,
-    reason: &'static str,
-    why: String,
-) -> Result<RenderedSpec, SpecRejection> {
-    let refused = |errors: Vec<String>| SpecRejection {
-        reason,
-        errors: std::iter::once(why).chain(errors).collect(),
-        // What runs may be upgraded by somebody else.
-        is_transient: true,
-    };
-    let carried_out = ctx.state().carried_out(cr);
-    if let Some(carried_out) = carried_out
-        && let Ok(rendered) = ctx.render_thread.render(carried_out, None).await
-    {
-        return Ok(rendered);
-    }
-    let is_known = |version: &Version| ctx.charts.catalogue().release(version.minor).is_some();
-    let Some(applied) = applied.filter(is_known) else {
-        return Err(refused(Vec::new()));
-    };
-    let rendered = ctx
-        .render_thread
-        .render(Arc::clone(cr), Some(applied))
-        .await;
-    rendered.map_err(|rejection| refused(rejection.errors))
-}
-
 /// Finds out what a paused CR renders, so that other CRs leave its objects alone.
 async fn learn_inventory(ctx: &Ctx, key: &CrKey, cr: &Arc<StoredCr>) {
-    let rendered = ctx.render_thread.render(Arc::clone(cr), None).await;
+    let wanted = wanted(ctx, cr);
+    let rendered = ctx.render_thread.render(Arc::clone(cr), wanted).await;
     ctx.update(|state| match &rendered {
         Ok(RenderedSpec {
             merged, rendered, ..
@@ -260,7 +180,7 @@ async fn mark_reconciling(
     cr: &IstioOperator,
     rendered: &RenderedSpec,
 ) -> Result<(), ApplyError> {
-    let version = rendered.merged.version;
+    let version = rendered.asked().version;
     let begins = |upgrade: &&Precheck| !upgrade.is_refused();
     let upgrade = rendered.upgrade.as_ref().filter(begins).cloned();
     let status = cr.status.as_ref();
@@ -273,6 +193,12 @@ async fn mark_reconciling(
     let rollback = rendered.rollback.clone();
     let is_told = rollback.is_none() || shown.is_some_and(|shown| shown.rollback == rollback);
     let is_planned = plan.is_none() || status.and_then(|status| status.plan.as_ref()) == plan;
+    let canary = rendered.canary.as_ref().map(canary::progress);
+    let is_canary_told = canary.as_ref().is_none_or(|it| it.is_shown(status));
+    let held = rendered.held_proxy.as_ref();
+    let shown_held = status.and_then(|status| status.held_proxy.as_ref());
+    let is_held_told = held.is_none() || held == shown_held;
+    let is_told = is_told && is_canary_told && is_held_told;
     if is_noticed(cr) && upgrade.as_ref().is_none_or(is_shown) && is_planned && is_told {
         return Ok(());
     }
@@ -282,6 +208,8 @@ async fn mark_reconciling(
         upgrade,
         plan,
         rollback,
+        canary,
+        held_proxy: rendered.held_proxy.clone(),
     };
     ctx.publish(cr, &started).await?;
     Ok(())
@@ -301,16 +229,25 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         upgrade,
         plan: agreed,
         rollback,
+        canary,
+        held_proxy,
     } = rendered;
+    let progress = canary.as_ref().map(canary::progress);
+    let is_beside = progress.as_ref().is_some_and(CanaryProgress::is_unpromoted);
     let warnings = merged.warnings.iter().chain(&rendered.warnings);
     let mut warnings: Vec<_> = warnings.map(ToString::to_string).collect();
     let version = merged.version;
     let revision = revision_label(&merged.revision).to_owned();
     let (key, annotations) = (&CrKey::of(cr), &annotations_of(cr));
     let refusal = upgrade.as_ref().and_then(Precheck::refusal);
-    let held_by = refusal.or_else(|| agreed.as_ref().and_then(approval::held_by));
+    // The plan of a promotion holds up nothing of what stands beside each other before.
+    let plan_to_approve = agreed.as_ref().filter(|_| !is_beside);
+    let held_by = refusal.or_else(|| plan_to_approve.and_then(approval::held_by));
     let mut state = ctx.state();
-    let probe = injection::unproven(&state, cr, &merged);
+    let probe = match &canary {
+        Some(canary) => injection::unproven(&state, cr, &canary.merged),
+        None => injection::unproven_in_place(&state, cr, &merged),
+    };
     let unproven = probe.as_ref().map(|probe| {
         let last = match state.proof(key, probe.version) {
             Some(Injection::Broken(why)) => why,
@@ -323,7 +260,11 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
     let inputs_digest = state.inputs_digest(key, cr, &verdicts);
     let input = PlanInput {
         held_by: held_by.as_deref(),
-        unproven: unproven.as_deref(),
+        unproven: probe
+            .as_ref()
+            .map(|probe| probe.version)
+            .zip(unproven.as_deref()),
+        takes_gateways_in_turn: progress.is_some(),
         ..state.plan_input(key, annotations, &verdicts, now)
     };
     let mut plan = plan(&merged, rendered, input);
@@ -338,6 +279,8 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         agreed,
         held_by,
         rollback,
+        canary: progress,
+        held_proxy,
         probe: probe.filter(|_| plan.has_to_prove_injection),
         timeout: cr.update_strategy().timeout(),
         plan,
@@ -356,6 +299,8 @@ async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgre
         agreed,
         held_by,
         rollback,
+        canary,
+        held_proxy,
         probe,
         timeout,
     } = draft;
@@ -365,7 +310,7 @@ async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgre
         unproven = injection::prove(ctx, key, &probe).await;
         applied.has_news |= unproven.is_none();
     }
-    ctx.count(&applied);
+    ctx.count(key, &applied);
     ctx.update(|state| state.take_applied(key, &mut applied, Instant::now()));
     InstallProgress {
         version,
@@ -375,6 +320,8 @@ async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgre
         plan: agreed,
         held_by,
         rollback,
+        canary,
+        held_proxy,
         unproven,
         timeout,
         applied,
@@ -420,9 +367,12 @@ async fn publish_progress(
     let (key, mut state) = (CrKey::of(cr), ctx.state());
     state.remember_healthy(&key);
     let newest = state.cr(&key).filter(|_| !is_rolled_back);
-    if newest.is_some_and(|newest| rollback::due(&newest, version).is_some()) {
+    let newest = newest.as_ref();
+    if newest.is_some_and(|newest| rollback::due(newest, version).is_some()) {
         return Ok(Action::BACKOFF);
     }
+    let held = newest.and_then(|newest| proxy_hold::remaining(newest, Timestamp::now()));
+    let next_change = next_change.into_iter().chain(held).min();
     Ok(next.within(next_change))
 }
 
@@ -436,6 +386,14 @@ fn next(progress: &InstallProgress) -> Action {
         .any(|(_, verdict)| matches!(verdict, Verdict::ManagedBy(_)));
     if progress.unproven.is_some() {
         return Action::RequeueAfter(PROBE_INTERVAL);
+    }
+    if progress.applied.is_in_sync
+        && progress
+            .canary
+            .as_ref()
+            .is_some_and(CanaryProgress::is_next)
+    {
+        return Action::RequeueAfter(PROMOTION_INTERVAL);
     }
     let classes = progress.applied.refusals().map(|(_, error)| error.class());
     match classes.max() {

@@ -9,15 +9,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
+use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::api::condition::reason;
-use crate::api::{FieldError, Path, PlanStatus, RollbackStatus, StoredCr};
+use crate::api::{FieldError, HeldProxyStatus, Path, PlanStatus, RollbackStatus, StoredCr};
 use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::cluster::MAX_NAME;
-use crate::merge::{Cluster, Merged, merge};
-use crate::plan::Precheck;
+use crate::merge::{Cluster, ControlPlane, Merged, merge_spec, pinned, with_proxy_image};
+use crate::plan::{Canary, ControlPlanes, Course, Precheck};
 use crate::render::{HasTime, RenderError, Rendered, render_in_time};
 
 /// How long merging and rendering one CR may take; the largest CR that the caps allow takes a second.
@@ -47,15 +48,59 @@ pub struct RenderedSpec {
     pub plan: Option<PlanStatus>,
     /// Why the last healthy version is rendered instead of the one that the CR asks for.
     pub rollback: Option<RollbackStatus>,
+    /// The control plane that takes the place of another one. While it is not promoted, it stands beside that one, which
+    /// `merged` is about.
+    pub canary: Option<RenderedCanary>,
+    /// The image that proxies are held at.
+    pub held_proxy: Option<HeldProxyStatus>,
 }
 
-type RenderResult = Result<RenderedSpec, SpecRejection>;
+/// A control plane that takes the place of another one, as it was rendered.
+#[derive(Debug)]
+pub struct RenderedCanary {
+    /// Both control planes.
+    pub canary: Canary,
+    /// The CR with the new one.
+    pub merged: Merged,
+    /// Why a person has to approve what comes next.
+    pub awaits: Option<String>,
+}
+
+impl RenderedSpec {
+    /// The canary that is not promoted yet.
+    pub fn unpromoted(&self) -> Option<&RenderedCanary> {
+        let canary = self.canary.as_ref();
+        canary.filter(|canary| !canary.canary.is_promoted)
+    }
+
+    /// The CR with the control plane that it shall have in the end.
+    pub fn asked(&self) -> &Merged {
+        self.canary
+            .as_ref()
+            .map_or(&self.merged, |canary| &canary.merged)
+    }
+}
+
+/// What of a CR is rendered.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// What it asks for, beside the control planes that it has.
+    Spec(ControlPlanes),
+    /// What it asks for, with this image of proxies.
+    WithProxy(String),
+    /// What it asks for, in this version.
+    Version(Version),
+    /// This control plane, where it asks for the version of the second one.
+    Plane(ControlPlane, Version),
+}
+
+/// A rendered CR, or why there is none.
+pub(super) type RenderResult = Result<RenderedSpec, SpecRejection>;
 
 /// One CR to render, and where the result goes.
 struct Job {
     cr: Arc<StoredCr>,
-    /// The version to render instead of the one that the CR asks for.
-    version: Option<Version>,
+    wanted: Wanted,
     result: oneshot::Sender<RenderResult>,
 }
 
@@ -70,18 +115,19 @@ impl RenderThread {
     pub fn start(charts: Arc<Charts>, cluster: Cluster) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let work = move || {
-            for Job {
-                cr,
-                version,
-                result,
-            } in queue
-            {
+            for Job { cr, wanted, result } in queue {
                 // A pass that was cut off waits for nothing any more.
                 if !result.is_closed() {
-                    let deadline = Instant::now() + TIME_LIMIT;
+                    // A canary and the control plane beside it are rendered one after the other.
+                    let renders = if cr.update_strategy().is_canary() {
+                        2
+                    } else {
+                        1
+                    };
+                    let deadline = Instant::now() + TIME_LIMIT * renders;
                     let has_time = || Instant::now() < deadline;
                     // Nobody may wait any more by now.
-                    let _ = result.send(render_spec(&cr, version, cluster, &charts, &has_time));
+                    let _ = result.send(render_spec(&cr, &wanted, cluster, &charts, &has_time));
                 }
             }
         };
@@ -89,14 +135,10 @@ impl RenderThread {
         Ok(Self { jobs })
     }
 
-    /// Merges and renders a CR, after those that were asked for before; `version` replaces the one that the CR asks for.
-    pub async fn render(&self, cr: Arc<StoredCr>, version: Option<Version>) -> RenderResult {
+    /// Merges and renders a CR, after those that were asked for before.
+    pub async fn render(&self, cr: Arc<StoredCr>, wanted: Wanted) -> RenderResult {
         let (result, rendered) = oneshot::channel();
-        let job = Job {
-            cr,
-            version,
-            result,
-        };
+        let job = Job { cr, wanted, result };
         // If the thread is gone, the result is dropped with the job.
         let _ = self.jobs.send(job);
         let ended = |_| Err(SpecRejection::internal("the thread that renders has ended"));
@@ -122,51 +164,135 @@ impl SpecRejection {
 /// CR → merged → rendered.
 pub(super) fn render_spec(
     cr: &StoredCr,
-    version: Option<Version>,
+    wanted: &Wanted,
     cluster: Cluster,
     charts: &Charts,
     has_time: HasTime,
 ) -> RenderResult {
-    catch_panic(|| {
-        let merged = merge_spec(cr, version, cluster, charts)?;
-        let rendered =
-            render_in_time(&merged, charts, has_time).map_err(|errors| SpecRejection {
-                is_transient: matches!(errors[..], [RenderError::OutOfTime(_)]),
-                ..SpecRejection::new(reason::RENDER_FAILED, &errors)
-            })?;
+    let rendering = Rendering {
+        cr,
+        cluster,
+        charts,
+        has_time,
+    };
+    catch_panic(|| match wanted {
+        Wanted::Version(version) => rendering.alone(&cr.spec.0, Some(*version)),
+        Wanted::Plane(plane, asked) => rendering.plane(plane, *asked),
+        Wanted::WithProxy(image) => rendering.alone(&with_proxy_image(&cr.spec.0, image), None),
+        Wanted::Spec(planes) => {
+            let merged = rendering.merge(&cr.spec.0, None)?;
+            if merged.is_canary() {
+                rendering.on_course(merged, planes)
+            } else {
+                rendering.render(merged)
+            }
+        }
+    })
+}
+
+/// One CR that is rendered.
+struct Rendering<'a> {
+    cr: &'a StoredCr,
+    cluster: Cluster,
+    charts: &'a Charts,
+    has_time: HasTime<'a>,
+}
+
+impl Rendering<'_> {
+    /// What the CR is beside the control planes that it has.
+    fn on_course(&self, merged: Merged, planes: &ControlPlanes) -> RenderResult {
+        let asked = merged.version;
+        let canary = match planes.course(&merged) {
+            Course::Alone(plane) if plane == merged.control_plane() => return self.render(merged),
+            Course::Alone(plane) => return self.plane(&plane, asked),
+            Course::Canary(canary) => canary,
+        };
+        let new = if canary.to == merged.control_plane() {
+            self.render(merged)?
+        } else {
+            self.plane(&canary.to, asked)?
+        };
+        if canary.is_promoted {
+            let merged = new.merged.clone();
+            return Ok(RenderedSpec {
+                canary: Some(RenderedCanary::of(canary, merged)),
+                ..new
+            });
+        }
+        let mut old = self.plane(&canary.from, asked).map_err(|mut rejection| {
+            let which = format!(
+                "Istio {}, which runs until the canary is promoted: ",
+                canary.from.version
+            );
+            for error in &mut rejection.errors {
+                error.insert_str(0, &which);
+            }
+            rejection
+        })?;
+        old.merged.warnings.clone_from(&new.merged.warnings);
+        Ok(RenderedSpec {
+            rendered: old.rendered.with_canary(new.rendered),
+            canary: Some(RenderedCanary::of(canary, new.merged)),
+            ..old
+        })
+    }
+
+    /// The CR with just this control plane.
+    fn plane(&self, plane: &ControlPlane, asked: Version) -> RenderResult {
+        self.alone(&pinned(&self.cr.spec.0, asked, plane), None)
+    }
+
+    fn alone(&self, spec: &Value, version: Option<Version>) -> RenderResult {
+        self.render(self.merge(spec, version)?)
+    }
+
+    fn render(&self, merged: Merged) -> RenderResult {
+        let rendered = render_in_time(&merged, self.charts, self.has_time);
+        let rendered = rendered.map_err(|errors| SpecRejection {
+            is_transient: matches!(errors[..], [RenderError::OutOfTime(_)]),
+            ..SpecRejection::new(reason::RENDER_FAILED, &errors)
+        })?;
         Ok(RenderedSpec {
             merged,
             rendered,
             upgrade: None,
             plan: None,
             rollback: None,
+            canary: None,
+            held_proxy: None,
         })
-    })
+    }
+
+    /// Spec → merged, with what only a cluster needs. A name that is too long for a label is one more error.
+    fn merge(&self, spec: &Value, version: Option<Version>) -> Result<Merged, SpecRejection> {
+        let cr = self.cr;
+        if !cr.field_errors().is_empty() {
+            return Err(SpecRejection::new(reason::INVALID_SPEC, cr.field_errors()));
+        }
+        let version = version.map(|version| version.to_string());
+        let merged = merge_spec(spec, version.as_deref(), self.cluster, self.charts);
+        let mut errors = merged.as_ref().err().cloned().unwrap_or_default();
+        let length = cr.name_any().len();
+        if length > MAX_NAME {
+            let problem = format!(
+                "is a label of every object and may have {MAX_NAME} characters, not {length}"
+            );
+            errors.push(FieldError::new(Path::root("metadata").key("name"), problem));
+        }
+        match merged {
+            Ok(merged) if errors.is_empty() => Ok(merged.for_cluster()),
+            _ => Err(SpecRejection::new(reason::INVALID_SPEC, &errors)),
+        }
+    }
 }
 
-/// CR → merged, with what only a cluster needs. A name that is too long for a label is one more error.
-fn merge_spec(
-    cr: &StoredCr,
-    version: Option<Version>,
-    cluster: Cluster,
-    charts: &Charts,
-) -> Result<Merged, SpecRejection> {
-    if !cr.field_errors().is_empty() {
-        return Err(SpecRejection::new(reason::INVALID_SPEC, cr.field_errors()));
-    }
-    let name = cr.name_any();
-    let version = version.map(|version| version.to_string());
-    let merged = merge(cr, version.as_deref(), cluster, charts);
-    let mut errors = merged.as_ref().err().cloned().unwrap_or_default();
-    if name.len() > MAX_NAME {
-        let length = name.len();
-        let problem =
-            format!("is a label of every object and may have {MAX_NAME} characters, not {length}");
-        errors.push(FieldError::new(Path::root("metadata").key("name"), problem));
-    }
-    match merged {
-        Ok(merged) if errors.is_empty() => Ok(merged.for_cluster()),
-        _ => Err(SpecRejection::new(reason::INVALID_SPEC, &errors)),
+impl RenderedCanary {
+    fn of(canary: Canary, merged: Merged) -> Self {
+        Self {
+            canary,
+            merged,
+            awaits: None,
+        }
     }
 }
 
@@ -195,15 +321,20 @@ mod tests {
     use super::*;
     use crate::api::{IstioOperator, RawSpec};
 
+    fn spec() -> Wanted {
+        Wanted::Spec(ControlPlanes::default())
+    }
+
     #[test]
     fn a_render_without_time_left_is_told_as_transient() {
         let charts = Charts::embedded().unwrap();
         let cr = IstioOperator::new("cr", RawSpec(json!({"profile": "minimal"}))).into();
-        let rejected = render_spec(&cr, None, Cluster::default(), &charts, &|| false).unwrap_err();
+        let rejected =
+            render_spec(&cr, &spec(), Cluster::default(), &charts, &|| false).unwrap_err();
         assert!(rejected.is_transient);
         assert_eq!(rejected.reason, reason::RENDER_FAILED);
         assert_eq!(rejected.errors.len(), 1, "{:?}", rejected.errors);
-        assert!(render_spec(&cr, None, Cluster::default(), &charts, &|| true).is_ok());
+        assert!(render_spec(&cr, &spec(), Cluster::default(), &charts, &|| true).is_ok());
     }
 
     #[tokio::test]
@@ -213,9 +344,11 @@ mod tests {
         let cr = |spec| Arc::new(IstioOperator::new("cr", RawSpec(spec)).into());
         let caught = catch_panic::<()>(|| panic!("oops")).unwrap_err();
         assert_eq!(caught.reason, reason::INTERNAL_ERROR);
-        let wrong = thread.render(cr(json!({"profile": "none"})), None).await;
+        let wrong = thread.render(cr(json!({"profile": "none"})), spec()).await;
         assert_eq!(wrong.unwrap_err().reason, reason::INVALID_SPEC);
-        let right = thread.render(cr(json!({"profile": "minimal"})), None).await;
+        let right = thread
+            .render(cr(json!({"profile": "minimal"})), spec())
+            .await;
         assert!(!right.unwrap().rendered.components.is_empty());
     }
 }

@@ -9,11 +9,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::approval::precheck;
 use super::ctx::Ctx;
-use super::rendering::RenderedSpec;
+use super::rendering::{RenderedCanary, RenderedSpec, Wanted};
 use crate::api::condition::{self, reason};
 use crate::api::{IstioOperator, RollbackStatus, StoredCr};
 use crate::catalogue::Version;
-use crate::plan::Precheck;
+use crate::plan::{ControlPlanes, Precheck};
 
 /// A change of the version that is taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,22 +51,31 @@ pub(super) fn due(cr: &IstioOperator, asked: Version) -> Option<Rollback> {
     Some(Rollback { version, status })
 }
 
-/// Renders the last healthy version, if the change to the version `asked` stopped, is to be taken back, and may be.
+/// Renders the last healthy version, if the change to what is `asked` for stopped, is to be taken back, and may be.
 pub(super) async fn rolled_back(
     ctx: &Ctx,
     cr: &Arc<StoredCr>,
-    asked: Version,
+    asked: &RenderedSpec,
 ) -> Option<RenderedSpec> {
-    let rollback = due(cr, asked)?;
+    let version = asked.asked().version;
+    let rollback = due(cr, version)?;
     let healthy = ctx.state().healthy(cr);
-    let rendering = match healthy {
-        Some(healthy) => ctx.render_thread.render(healthy, None),
-        None => ctx
-            .render_thread
-            .render(Arc::clone(cr), Some(rollback.version)),
+    let rendering = match (&asked.canary, healthy) {
+        (Some(RenderedCanary { canary, .. }), _) => {
+            let wanted = Wanted::Plane(canary.from.clone(), version);
+            ctx.render_thread.render(Arc::clone(cr), wanted)
+        }
+        (None, Some(healthy)) => {
+            let planes = ControlPlanes::default();
+            ctx.render_thread.render(healthy, Wanted::Spec(planes))
+        }
+        (None, None) => {
+            let wanted = Wanted::Version(rollback.version);
+            ctx.render_thread.render(Arc::clone(cr), wanted)
+        }
     };
     let mut back = rendering.await.ok()?;
-    let step = precheck(cr, &back.merged, &ctx.state(), ctx.charts.catalogue());
+    let step = precheck(cr, &back, &ctx.state(), ctx.charts.catalogue());
     if let Some(why) = step.as_ref().and_then(Precheck::refusal) {
         tracing::warn!(why, "a change of the version cannot be taken back");
         return None;

@@ -16,7 +16,7 @@ use std::time::Instant;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use crate::api::{Annotations, DeletionPolicy, InstallState, IstioOperator, StoredCr};
+use crate::api::{Annotations, DeletionPolicy, IstioOperator, StoredCr};
 use crate::apply::Applied;
 use crate::catalogue::Version;
 use crate::cluster::{
@@ -98,6 +98,11 @@ impl State {
     /// The CR of this name.
     pub fn cr(&self, key: &CrKey) -> Option<Arc<StoredCr>> {
         self.crs.get(key).cloned()
+    }
+
+    /// All CRs.
+    pub fn all_crs(&self) -> Vec<Arc<StoredCr>> {
+        self.crs.values().cloned().collect()
     }
 
     /// Takes in a CR, unless a newer state of it is known. Concerns it if there is something to do for it; a change of
@@ -419,16 +424,6 @@ impl State {
         }
         self.desired.end_claims(key).into_iter().collect()
     }
-
-    /// How many CRs there are, and how many of them are healthy.
-    pub fn count(&self) -> (usize, usize) {
-        let is_healthy = |cr: &&Arc<StoredCr>| {
-            cr.status
-                .as_ref()
-                .is_some_and(|status| status.status == Some(InstallState::Healthy))
-        };
-        (self.crs.len(), self.crs.values().filter(is_healthy).count())
-    }
 }
 
 /// The namespaces to watch for CRs, one watch each; one without a name stands for all.
@@ -441,6 +436,13 @@ pub fn scopes(namespaces: Option<&[String]>) -> impl Iterator<Item = Option<Stri
 /// The revision that a spec names, as labels call it; absent if it names none that can be read. `values.revision` wins
 /// over `revision`, as it does in the merge.
 fn named_revision(spec: &Value) -> Option<String> {
+    if spec
+        .pointer("/updateStrategy/type")
+        .is_some_and(|kind| kind == "Canary")
+    {
+        // It is named after a version.
+        return None;
+    }
     let given = |pointer| spec.pointer(pointer).filter(|given| !given.is_null());
     let is_readable = spec
         .get("values")

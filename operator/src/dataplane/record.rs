@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::pod::{Containers, Pod};
 use super::sources::Tells;
 use super::words::{Word, Words};
+use crate::catalogue::Bundle;
 use crate::cluster::{DEFAULT, REVISION};
 use crate::render::TAG;
 
@@ -19,6 +20,9 @@ const CONTROL_PLANE_CLUSTERS: &str = "topology.istio.io/controlPlaneClusters";
 /// The annotation of a virtual machine's entry that names the pod of istiod that it is connected to, or was last.
 const CONTROLLER: &str = "istio.io/workloadController";
 
+/// The annotation of Gateway API's CRDs that names their bundle.
+const BUNDLE: &str = "gateway.networking.k8s.io/bundle-version";
+
 /// What is kept of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Record {
@@ -29,6 +33,8 @@ pub(super) enum Record {
     TagService(Tag),
     /// A virtual machine, by the Deployment of its istiod.
     Machine(Word),
+    /// A CRD of Gateway API.
+    Bundle(Bundle),
 }
 
 /// What the labels of a namespace ask for.
@@ -85,6 +91,10 @@ impl Record {
                     revision: revision.clone(),
                 }))
             }
+            Tells::Bundle => {
+                let bundle = annotations.get(BUNDLE)?;
+                Bundle::parse(bundle).map(Self::Bundle)
+            }
             Tells::Machine => {
                 // The name of a pod ends with two hashes.
                 let mut parts = annotations.get(CONTROLLER)?.rsplitn(3, '-');
@@ -103,7 +113,7 @@ impl Record {
                 namespace.is_injected.then_some(DEFAULT),
             ),
             Self::Gateway(name) => (Some(&**name), None),
-            Self::TagService(_) | Self::Machine(_) => (None, None),
+            Self::TagService(_) | Self::Machine(_) | Self::Bundle(_) => (None, None),
         };
         first.into_iter().chain(second)
     }

@@ -7,7 +7,7 @@ use super::record::Record;
 use super::sources::MANAGED_PODS;
 use super::usage::listed;
 use super::{DataPlane, Word};
-use crate::catalogue::Version;
+use crate::catalogue::{Bundle, Version};
 
 /// The proxies that a control plane serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +20,10 @@ pub struct ServedProxies {
     pub unknown: BTreeSet<String>,
     /// What of all this could not be looked at.
     pub gaps: Vec<String>,
+    /// The CRDs of Gateway API, whose kinds istiod reads, with their bundles.
+    pub gateway_api: BTreeMap<String, Bundle>,
+    /// Why these are not known.
+    pub gateway_api_gaps: Vec<String>,
 }
 
 impl ServedProxies {
@@ -65,6 +69,19 @@ fn told<'a>(rows: impl Iterator<Item = (&'a Version, &'a BTreeSet<String>)>) -> 
 }
 
 impl DataPlane {
+    /// The bundles of Gateway API's CRDs, by the plurals of their kinds.
+    fn gateway_api(&self) -> BTreeMap<String, Bundle> {
+        let records = self.records.values().flatten();
+        let bundles = records.filter_map(|(place, record)| match record {
+            Record::Bundle(bundle) => {
+                let (plural, _) = place.name.split_once('.')?;
+                Some((plural.to_owned(), *bundle))
+            }
+            _ => None,
+        });
+        bundles.collect()
+    }
+
     /// The proxies that a revision serves, except for those of the workloads `own`, by namespace and name. `gaps` are what
     /// is not known of pods.
     #[must_use]
@@ -76,6 +93,7 @@ impl DataPlane {
     ) -> ServedProxies {
         let mut served = ServedProxies {
             gaps,
+            gateway_api: self.gateway_api(),
             ..ServedProxies::default()
         };
         for (source, records) in &self.records {

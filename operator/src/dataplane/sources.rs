@@ -39,6 +39,8 @@ pub enum Tells {
     TagService,
     /// The annotations of a virtual machine's entry tell the istiod that it is connected to.
     Machine,
+    /// The annotation of a CRD tells which bundle of Gateway API it belongs to. It uses no revision.
+    Bundle,
 }
 
 /// Pods that ended use nothing any more.
@@ -48,7 +50,7 @@ const RUNNING: Option<&str> = Some("status.phase!=Succeeded,status.phase!=Failed
 pub(super) const MANAGED_PODS: &str = "pods of gateways";
 
 /// Every watch. No two of those for pods follow the same pod.
-pub const SOURCES: [Source; 7] = [
+pub const SOURCES: [Source; 8] = [
     Source {
         labels: Some("!gateway.istio.io/managed,app.kubernetes.io/part-of!=istio"),
         fields: RUNNING,
@@ -73,6 +75,15 @@ pub const SOURCES: [Source; 7] = [
         labels: Some("istio.io/rev"),
         group: "gateway.networking.k8s.io",
         ..core("Gateways", "Gateway", "gateways", Tells::Gateway)
+    },
+    Source {
+        group: "apiextensions.k8s.io",
+        ..core(
+            "CRDs",
+            "CustomResourceDefinition",
+            "customresourcedefinitions",
+            Tells::Bundle,
+        )
     },
     Source {
         group: "networking.istio.io",

@@ -93,14 +93,15 @@ impl DataPlane {
     #[must_use]
     pub fn usage(&self, question: &Question<'_>, templates: Option<&Templates>) -> Usage {
         let names = self.names_of(question.revision, question.tags);
+        let asked = self.asked_by(names.clone(), question);
         let mut used_by = Vec::new();
         let mut tell = |what: &str, names: BTreeSet<String>| used_by.extend(listed(what, names));
-        tell("namespaces", self.namespaces_of(&names));
+        tell("namespaces", self.namespaces_of(&asked));
         tell(
             "pods in namespaces",
             self.namespaces_with_pods(&names, &question.going),
         );
-        tell("Gateways", self.gateways_of(&names));
+        tell("Gateways", self.gateways_of(&asked));
         tell("virtual machines", self.machines_of(question.revision));
         let pins = |(tag, goes): &&(Tag, bool)| tag.revision == question.revision && !goes;
         let tags = question
@@ -123,15 +124,32 @@ impl DataPlane {
         }
     }
 
-    /// The revision and all tags that lead to it.
-    #[must_use]
-    pub fn names_of(&self, revision: &str, tags: &[(Tag, bool)]) -> BTreeSet<String> {
+    /// Those of the names of a revision by which labels ask for it. Where the default tag leads elsewhere, labels that say
+    /// `default` do so too, although pods that were injected by the revision without a name still carry that word.
+    fn asked_by(&self, mut names: BTreeSet<String>, question: &Question<'_>) -> BTreeSet<String> {
+        let is_default = |tag: &&Tag| tag.name == DEFAULT;
+        let mut tags = self.tags(question.tags).filter(is_default).peekable();
+        let leads_elsewhere =
+            tags.peek().is_some() && tags.all(|tag| tag.revision != question.revision);
+        if leads_elsewhere {
+            names.remove(DEFAULT);
+        }
+        names
+    }
+
+    /// All tags, whether webhooks or Services carry them.
+    fn tags<'a>(&'a self, of_webhooks: &'a [(Tag, bool)]) -> impl Iterator<Item = &'a Tag> {
         let services = self.records().filter_map(|(_, record)| match record {
             Record::TagService(tag) => Some(tag),
             _ => None,
         });
-        let tags = tags.iter().map(|(tag, _)| tag).chain(services);
-        let tags = tags.filter(|tag| tag.revision == revision);
+        of_webhooks.iter().map(|(tag, _)| tag).chain(services)
+    }
+
+    /// The revision and all tags that lead to it.
+    #[must_use]
+    pub fn names_of(&self, revision: &str, tags: &[(Tag, bool)]) -> BTreeSet<String> {
+        let tags = self.tags(tags).filter(|tag| tag.revision == revision);
         let tags = tags.map(|tag| tag.name.clone());
         // The word `default` is a tag wherever there is one, and the revision without a name elsewhere.
         tags.chain([revision.to_owned()]).collect()

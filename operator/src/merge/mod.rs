@@ -4,6 +4,7 @@
 
 mod absent;
 mod addons;
+mod canary;
 mod chart_layers;
 mod check;
 mod cluster;
@@ -13,6 +14,7 @@ mod migrate;
 mod old_forms;
 mod overlay;
 mod profile;
+mod proxy;
 mod removed;
 mod restarts;
 mod tree;
@@ -23,16 +25,18 @@ use serde_json::{Map, Value};
 use crate::api::{ComponentKind, FieldError, IstioOperator, Path, Warning};
 use crate::catalogue::Version;
 use crate::charts::Charts;
-use crate::charts::tree::merge_over;
+use crate::charts::tree::{at as tree_at, merge_over};
 use check::{Checked, Findings, limits};
 pub(crate) use check::{named, nearest};
 use component::Installation;
 use tree::{plain_numbers, scalar_text, text_at};
 
+pub use canary::{ControlPlane, pinned};
 pub use chart_layers::chart_layers;
 pub use cluster::Cluster;
 pub use migrate::{Change, Migration, What, at_path, migrate};
 pub use profile::profile_spec;
+pub use proxy::with_proxy_image;
 pub use restarts::RestartSettings;
 pub use version::out_of_support;
 
@@ -43,6 +47,8 @@ pub struct Merged {
     pub version: Version,
     /// `spec.revision` after derivation; empty for the default revision.
     pub revision: String,
+    /// The revision that the author named; another one than `revision` where canaries are named after their versions.
+    pub named_revision: String,
     /// The namespace that Istio is installed in (`values.global.istioNamespace`).
     pub namespace: String,
     /// What is known of the cluster.
@@ -99,6 +105,15 @@ impl Merged {
         }
         let is_named = tag.is_empty() || self.source.spec.get("version").is_some();
         Version::of_tag(tag).or_else(|| is_named.then_some(self.version))
+    }
+
+    /// The tag of its images, if it is one that names no Istio version.
+    #[must_use]
+    pub fn unversioned_tag(&self) -> Option<String> {
+        let is_pilot = |component: &&Component| component.kind == ComponentKind::Pilot;
+        let pilot = self.components.iter().find(is_pilot)?;
+        let tag = tree_at(&pilot.values, &["global", "tag"]).and_then(scalar_text);
+        tag.filter(|tag| !tag.is_empty() && version::minor_of(tag).is_none())
     }
 
     /// The same CR with another spec; none if that is refused.
@@ -171,7 +186,8 @@ pub fn merge(
     merge_spec(&cr.spec.0, istio_version, cluster, charts)
 }
 
-fn merge_spec(
+/// Does what [`merge`] does with a spec by itself.
+pub fn merge_spec(
     spec: &Value,
     istio_version: Option<&str>,
     cluster: Cluster,
@@ -207,7 +223,8 @@ fn merge_spec(
     if let Err(error) = cluster.lay_settings(&mut profile, &user, version, charts) {
         findings.error(Path::root("spec").key("profile"), error.to_string());
     }
-    let spec = derive::derive(profile, &user, version, charts.catalogue());
+    let mut spec = derive::derive(profile, &user, version, charts.catalogue());
+    let named_revision = canary::name_revision(&mut spec, version);
     let namespace = namespace(&spec);
     let mut spec = with_unvalidated(spec);
     addons::translate(&mut spec, &mut findings);
@@ -255,6 +272,7 @@ fn merge_spec(
     Ok(Merged {
         version,
         revision,
+        named_revision,
         namespace,
         cluster,
         components,

@@ -26,7 +26,7 @@ pub(super) fn take_out(
             let mut search = Search {
                 setting,
                 stays: root == "meshConfig" || keys[0] == "unvalidatedValues",
-                is_component: root.ends_with("omponents"),
+                is_component: root.ends_with("omponents") && setting.path.split('.').count() == 2,
                 findings: &mut *findings,
             };
             search.below(user, &keys, &spec);
@@ -67,6 +67,12 @@ impl Search<'_> {
         let (Value::Object(fields), [key, rest @ ..]) = (node, keys) else {
             return;
         };
+        if *key == "*" {
+            for (key, node) in fields {
+                self.below(node, rest, &path.key(key));
+            }
+            return;
+        }
         let (key, is_list) = match key.strip_suffix("[]") {
             Some(key) => (key, true),
             None => (*key, false),
@@ -192,6 +198,28 @@ mod tests {
                 "spec.unvalidatedValues.mixer: was removed after Istio 1.7; use Telemetry and AuthorizationPolicy objects",
                 "spec.meshConfig.disable_policy_checks: was removed after Istio 1.7; use AuthorizationPolicy objects",
                 "spec.meshConfig.extensionProviders[1].opencensus: is deprecated; use opentelemetry",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_star_stands_for_every_name() {
+        let addons =
+            json!({"kiali": {"chartPath": "c", "schema": {}}, "tracing": {"chartPath": ""}});
+        let (left, errors, warnings) = taken_out(json!({"addonComponents": addons}), 31);
+        assert_eq!(
+            left,
+            json!({"addonComponents": {"kiali": {}, "tracing": {}}})
+        );
+        assert!(
+            errors[0].starts_with("spec.addonComponents.kiali.chartPath: was removed"),
+            "{errors:?}"
+        );
+        assert_eq!(
+            warnings,
+            [
+                "spec.addonComponents.tracing.chartPath: was removed after Istio 1.7, and is off here; remove it",
+                "spec.addonComponents.kiali.schema: was removed after Istio 1.7, and is off here; remove it",
             ]
         );
     }

@@ -10,7 +10,7 @@ use crate::cluster::{
     AppliedDigests, ApplyReason, CoOwnedFields, Kind, LiveObject, Role, Scaling,
     belongs_to_default_tag, digest, label, omit_co_owned,
 };
-use crate::merge::Merged;
+use crate::merge::ControlPlane;
 use crate::render::{Object, ObjectKey};
 
 /// What happens to one object.
@@ -23,7 +23,8 @@ pub(super) enum ObjectPlan {
 
 /// One component being planned.
 pub(super) struct ComponentPlanner<'a> {
-    pub(super) merged: &'a Merged,
+    /// The control plane that the component belongs to.
+    pub(super) plane: &'a ControlPlane,
     pub(super) input: PlanInput<'a>,
     pub(super) autoscaled: &'a BTreeSet<(Option<String>, String)>,
     pub(super) tag: TagAssignment<'a>,
@@ -61,16 +62,16 @@ impl ComponentPlanner<'_> {
             return ObjectPlan::Skip(key, Decision::TagElsewhere);
         }
         if kind.role == Role::Crd
-            && there.and_then(LiveObject::istio_version) > Some(self.merged.version)
+            && there.and_then(LiveObject::istio_version) > Some(self.plane.version)
         {
             return ObjectPlan::Skip(key, Decision::NewerInCluster);
         }
         if let Some(decision) = self.other_owner(component, &key, there, belongs_to_default_tag) {
             return ObjectPlan::Skip(key, decision);
         }
-        let version = self.merged.version.to_string();
+        let version = self.plane.version.to_string();
         body.change("metadata", |metadata| {
-            label(metadata, cr, component, &version, &self.merged.revision);
+            label(metadata, cr, component, &version, &self.plane.revision);
         });
         let rendered = digest(&body);
         let scaling = Scaling {
@@ -173,7 +174,7 @@ impl ComponentPlanner<'_> {
         let owner = desired.other_owner(cr, key, there, may_adopt);
         let owner = owner.filter(|owner| !belongs_to_default_tag || self.tag.may_share_with(owner));
         let version = there.istio_version();
-        let is_older = version.is_some_and(|version| version < self.merged.version);
+        let is_older = version.is_some_and(|version| version < self.plane.version);
         let is_shared = component == ComponentKind::Base;
         let owner = owner.filter(|owner| !(is_shared && is_older && desired.is_watched(owner)));
         match (owner, there.managed_by) {

@@ -93,8 +93,10 @@ fn warning(key: &ObjectKey, selector: &Value) -> String {
 mod tests {
     use super::*;
     use crate::api::ComponentKind;
+    use crate::catalogue::Version;
     use crate::charts::yaml::Manifest;
     use crate::cluster::{LiveObject, key};
+    use crate::merge::ControlPlane;
 
     fn object(kind: &str, spec: &Value) -> Object {
         Object {
@@ -108,6 +110,13 @@ mod tests {
         RenderedComponent {
             kind: ComponentKind::IngressGateways,
             name: "edge".into(),
+            plane: ControlPlane {
+                version: Version {
+                    minor: 31,
+                    patch: 1,
+                },
+                revision: String::new(),
+            },
             objects: vec![
                 object(
                     "Deployment",

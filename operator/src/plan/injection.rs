@@ -5,9 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::api::ComponentKind;
 use crate::catalogue::Version;
-use crate::charts::tree::at;
 use crate::cluster::{Live, revision_label};
 use crate::merge::Merged;
 
@@ -42,27 +40,12 @@ impl InjectionProbe {
     /// The probe for a CR; none if its istiod injects into no pod by its labels.
     #[must_use]
     pub fn of(merged: &Merged, live: &Live) -> Option<Self> {
-        let is_pilot = |kind| kind == ComponentKind::Pilot;
-        let mut components = merged.components.iter();
-        let pilot = components.find(|component| is_pilot(component.kind))?;
         let revision = revision_label(&merged.revision);
         // The injector of the default revision rests, because the default tag serves its pods.
         if merged.revision.is_empty() && !live.has_default_tag(revision) {
             return None;
         }
-        let text = |key: &str| match at(&pilot.values, &["global", key]) {
-            Some(Value::String(text)) => Some(text.clone()),
-            Some(Value::Number(number)) => Some(number.to_string()),
-            _ => None,
-        };
-        let image = at(&pilot.values, &["global", "proxy", "image"]).and_then(Value::as_str);
-        let image = match image {
-            Some(image) if image.contains('/') => image.to_owned(),
-            image => {
-                let (hub, image) = (text("hub")?, image.unwrap_or("proxyv2"));
-                format!("{hub}/{image}:{}", text("tag")?)
-            }
-        };
+        let image = merged.proxy_image()?;
         let labels = json!({"istio.io/rev": revision, "sidecar.istio.io/inject": "true"});
         Some(Self {
             version: merged.version,

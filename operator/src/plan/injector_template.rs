@@ -20,7 +20,7 @@ pub(super) fn wait_reason(
     if key.kind != "ConfigMap" || !key.name.starts_with(CONFIG_MAP) {
         return None;
     }
-    let version = planner.merged.version;
+    let version = planner.plane.version;
     if there.istio_version() >= Some(version) {
         return None;
     }

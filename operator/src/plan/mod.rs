@@ -7,6 +7,7 @@
 //! ready; repairing an object to what it was before waits for nobody, because it cannot break an order that was kept
 //! when the object was rolled out.
 
+mod canary;
 mod component_planner;
 mod default_tag;
 mod findings;
@@ -28,6 +29,7 @@ use std::time::Instant;
 
 use k8s_openapi::jiff::Timestamp;
 
+pub use canary::{Canary, ControlPlanes, Course};
 pub use default_tag::{TagHolder, tag_holder};
 pub use findings::Finding;
 use findings::{kept_revision, unwatched_owners};
@@ -43,6 +45,7 @@ pub use preview::{Action, FieldChange, ObjectChange, Preview, is_workload, targe
 pub use webhook_ca::copy as copy_ca;
 
 use crate::api::{Annotations, ComponentKind};
+use crate::catalogue::Version;
 use crate::charts::yaml::Manifest;
 use crate::cluster::{
     AppliedDigests, ApplyReason, CrKey, DesiredInventory, Interference, Kind, LastApplied, Live,
@@ -53,7 +56,7 @@ use crate::merge::Merged;
 use crate::render::{ObjectKey, Rendered, RenderedComponent};
 use component_planner::ComponentPlanner;
 use default_tag::TagAssignment;
-use sequence::{followed, was_rolled_out};
+use sequence::{Gaps, was_rolled_out};
 
 /// What a pass does. Only [`plan`] makes one.
 #[derive(Debug)]
@@ -91,6 +94,8 @@ pub struct PlannedComponent {
     pub kind: ComponentKind,
     /// The name of its workload; empty for base.
     pub name: String,
+    /// The version that it is rendered in.
+    pub version: Version,
     /// The image of its workload, if it is an addon.
     pub image: Option<String>,
     /// The keys of all its objects.
@@ -164,8 +169,10 @@ pub struct PlanInput<'a> {
     pub desired: &'a DesiredInventory,
     /// Why nothing may be rolled out.
     pub held_by: Option<&'a str>,
-    /// Why it is not proven that istiod injects, which what comes after it waits for.
-    pub unproven: Option<&'a str>,
+    /// The istiod of which it is not proven that it injects, by its version, and why. What comes after it waits for that.
+    pub unproven: Option<(Version, &'a str)>,
+    /// Whether a gateway is rolled out only after the one before it.
+    pub takes_gateways_in_turn: bool,
     /// Which revisions of the CR are used.
     pub verdicts: &'a Verdicts,
     /// The present.
@@ -190,24 +197,21 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
     by_rank.sort_by_key(|(index, component)| (component.kind.apply_rank(), *index));
 
     let mut schedule = Schedule::default();
-    let tag = TagAssignment::of(&merged.revision, input.live, input.desired);
-    let mut gaps: BTreeMap<ComponentKind, String> = BTreeMap::new();
+    let mut gaps = Gaps::default();
     for (index, component) in by_rank {
-        let unready_parent =
-            followed(&component, merged, input.live).find_map(|earlier| gaps.get(earlier));
+        let (kind, plane) = (component.kind, component.plane.clone());
         let step = ComponentPlanner {
-            merged,
+            plane: &plane,
             input,
             autoscaled: &autoscaled,
-            tag,
+            tag: TagAssignment::of(&plane.revision, input.live, input.desired),
             injector: injector.as_ref(),
             index,
-            unready_parent: unready_parent.cloned(),
+            unready_parent: gaps.before(&component, input).cloned(),
             deployment: deployment(&component).cloned(),
             unready: unready(&component, input.live),
-            was_rolled_out: was_rolled_out(&component, merged, input),
+            was_rolled_out: was_rolled_out(&component, input),
         };
-        let kind = component.kind;
         let decide = |object| step.decide(kind, object);
         let decided: Vec<_> = component.objects.into_iter().map(decide).collect();
         let lacking = webhook_order::lacking_workload(kind, &decided, istiod.as_ref(), input.live);
@@ -215,11 +219,10 @@ pub fn plan(merged: &Merged, mut rendered: Rendered, input: PlanInput<'_>) -> Pl
             schedule.take(&mut components[index], object, lacking.as_ref());
         }
         if let Some(why) = components[index].gap(input) {
-            gaps.entry(kind).or_insert(why);
+            gaps.put(kind, plane, why);
         }
     }
-    let istiod_lacks = gaps.get(&ComponentKind::Pilot).map(String::as_str);
-    let has_to_prove_injection = istiod_lacks.is_some() && istiod_lacks == input.unproven;
+    let has_to_prove_injection = input.unproven.is_some_and(|(_, why)| gaps.has_istiod(why));
     let rendering = Rendering {
         keys: &all,
         revision: revision_label(&merged.revision),
@@ -331,12 +334,14 @@ impl PlannedComponent {
         let RenderedComponent {
             kind,
             name,
+            plane,
             objects,
         } = component;
         let keys: Vec<_> = objects.iter().map(|object| object.key.clone()).collect();
         Self {
             kind: *kind,
             name: name.clone(),
+            version: plane.version,
             image: component.image(),
             keys,
             decided: Vec::new(),
@@ -387,9 +392,12 @@ impl PlannedComponent {
 
     /// Why components after this one have to wait.
     fn gap(&self, input: PlanInput<'_>) -> Option<String> {
-        let unproven = input.unproven.filter(|_| self.kind == ComponentKind::Pilot);
+        let is_meant = |(version, _): &(Version, &str)| {
+            self.kind == ComponentKind::Pilot && self.version == *version
+        };
+        let unproven = input.unproven.filter(is_meant);
         let unready_reason = self.unready_reason(input.live);
-        unready_reason.or_else(|| unproven.map(str::to_owned))
+        unready_reason.or_else(|| unproven.map(|(_, why)| why.to_owned()))
     }
 
     fn has_waiting_webhook(&self) -> bool {

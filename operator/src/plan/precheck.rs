@@ -3,6 +3,7 @@
 //! Only the CR, the catalogue and what watches tell is asked. What they do not tell is reported as not checked, never as
 //! passed. Facts: upstream's documentation of upgrades and its issues, by number at each check.
 
+mod mesh;
 mod step_notes;
 
 use kube::ResourceExt;
@@ -13,7 +14,7 @@ use crate::api::{
 use crate::catalogue::{Catalogue, Version};
 use crate::cluster::{Live, LiveObject, revision_label};
 use crate::dataplane::{ServedProxies, listed};
-use crate::merge::Merged;
+use crate::merge::{Component, Merged};
 use crate::render::ObjectKey;
 
 /// A change of the version, and what the checks say of it.
@@ -85,31 +86,66 @@ impl Precheck {
         if from == Some(to) || is_new {
             return None;
         }
-        let mut checks = vec![
+        let oldest = from.into_iter().chain(proxies.oldest()).min();
+        let changes = from.map(|from| step_notes::changes(merged, pilot, from, catalogue));
+        let changes = changes.unwrap_or_default();
+        let checks = vec![
             version_step(from, to, catalogue),
             kubernetes(merged, catalogue),
-            patch(
-                from.into_iter().chain(proxies.oldest()).min(),
-                to,
-                catalogue,
-            ),
+            patch(oldest, to, catalogue),
             replicas(istiod),
             node_agents(merged, live),
             data_plane(to, proxies),
+            mesh::gateway_api(from, to, catalogue, proxies),
+            mesh::hub(merged, from, to, catalogue),
+            mesh::settings(&changes),
+            mesh::behavior(&changes),
         ];
-        for check in &mut checks {
-            if check.result == CheckResult::Failed && skipped.contains(&check.name) {
-                check.result = CheckResult::Skipped;
-            }
-        }
-        let notes = from.map(|from| step_notes::notes(merged, pilot, from, catalogue));
         Some(Self {
             from,
             applied,
             to,
-            checks,
-            notes: notes.unwrap_or_default(),
+            checks: with_skipped(checks, skipped),
+            notes: changes.iter().map(step_notes::note).collect(),
         })
+    }
+
+    /// Checks a control plane that is installed beside the one of the version `from` and takes its place. `proxies` are
+    /// those that it serves already.
+    #[must_use]
+    pub fn of_canary(
+        merged: &Merged,
+        from: Version,
+        live: &Live,
+        catalogue: &Catalogue,
+        proxies: &ServedProxies,
+        skipped: &[String],
+    ) -> Self {
+        let to = merged.version;
+        let oldest = Some(from).into_iter().chain(proxies.oldest()).min();
+        let is_pilot = |component: &&Component| component.kind == ComponentKind::Pilot;
+        let pilot = merged.components.iter().find(is_pilot);
+        let changes = pilot.map(|pilot| step_notes::changes(merged, pilot, from, catalogue));
+        let changes = changes.unwrap_or_default();
+        let mut checks = vec![
+            canary_step(from, to),
+            kubernetes(merged, catalogue),
+            patch(oldest, to, catalogue),
+            node_agents(merged, live),
+            data_plane(to, proxies),
+            mesh::gateway_api(Some(from), to, catalogue, proxies),
+            mesh::hub(merged, Some(from), to, catalogue),
+            mesh::settings(&changes),
+            mesh::behavior(&changes),
+        ];
+        checks.extend(image_tag(merged));
+        Self {
+            from: Some(from),
+            applied: Some(from),
+            to,
+            checks: with_skipped(checks, skipped),
+            notes: changes.iter().map(step_notes::note).collect(),
+        }
     }
 
     /// Whether a check stands against the change.
@@ -178,6 +214,16 @@ impl Precheck {
     }
 }
 
+/// Failed checks that `skipped` names count as skipped.
+fn with_skipped(mut checks: Vec<CheckStatus>, skipped: &[String]) -> Vec<CheckStatus> {
+    for check in &mut checks {
+        if check.result == CheckResult::Failed && skipped.contains(&check.name) {
+            check.result = CheckResult::Skipped;
+        }
+    }
+    checks
+}
+
 /// A version in words.
 fn told(version: Option<Version>) -> String {
     version.map_or_else(|| "unknown".to_owned(), |version| version.to_string())
@@ -232,13 +278,53 @@ fn version_step(from: Option<Version>, to: Version, catalogue: &Catalogue) -> Ch
         }
         _ => {
             let why = format!(
-                "in place, Istio supports one minor at a time; {}, or install {to} beside it by a second IstioOperator with a \
-                 spec.revision",
-                remedy(from.minor + 1)
+                "in place, Istio supports one minor at a time; {}, or install {to} beside it{}",
+                remedy(from.minor + 1),
+                if up == 2 {
+                    ", with spec.updateStrategy.type: Canary"
+                } else {
+                    " by a second IstioOperator with a spec.revision"
+                }
             );
             check(name, CheckResult::Failed, why)
         }
     }
+}
+
+/// Control planes of two minors that are at most two apart work side by side.
+fn canary_step(from: Version, to: Version) -> CheckStatus {
+    let name = "version-step";
+    let apart = to.minor.abs_diff(from.minor);
+    if apart <= 2 {
+        return check(
+            name,
+            CheckResult::Passed,
+            format!("{from} to {to}, side by side"),
+        );
+    }
+    let between = if to > from {
+        from.minor + 2
+    } else {
+        from.minor - 2
+    };
+    let why = format!(
+        "side by side, Istio supports control planes that are two minors apart, and these are {apart}; set spec.version to \
+         \"{}\" first",
+        minor(between)
+    );
+    check(name, CheckResult::Failed, why)
+}
+
+/// While a canary waits for its promotion, the control plane that serves keeps its images, which a tag has to tell by its
+/// version.
+fn image_tag(merged: &Merged) -> Option<CheckStatus> {
+    let tag = merged.unversioned_tag()?;
+    let why = format!(
+        "the tag {tag} tells no version, so the control plane that serves would get the same images; write the version in \
+         front, as in {}-{tag}, or leave it out",
+        merged.version
+    );
+    Some(check("image-tag", CheckResult::Failed, why))
 }
 
 fn minor(minor: u16) -> String {

@@ -1,6 +1,7 @@
 //! Plans of a small installation: base with a CRD, istiod with an autoscaler and a webhook, one gateway.
 
 mod base;
+mod canary;
 mod default_tag;
 mod held;
 mod injector_template;
@@ -12,7 +13,7 @@ use super::namespaces::network;
 use super::*;
 use crate::catalogue::Version;
 use crate::cluster::{Injector, OwnerLabels, Readiness, TagRequest, Workload, key};
-use crate::merge::Cluster;
+use crate::merge::{Cluster, ControlPlane};
 use crate::render::Object;
 
 /// A cluster that answers every apply at once, as a double of the API server for what plans depend on.
@@ -21,6 +22,7 @@ struct World {
     revision: &'static str,
     version: Version,
     held_by: Option<&'static str>,
+    takes_gateways_in_turn: bool,
     verdicts: Verdicts,
     annotations: Annotations,
     live: Live,
@@ -43,6 +45,7 @@ impl World {
             revision: "",
             version: merged().version,
             held_by: None,
+            takes_gateways_in_turn: false,
             verdicts: Verdicts::new(),
             annotations: Annotations::default(),
             live,
@@ -52,12 +55,18 @@ impl World {
         }
     }
 
-    fn plan(&mut self, rendered: Rendered) -> Plan {
+    fn plan(&mut self, mut rendered: Rendered) -> Plan {
         let merged = Merged {
             revision: self.revision.into(),
             version: self.version,
             ..merged()
         };
+        let usual = self::merged().control_plane();
+        for component in &mut rendered.components {
+            if component.plane == usual {
+                component.plane = merged.control_plane();
+            }
+        }
         self.desired.set_objects(&self.cr, keys(&rendered));
         let tag_request = TagRequest::of(&merged, &rendered);
         self.desired.set_tag_request(&self.cr, tag_request);
@@ -66,6 +75,7 @@ impl World {
             revision: _,
             version: _,
             held_by,
+            takes_gateways_in_turn,
             verdicts,
             annotations,
             live,
@@ -84,6 +94,7 @@ impl World {
                 desired,
                 held_by: *held_by,
                 unproven: None,
+                takes_gateways_in_turn: *takes_gateways_in_turn,
                 verdicts,
                 now: *now,
             },
@@ -160,6 +171,7 @@ fn merged() -> Merged {
             patch: 1,
         },
         revision: String::new(),
+        named_revision: String::new(),
         namespace: "istio-system".into(),
         components: Vec::new(),
         is_for_cluster: false,
@@ -180,6 +192,7 @@ fn sample() -> Rendered {
     let component = |kind, name: &str, objects| RenderedComponent {
         kind,
         name: name.into(),
+        plane: merged().control_plane(),
         objects,
     };
     let scaler = json!({"spec": {"scaleTargetRef": {"kind": "Deployment", "name": "istiod"}}});

@@ -3,6 +3,7 @@
 //!
 //! Pure: takes no client and reads no clock, environment or file; the caller provides the charts.
 
+mod canary;
 mod cause;
 mod document;
 mod entries;
@@ -28,7 +29,7 @@ pub use trace::template_lines;
 use crate::api::{ComponentKind, FieldError, Path, ValuesScope, Warning};
 use crate::charts::tree::at;
 use crate::charts::{ChartError, Charts};
-use crate::merge::{Component, Merged};
+use crate::merge::{Component, ControlPlane, Merged};
 use crate::parallel::in_parallel;
 use values::ChartValues;
 
@@ -53,6 +54,8 @@ pub struct RenderedComponent {
     pub kind: ComponentKind,
     /// The name of its workload; empty for base.
     pub name: String,
+    /// The control plane that it belongs to.
+    pub plane: ControlPlane,
     /// Its objects, in the order of the chart's files.
     pub objects: Vec<Object>,
 }
@@ -267,7 +270,8 @@ fn objects_of(
     let mut warnings = Vec::new();
     settings::apply(merged, component, &mut objects, &mut warnings)?;
     let injects = merged.revision.is_empty() && objects.iter().any(injects_for_default_tag);
-    overlay::apply(component, &mut objects, &mut warnings, has_time)?;
+    let plane = &merged.control_plane();
+    overlay::apply(component, plane, &mut objects, &mut warnings, has_time)?;
     if injects && !objects.iter().any(injects_for_default_tag) {
         let path = component.path.key("k8s").key("overlays");
         let problem = "delete the webhooks of the default tag; no pod would be injected, because the \
@@ -277,6 +281,7 @@ fn objects_of(
     let component = RenderedComponent {
         kind: component.kind,
         name: component.name.clone(),
+        plane: plane.clone(),
         objects,
     };
     Ok(Part {
@@ -399,6 +404,7 @@ fn broken_invariants(components: &[RenderedComponent]) -> Vec<RenderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::Version;
     use crate::charts::yaml::Manifest;
 
     fn component(name: &str, objects: &[&Object]) -> RenderedComponent {
@@ -406,6 +412,13 @@ mod tests {
         RenderedComponent {
             kind: ComponentKind::IngressGateways,
             name: name.to_owned(),
+            plane: ControlPlane {
+                version: Version {
+                    minor: 31,
+                    patch: 1,
+                },
+                revision: String::new(),
+            },
             objects,
         }
     }

@@ -30,13 +30,14 @@ pub fn operator_values_schema(charts: &Charts) -> Result<Value, ChartError> {
 }
 
 /// Renders every template of the operator's chart, in the order in which objects are applied: the namespace, the account with
-/// its rights, the Deployment and what belongs to it. The CRD is not among them; [`crate::api::crd`] gives it.
+/// its rights, the Deployment and what belongs to it. The CRD is not among them; [`crate::api::CRD`] is it.
 pub fn operator_templates(
     namespace: &str,
     values: &Value,
     charts: &Charts,
 ) -> Result<Vec<OperatorTemplate>, RenderError> {
-    let context = json!({ "values": values, "namespace": namespace });
+    let minor = charts.catalogue().default_version().minor_text();
+    let context = json!({ "values": values, "namespace": namespace, "minor": minor });
     let mut templates = Vec::new();
     for output in charts.execute(CHART, context)? {
         let file = output.file.rsplit('/').next().unwrap_or_default();

@@ -14,21 +14,33 @@ mod typed;
 use super::{HasTime, Object, RenderError, check_time};
 use crate::api::{FieldError, Warning};
 use crate::charts::yaml::{DEEPEST, Manifest, depth};
-use crate::merge::{Component, Overlay};
+use crate::merge::{Component, ControlPlane, Overlay};
 use tree::{Node, Origin};
 
-/// Applies the overlays of a component to its objects, in order. It fails if an object loses its kind or name, if a patch is
+/// Applies the overlays of a component of `plane` to its objects, in order. It fails if an object loses its kind or name, if a patch is
 /// deeper than objects may be, or once `has_time` says no.
 pub(super) fn apply(
     component: &Component,
+    plane: &ControlPlane,
     objects: &mut [Object],
     warnings: &mut Vec<Warning>,
     has_time: HasTime,
 ) -> Result<(), RenderError> {
     for overlay in &component.overlays {
+        let is_named =
+            |object: &Object, name: &str| object.key.kind == overlay.kind && overlay.name == name;
+        let is_there = objects
+            .iter()
+            .any(|object| is_named(object, &object.key.name));
         let mut found = false;
         for object in objects.iter_mut() {
-            if object.key.kind == overlay.kind && object.key.name == overlay.name {
+            let name = object.key.name.clone();
+            let name = if is_there {
+                name
+            } else {
+                without_version(&name, plane)
+            };
+            if is_named(object, &name) {
                 found = true;
                 *object = patched_object(overlay, object, warnings, has_time)?;
             }
@@ -39,6 +51,14 @@ pub(super) fn apply(
         }
     }
     Ok(())
+}
+
+/// The name that an object has in every version, where the revision is named after the version.
+fn without_version(name: &str, plane: &ControlPlane) -> String {
+    match plane.version_in_revision() {
+        Some(version) => name.replacen(&format!("-{version}"), "", 1),
+        None => name.to_owned(),
+    }
 }
 
 /// What a warning says of an overlay without an object: which names of its kind there are.

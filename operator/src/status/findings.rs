@@ -13,10 +13,7 @@ pub(super) fn set_findings(
     problems: &[&Problem],
 ) {
     let InstallProgress {
-        warnings,
-        held_by,
-        applied,
-        ..
+        warnings, applied, ..
     } = progress;
     let is_told = |finding: &Finding| {
         finding.reason != reason::OWNED_BY_ANOTHER
@@ -45,7 +42,7 @@ pub(super) fn set_findings(
             set_if_any(conditions, rule.name, first.reason, texts);
         }
     }
-    let awaited = held_by.iter().filter(|_| !progress.is_refused()).cloned();
+    let awaited = progress.awaits().into_iter().cloned();
     let reason = reason::APPROVAL_REQUIRED;
     set_if_any(conditions, condition::APPROVAL_REQUIRED, reason, awaited);
     let contested = problems

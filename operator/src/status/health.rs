@@ -73,9 +73,13 @@ pub enum Severity {
 impl Health {
     /// Judges every component. An addon is judged by its own last status, because a healthy mesh says nothing of addons.
     pub fn of(applied: &Applied, status: &IstioOperatorStatus, judge: &mut Judge<'_>) -> Self {
-        let of_mesh = judge.before;
+        let (of_mesh, unproven) = (judge.before, judge.unproven);
+        // A canary stands behind the control plane that serves.
+        let is_pilot = |component: &AppliedComponent| component.kind == ComponentKind::Pilot;
+        let newest = applied.components.iter().rposition(is_pilot);
         let mut components = Vec::new();
-        for component in &applied.components {
+        for (index, component) in applied.components.iter().enumerate() {
+            judge.unproven = unproven.filter(|_| newest == Some(index));
             judge.before = of_mesh;
             if component.kind.is_addon() {
                 let last = status.component_status.get(component.kind.as_str());
@@ -243,8 +247,7 @@ impl ComponentHealth {
             .filter_map(|(key, verdict)| judge.problem(*kind, key, verdict));
         let mut problems: Vec<_> = problems.collect();
         problems.sort_by(|a, b| (a.rank(), &a.text).cmp(&(b.rank(), &b.text)));
-        let is_pilot = *kind == ComponentKind::Pilot;
-        if let Some(why) = judge.unproven.filter(|_| is_pilot && problems.is_empty()) {
+        if let Some(why) = judge.unproven.filter(|_| problems.is_empty()) {
             problems.push(Problem {
                 waiting: objects.first().map(|(key, _)| key.clone()),
                 ..Problem::new(Severity::Waiting, why.to_owned())
@@ -333,7 +336,7 @@ pub struct Judge<'a> {
     pub now: Instant,
     /// How long one component may take to become ready.
     pub timeout: Duration,
-    /// Why it is not proven that istiod injects.
+    /// Why it is not proven that the newest istiod injects.
     pub unproven: Option<&'a str>,
 }
 
@@ -357,8 +360,8 @@ impl Judge<'_> {
                 );
                 Some(Problem::new(Severity::ManagedBy(*tool), text))
             }
-            Verdict::Conflict(text) => {
-                Some(Problem::new(Severity::Conflict, format!("{key}: {text}")))
+            Verdict::Conflict { what, .. } => {
+                Some(Problem::new(Severity::Conflict, format!("{key}: {what}")))
             }
             Verdict::Refused(error) => Some(self.refusal(key, error, format!("{key}: {error}"))),
             Verdict::Waiting(why) => {

@@ -14,7 +14,9 @@
 //! outage ten minutes, a component `updateStrategy.timeout`, each counted from when it began. A wrong spec is `ERROR` at once.
 
 mod broken_watches;
+mod canary;
 mod conditions;
+mod deleting;
 mod findings;
 mod health;
 mod history;
@@ -29,19 +31,24 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::condition::{self, Kept, reason};
-use crate::api::{InstallState, IstioOperatorStatus, PlanStatus, RollbackStatus, Warning};
+use crate::api::{
+    HeldProxyStatus, InstallState, IstioOperatorStatus, PlanStatus, RollbackStatus, Warning,
+};
 use crate::apply::{Applied, ApplyError};
 use crate::catalogue::Version;
 use crate::cluster::Live;
 use crate::plan::Precheck;
 use crate::render::ObjectKey;
+use canary::{begin_canary, set_canary};
 use conditions::{Conditions, Truth};
+use deleting::set_deleting;
 use findings::{set_findings, set_if_any};
 use health::{Health, Judge, Problem, Severity};
 use history::Before;
-use upgrade::{rolled_back, set_plan, set_rollback, set_step, set_upgrade};
+use upgrade::{rolled_back, set_held_proxy, set_plan, set_rollback, set_step, set_upgrade};
 
 pub use broken_watches::add_broken_watches;
+pub use canary::CanaryProgress;
 pub use history::{DIP_PATIENCE, History};
 pub use overwrites::overwrite_event;
 pub use pass_events::{gone_revisions_event, skipped_checks_event};
@@ -65,6 +72,10 @@ pub enum PassResult {
         plan: Option<PlanStatus>,
         /// Why the last healthy version comes back.
         rollback: Option<RollbackStatus>,
+        /// The canary that begins, or whose promotion does.
+        canary: Option<CanaryProgress>,
+        /// The image that proxies are held at.
+        held_proxy: Option<HeldProxyStatus>,
     },
     /// The spec cannot be followed; nothing was touched.
     Rejected {
@@ -98,6 +109,10 @@ pub struct InstallProgress {
     pub held_by: Option<String>,
     /// Why the last healthy version was applied instead of the one that the spec asks for.
     pub rollback: Option<RollbackStatus>,
+    /// The control plane that takes the place of another one.
+    pub canary: Option<CanaryProgress>,
+    /// The image that proxies are held at.
+    pub held_proxy: Option<HeldProxyStatus>,
     /// Why it is not proven that istiod injects, which a change of the version waits for.
     pub unproven: Option<String>,
     /// How long one component may take to become ready.
@@ -110,6 +125,23 @@ impl InstallProgress {
     /// Whether the change of the version is refused that the spec asks for.
     fn is_refused(&self) -> bool {
         self.upgrade.as_ref().is_some_and(Precheck::is_refused)
+    }
+
+    /// The version that the change leads to that is under way.
+    fn next_version(&self) -> Version {
+        let canary = self.canary.as_ref();
+        canary.map_or(self.version, |progress| progress.canary.to.version)
+    }
+
+    /// The canary that is not promoted yet.
+    fn unpromoted(&self) -> Option<&CanaryProgress> {
+        self.canary.as_ref().filter(|canary| canary.is_unpromoted())
+    }
+
+    /// What waits for a person's approval.
+    fn awaits(&self) -> Option<&String> {
+        let held_by = self.held_by.as_ref().filter(|_| !self.is_refused());
+        held_by.or_else(|| self.unpromoted()?.awaits.as_ref())
     }
 }
 
@@ -180,8 +212,14 @@ pub fn of(
             upgrade,
             plan,
             rollback,
+            canary,
+            held_proxy,
         } => {
             mark_reconciling(&mut status, &mut conditions, *version);
+            begin_canary(&mut status, canary.as_ref(), input.now);
+            if held_proxy.is_some() {
+                status.held_proxy.clone_from(held_proxy);
+            }
             set_plan(&mut status, plan.as_ref(), false);
             if !set_rollback(&mut status, rollback.as_ref()) {
                 let version = version.to_string();
@@ -314,15 +352,27 @@ fn set_progress(
     let worst = problems.first().copied().or(unpruned.first());
     status.component_status = health.component_status(&installed, input.before);
     status.gateways = health.gateways();
-    let is_done = worst.is_none() && held_by.is_none();
+    let unpromoted = progress.unpromoted();
+    let is_done = worst.is_none() && held_by.is_none() && unpromoted.is_none();
+    let problem = worst.map(|worst| bounded(worst.text.clone()));
+    set_canary(
+        status,
+        progress.canary.as_ref(),
+        problem,
+        &progress.applied,
+        input.now,
+    );
     if !set_rollback(status, rollback.as_ref()) {
-        set_upgrade(status, upgrade.as_ref(), &installed, is_done);
+        let next = progress.next_version().to_string();
+        set_upgrade(status, upgrade.as_ref(), &next, is_done);
     }
     set_step(status, health.step(), input.now);
+    set_held_proxy(status, progress.held_proxy.as_ref(), is_done, input.now);
     set_plan(status, plan.as_ref(), is_done && rollback.is_none());
     let message = match worst {
         _ if is_refused => bounded(held_by.clone().unwrap_or_default()),
         None if let Some(why) = held_by => bounded(why.clone()),
+        None if let Some(canary) = unpromoted => canary.message(),
         None if let Some(rollback) = rollback => rolled_back(status, rollback, &installed),
         None if health.components.is_empty() => "no components are enabled".to_owned(),
         None => format!("Istio {installed} is installed and available"),
@@ -333,10 +383,16 @@ fn set_progress(
             status.status = Some(InstallState::Error);
             stall(conditions, reason::UPGRADE_REFUSED, &message);
         }
-        None if held_by.is_some() => {
+        None if progress.awaits().is_some() => {
             // A person has to act, and nothing is broken.
             status.status = Some(InstallState::Reconciling);
             let reason = reason::APPROVAL_REQUIRED;
+            conditions.set(condition::READY, Truth::False, reason, &message);
+            conditions.set(condition::RECONCILING, Truth::True, reason, &message);
+        }
+        None if unpromoted.is_some() => {
+            status.status = Some(under_way(status, progress.next_version()));
+            let reason = reason::PROGRESSING;
             conditions.set(condition::READY, Truth::False, reason, &message);
             conditions.set(condition::RECONCILING, Truth::True, reason, &message);
         }
@@ -361,7 +417,7 @@ fn set_progress(
                 status.status = Some(InstallState::Error);
                 stall(conditions, reason, &message);
             } else {
-                status.status = Some(under_way(status, *version));
+                status.status = Some(under_way(status, progress.next_version()));
                 let reason = progress_reason(worst.severity);
                 conditions.set(condition::READY, Truth::False, reason, &message);
                 conditions.set(condition::RECONCILING, Truth::True, reason, &message);
@@ -413,48 +469,6 @@ fn summary(worst: &Problem, count: usize) -> String {
         0 | 1 => worst.text.clone(),
         more => format!("{} (and {} more)", worst.text, more - 1),
     }
-}
-
-/// The status of a CR that is on its way out keeps the last health and says what it waits for.
-fn set_deleting(
-    status: &mut IstioOperatorStatus,
-    conditions: &mut Conditions<'_>,
-    deletion: &DeletionProgress,
-) {
-    let DeletionProgress {
-        remaining,
-        refused,
-        blocked_by,
-    } = deletion;
-    let mut parts = Vec::new();
-    parts.extend(blocked_by.clone());
-    parts.extend(refused.iter().map(|(key, error)| format!("{key}: {error}")));
-    if !remaining.is_empty() {
-        let names: Vec<_> = remaining
-            .iter()
-            .take(MAX_NAMES)
-            .map(ToString::to_string)
-            .collect();
-        let rest = remaining.len().saturating_sub(MAX_NAMES);
-        let more = if rest > 0 {
-            format!(" and {rest} more")
-        } else {
-            String::new()
-        };
-        parts.push(format!(
-            "waiting for objects to be gone: {}{more}",
-            names.join(", ")
-        ));
-    }
-    let message = bounded(parts.join("; "));
-    let reason = if refused.is_empty() {
-        reason::DELETING
-    } else {
-        reason::RETRYING
-    };
-    conditions.set(condition::READY, Truth::False, reason, &message);
-    conditions.set(condition::RECONCILING, Truth::True, reason, &message);
-    status.message = Some(message);
 }
 
 fn bounded(mut message: String) -> String {

@@ -5,8 +5,9 @@ use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use serde_json::{Map, Value, json};
 
+use super::canary::canary_event;
 use super::conditions::{find, holds};
-use super::upgrade::step_event;
+use super::upgrade::{held_proxy_event, step_event};
 use crate::api::condition::{self, EventRule, reason};
 use crate::api::{IstioOperator, IstioOperatorStatus, StoredCr};
 use crate::apply::{ApplyError, Sender};
@@ -148,7 +149,12 @@ pub fn status_events(
     before: &IstioOperatorStatus,
     after: &IstioOperatorStatus,
 ) -> Vec<StatusEvent> {
-    let mut events: Vec<_> = step_event(before, after).into_iter().collect();
+    let told = [
+        step_event(before, after),
+        canary_event(before, after),
+        held_proxy_event(before, after),
+    ];
+    let mut events: Vec<_> = told.into_iter().flatten().collect();
     for rule in &condition::ALL {
         let Some(now) = holds(&after.conditions, rule.name) else {
             continue;

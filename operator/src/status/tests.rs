@@ -1,5 +1,6 @@
 //! Every transition, as Argo CD's check and as kstatus judge it.
 
+mod canary;
 mod exposed;
 mod story;
 
@@ -13,6 +14,14 @@ use crate::cluster::{Injector, LiveObject, Readiness, key};
 use story::{
     DONE, FAILED, INSTALLED, Judged, PROGRESSING, Story, TIMEOUT, argo, istiod, kstatus, progress,
 };
+
+/// Argo CD keeps changing an object.
+fn contested() -> Verdict {
+    Verdict::Conflict {
+        manager: Some("argocd".into()),
+        what: "argocd keeps changing spec.type".into(),
+    }
+}
 
 #[test]
 fn a_new_cr_becomes_healthy() {
@@ -199,6 +208,8 @@ fn an_update_says_so() {
         upgrade: None,
         plan: None,
         rollback: None,
+        canary: None,
+        held_proxy: None,
         version: Version {
             minor: 32,
             patch: 0,
@@ -229,10 +240,7 @@ fn trouble_that_may_pass_is_progress_and_the_rest_is_not() {
         ),
         (Verdict::Refused(ApplyError::Invalid("x".into())), FAILED),
         (Verdict::Refused(ApplyError::Immutable("x".into())), FAILED),
-        (
-            Verdict::Conflict("argocd keeps changing spec.type".into()),
-            FAILED,
-        ),
+        (contested(), FAILED),
     ];
     for (verdict, expected) in cases {
         let mut story = Story::new();
@@ -249,9 +257,8 @@ fn trouble_that_may_pass_is_progress_and_the_rest_is_not() {
 fn a_fight_names_the_other_writer() {
     let mut story = Story::new();
     story.mark_reconciling();
-    let contested = Verdict::Conflict("argocd keeps changing spec.type".into());
     let before = story.status.clone();
-    story.progress(istiod(contested));
+    story.progress(istiod(contested()));
     assert_eq!(status_events(&before, &story.status).len(), 1);
     let conflict = find(&story.status.conditions, condition::CONFLICT).unwrap();
     assert_eq!(
@@ -316,6 +323,8 @@ fn warnings_are_a_condition_of_their_own() {
             plan: None,
             held_by: None,
             rollback: None,
+            canary: None,
+            held_proxy: None,
             unproven: None,
             timeout: TIMEOUT,
             version: INSTALLED,
@@ -333,6 +342,8 @@ fn warnings_are_a_condition_of_their_own() {
                 upgrade: None,
                 plan: None,
                 rollback: None,
+                canary: None,
+                held_proxy: None,
             }),
             PROGRESSING
         );

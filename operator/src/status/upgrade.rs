@@ -6,13 +6,13 @@ use super::health::Problem;
 use super::{StatusEvent, bounded};
 use crate::api::condition::reason;
 use crate::api::{
-    ComponentKind, IstioOperatorStatus, PlanState, PlanStatus, RollbackStatus, StepStatus,
-    UpgradeStatus,
+    ComponentKind, HeldProxyStatus, IstioOperatorStatus, PlanState, PlanStatus, RollbackStatus,
+    StepStatus, UpgradeStatus,
 };
 use crate::plan::Precheck;
 
 /// How times are written, in UTC.
-const SECONDS: &str = "%Y-%m-%dT%H:%M:%SZ";
+pub(super) const SECONDS: &str = "%Y-%m-%dT%H:%M:%SZ";
 
 /// Shows what the newest change does. If nothing new is known of it, the last one stays.
 pub(super) fn set_plan(status: &mut IstioOperatorStatus, plan: Option<&PlanStatus>, is_done: bool) {
@@ -43,6 +43,51 @@ pub(super) fn set_upgrade(
         (None, Some(shown)) if !is_healthy && shown.to == version => Some(shown),
         (_, _) => None,
     };
+}
+
+/// Shows the image that proxies are held at, and since when their control plane has been healthy.
+pub(super) fn set_held_proxy(
+    status: &mut IstioOperatorStatus,
+    held: Option<&HeldProxyStatus>,
+    is_done: bool,
+    now: Timestamp,
+) {
+    let before = status.held_proxy.take();
+    let since = before.and_then(|before| before.healthy_since);
+    status.held_proxy = held.map(|held| HeldProxyStatus {
+        healthy_since: is_done.then(|| since.unwrap_or_else(|| now.strftime(SECONDS).to_string())),
+        ..held.clone()
+    });
+}
+
+/// The Event that tells that proxies are held at an image, or are not any more; `None` if that is not new.
+pub(super) fn held_proxy_event(
+    before: &IstioOperatorStatus,
+    after: &IstioOperatorStatus,
+) -> Option<StatusEvent> {
+    let image = |status: &IstioOperatorStatus| {
+        let held = status.held_proxy.as_ref();
+        held.map(|held| (held.image.clone(), held.to.clone()))
+    };
+    let (reason, note) = match (image(before), image(after)) {
+        (before, Some(held)) if before.as_ref() != Some(&held) => {
+            let (image, to) = held;
+            let note = format!(
+                "proxies get {image} until the control plane of Istio {to} was healthy for a while"
+            );
+            (reason::PROXIES_HELD, note)
+        }
+        (Some((image, _)), None) => {
+            let note = format!("proxies are not held at {image} any more");
+            (reason::PROXIES_RELEASED, note)
+        }
+        _ => return None,
+    };
+    Some(StatusEvent {
+        is_warning: false,
+        reason: reason.to_owned(),
+        note: bounded(note),
+    })
 }
 
 /// Shows that a change of the version is taken back; gives whether it is.

@@ -42,7 +42,7 @@ fn style(text: &str) -> Style {
     if is_word(text) {
         return Style::Word;
     }
-    let printable = text.chars().all(is_printable);
+    let printable = is_plain_ascii(text) || text.chars().all(is_printable);
     if text.contains('\n') {
         // A space at the end of a line would be lost.
         let fits = printable && !text.ends_with(' ') && !text.contains(" \n");
@@ -68,6 +68,14 @@ fn is_word(text: &str) -> bool {
 
 fn is_reserved(text: &str) -> bool {
     RESERVED.iter().any(|word| text.eq_ignore_ascii_case(word))
+}
+
+/// Whether a text has printable ASCII only. Long texts mostly do, and whole blocks of bytes are quick to see.
+fn is_plain_ascii(text: &str) -> bool {
+    let is_plain = |b: &u8| matches!(b, b'\n' | b' '..=b'~');
+    let blocks = text.as_bytes().chunks(32);
+    let mut plain = blocks.map(|block| block.iter().fold(true, |plain, b| plain & is_plain(b)));
+    plain.all(|plain| plain)
 }
 
 /// Whether Go writes the character as it is; what lies beyond the 16 bits of old it escapes.

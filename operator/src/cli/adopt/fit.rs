@@ -125,14 +125,12 @@ fn block_of<'s>(
     let component = rendered.components.iter().find(renders)?;
     let field = component.kind.spec_key();
     let written = &mut spec["components"][field];
-    match component.kind.gateway_key() {
-        None => Some(&mut written["k8s"]),
-        Some(_) => {
-            let mut entries = written.as_array_mut()?.iter_mut();
-            let entry = entries.find(|entry| entry["name"] == component.name.as_str())?;
-            Some(&mut entry["k8s"])
-        }
+    if component.kind.gateway_key().is_none() {
+        return Some(&mut written["k8s"]);
     }
+    let mut entries = written.as_array_mut()?.iter_mut();
+    let entry = entries.find(|entry| entry["name"] == component.name.as_str())?;
+    Some(&mut entry["k8s"])
 }
 
 /// What an apply would still do.

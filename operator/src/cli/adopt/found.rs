@@ -201,20 +201,19 @@ async fn version(
     connection: &Connection,
     charts: &Charts,
 ) -> Result<Version, Failure> {
-    let version = match istiod.istio_version() {
-        Some(version) => version,
-        None => {
-            let deployment = get::<Deployment>(key, connection).await?;
-            let pods = deployment.spec.and_then(|spec| spec.template.spec);
-            let containers = pods.map(|pods| pods.containers).unwrap_or_default();
-            let images = containers.iter().filter_map(|one| one.image.as_deref());
-            let version = images.filter_map(Version::of_image).next();
-            version.ok_or_else(|| {
-                Failure::input(format_args!(
-                    "{key}: neither label nor image tell its version"
-                ))
-            })?
-        }
+    let version = if let Some(version) = istiod.istio_version() {
+        version
+    } else {
+        let deployment = get::<Deployment>(key, connection).await?;
+        let pods = deployment.spec.and_then(|spec| spec.template.spec);
+        let containers = pods.map(|pods| pods.containers).unwrap_or_default();
+        let mut images = containers.iter().filter_map(|one| one.image.as_deref());
+        let version = images.find_map(Version::of_image);
+        version.ok_or_else(|| {
+            Failure::input(format_args!(
+                "{key}: neither label nor image tell its version"
+            ))
+        })?
     };
     if charts.catalogue().release(version.minor).is_none() {
         let known = charts.catalogue().known();

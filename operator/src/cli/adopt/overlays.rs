@@ -1,5 +1,7 @@
 //! Paths of overlays, and fields that no overlay has to keep.
 
+use std::fmt::Write as _;
+
 use istio_operator::api::Path;
 use istio_operator::render::ObjectKey;
 
@@ -40,17 +42,14 @@ pub(super) fn overlay_path(path: &Path) -> String {
         out += before;
         if let Some(quoted) = behind.strip_prefix('"') {
             let (key, after) = quoted.split_once("\"]").unwrap_or((quoted, ""));
-            out += &format!(".{}", key.replace('.', "\\."));
+            let _ = write!(out, ".{}", key.replace('.', "\\."));
             rest = after;
             continue;
         }
         let (inside, after) = behind.split_once(']').unwrap_or((behind, ""));
         let is_index = !inside.is_empty() && inside.bytes().all(|byte| byte.is_ascii_digit());
-        out += &if is_index {
-            format!(".[{inside}]")
-        } else {
-            format!(".[name:{inside}]")
-        };
+        let kind = if is_index { "" } else { "name:" };
+        let _ = write!(out, ".[{kind}{inside}]");
         rest = after;
     }
     out += rest;

@@ -107,6 +107,7 @@ pub(super) fn step(
     // A person cannot wait for all pods of a cluster to be read.
     let proxies = ServedProxies {
         gaps: vec!["the command line does not look at pods".to_owned()],
+        gateway_api_gaps: vec!["this command does not look at CRDs of Gateway API".to_owned()],
         ..ServedProxies::default()
     };
     Precheck::of_cr(cr, merged, &observed.live, charts.catalogue(), &proxies)

@@ -5,6 +5,7 @@ use istio_operator::api::{Annotations, IstioOperator};
 use istio_operator::apply::{ApplyError, Sender};
 use istio_operator::charts::Charts;
 use istio_operator::cluster::{CrKey, LastApplied, ManagingTool, Upkeep};
+use istio_operator::controller::render_beside;
 use istio_operator::plan::{Decision, ObjectToApply, Plan, plan, prune_preview};
 use istio_operator::render::ObjectKey;
 use kube::ResourceExt;
@@ -16,7 +17,7 @@ use crate::cli::Failure;
 use crate::cli::connection::Connection;
 use crate::cli::fields::{Difference, differences};
 use crate::cli::input::SERVER_SET;
-use crate::cli::observed::{Observed, rendered};
+use crate::cli::observed::Observed;
 use crate::cli::output::{Paint, Tone};
 use crate::cli::read_only::unapplied;
 use crate::cli::render::warnings_of;
@@ -61,7 +62,8 @@ pub(in crate::cli) async fn report(
     connection: &Connection,
     charts: &Charts,
 ) -> Result<Report, Failure> {
-    let (merged, rendered) = rendered(cr, connection.cluster(), charts)?;
+    let rendered = render_beside(cr, &observed.live, connection.cluster(), charts);
+    let (merged, rendered) = rendered.map_err(Failure::Input)?;
     let mut warnings = warnings_of(&merged, charts);
     warnings.extend(rendered.warnings.iter().map(ToString::to_string));
     let (key, annotations) = (CrKey::of(cr), Annotations::read(cr.annotations()));

@@ -182,5 +182,5 @@ fn comment(change: &Change) -> String {
 fn shown(path: &Path, was: &Value) -> String {
     let key = path.last().split('[').next().unwrap_or_default();
     let text = yaml::write(&json!({ key: was }));
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    text.lines().flat_map(|line| ["  ", line, "\n"]).collect()
 }

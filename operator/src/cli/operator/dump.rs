@@ -63,10 +63,8 @@ pub(in crate::cli) fn dump(args: &Args) -> Result<(), Failure> {
         .iter()
         .for_each(|unknown| complain(&format_args!("not looked at: {unknown}")));
     let names = dump.write(&args.dir)?;
-    args.output.print(
-        || names.iter().map(|name| format!("{name}\n")).collect(),
-        || json!(names),
-    )
+    args.output
+        .print(|| names.join("\n") + "\n", || json!(names))
 }
 
 impl Dump {

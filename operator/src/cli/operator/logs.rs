@@ -59,7 +59,7 @@ pub(in crate::cli) fn logs(args: &Args) -> Result<(), Failure> {
             };
             match api.log_stream(name, &params).await {
                 Ok(log) => {
-                    streams.push(log.lines().map_ok(move |line| format!("{prefix}{line}\n")))
+                    streams.push(log.lines().map_ok(move |line| format!("{prefix}{line}\n")));
                 }
                 Err(error) => refused.push(format!("{name}: {}", said(&error))),
             }
@@ -67,7 +67,9 @@ pub(in crate::cli) fn logs(args: &Args) -> Result<(), Failure> {
         if streams.is_empty() {
             return Err(Failure::Input(refused));
         }
-        refused.iter().for_each(|why| complain(why));
+        for why in &refused {
+            complain(why);
+        }
         if args.follow {
             // Each line as it comes.
             let mut lines = stream::select_all(streams.into_iter().map(StreamExt::boxed_local));

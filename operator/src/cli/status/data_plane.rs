@@ -1,5 +1,7 @@
 //! The proxies that each control plane serves, in words.
 
+use std::fmt::Write as _;
+
 use istio_operator::api::{ProxyCount, RevisionStatus};
 
 use super::super::output::{Paint, Tone};
@@ -27,10 +29,10 @@ pub(super) fn lines(revisions: &[RevisionStatus], wanted: Option<&str>, paint: P
         };
         let mut line = format!("  revision {}  {proxies}", revision.name);
         if !revision.used_by.is_empty() {
-            line += &format!("  used by {}", short_list(&revision.used_by));
+            let _ = write!(line, "  used by {}", short_list(&revision.used_by));
         }
         if !revision.unknown.is_empty() {
-            line += &format!("  not known: {}", short_list(&revision.unknown));
+            let _ = write!(line, "  not known: {}", short_list(&revision.unknown));
         }
         line + "\n"
     };

@@ -67,6 +67,7 @@ impl State {
             desired: &self.desired,
             held_by: None,
             unproven: None,
+            takes_gateways_in_turn: false,
             verdicts,
             now,
         }

@@ -224,6 +224,8 @@ fn a_settled_pass_holds_while_spec_and_cluster_stay() {
         plan: None,
         held_by: None,
         rollback: None,
+        canary: None,
+        held_proxy: None,
         unproven: None,
         timeout: Duration::from_mins(10),
         version: Version {

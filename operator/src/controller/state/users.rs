@@ -7,7 +7,8 @@ use super::{Listing, State, ToRequeue};
 use crate::api::{Annotations, ComponentKind, RestartStatus, RevisionStatus};
 use crate::cluster::{CrKey, LiveObject, Need, digest};
 use crate::dataplane::{
-    DataPlane, Policy, Question, SOURCES, ServedProxies, Source, Tag, Templates, Usage, Verdicts,
+    DataPlane, Policy, Question, SOURCES, ServedProxies, Source, Tag, Tells, Templates, Usage,
+    Verdicts,
 };
 use crate::render::ObjectKey;
 
@@ -278,7 +279,10 @@ impl State {
     pub fn served_proxies(&self, cr: &CrKey, revision: &str) -> ServedProxies {
         let own = self.workloads(cr, |_, _| true);
         let gaps = self.users.gaps(|source| source.kind == "Pod");
-        self.users.data_plane.served_proxies(revision, &own, gaps)
+        ServedProxies {
+            gateway_api_gaps: self.users.gaps(|source| source.tells == Tells::Bundle),
+            ..self.users.data_plane.served_proxies(revision, &own, gaps)
+        }
     }
 
     /// Whether templates of pods have to be read, so that an old revision can go.
@@ -390,7 +394,7 @@ impl State {
     /// By whom a revision of a CR is used.
     fn usage(&self, cr: &CrKey, revision: &str) -> Usage {
         let users = &self.users;
-        let mut unknown = users.gaps(|_| true);
+        let mut unknown = users.gaps(|source| source.tells != Tells::Bundle);
         unknown.extend(
             users
                 .policies

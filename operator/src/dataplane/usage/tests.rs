@@ -138,6 +138,44 @@ fn the_revision_without_a_name_has_machines_too() {
     assert_eq!(usage.used_by, ["virtual machines vms/vm-1"]);
 }
 
+/// Labels that say `default` mean the default tag wherever there is one, and pods mean the istiod that injected them.
+#[test]
+fn labels_follow_the_default_tag_to_another_revision() {
+    let mut data_plane = DataPlane::default();
+    let meta = |labels: Value| json!({"name": "shop", "labels": labels});
+    let injected = meta(json!({"istio-injection": "enabled"}));
+    let mut used_by = |revision: &str, leads_to: &str, labels: &Value| {
+        put(&mut data_plane, "namespaces", labels.clone());
+        let question = Question {
+            revision,
+            tags: &[tag("default", leads_to, false)],
+            ..Question::default()
+        };
+        data_plane.usage(&question, None).used_by
+    };
+    let default = meta(json!({"istio.io/rev": "default"}));
+    for labels in [&injected, &default] {
+        assert_eq!(used_by("default", "1-31-1", labels), [""; 0]);
+        assert_eq!(
+            used_by("1-31-1", "1-31-1", labels),
+            ["namespaces shop", "tags default"]
+        );
+        assert_eq!(
+            used_by("default", "default", labels),
+            ["namespaces shop", "tags default"]
+        );
+    }
+    let (_, pod) = pod(&json!({}), &json!({"istio.io/rev": "default"}));
+    put(&mut data_plane, "pods", pod);
+    let question = Question {
+        revision: "default",
+        tags: &[tag("default", "1-31-1", false)],
+        ..Question::default()
+    };
+    let usage = data_plane.usage(&question, None);
+    assert_eq!(usage.used_by, ["pods in namespaces shop"]);
+}
+
 #[test]
 fn objects_and_workloads_count_and_pods_that_go_along_do_not() {
     let mut data_plane = DataPlane::default();

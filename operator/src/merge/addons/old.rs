@@ -60,10 +60,12 @@ const IMAGE: &str =
 const PATH: &str = "the path is that of externalURL in spec.addonComponents";
 const AFFINITY: &str = "use k8s.affinity in spec.addonComponents";
 const LOGIN: &str = "Kiali knows no passwords any more; log in with a token";
+const STRATEGY: &str =
+    "people log in with a token, or nobody has to where auth of kiali is Anonymous";
 const PORT: &str = "name and port of the Service are fixed";
 
 /// Old settings that mean nothing any more: section, keys, and what there is instead.
-const DROPPED: [(&str, &[&str], &str); 32] = [
+const DROPPED: [(&str, &[&str], &str); 33] = [
     ("", &["tag"], IMAGE),
     ("", &["image"], IMAGE),
     ("", &["contextPath"], PATH),
@@ -155,6 +157,11 @@ const DROPPED: [(&str, &[&str], &str); 32] = [
         "tracing",
         &["jaeger", "resources"],
         "use k8s.resources in spec.addonComponents.jaeger",
+    ),
+    (
+        "tracing",
+        &["zipkin", "resources"],
+        "use k8s.resources in spec.addonComponents.zipkin",
     ),
 ];
 
@@ -264,5 +271,9 @@ fn warn(section: &str, old: &Value, findings: &mut Findings) {
         if is_meant && at(old, keys).is_some_and(|value| !value.is_null()) {
             findings.warn(path.keys(keys), format!("has no effect; {instead}"));
         }
+    }
+    let strategy = ["dashboard", "auth", "strategy"];
+    if text_at(old, &strategy).is_some_and(|name| !["anonymous", "token"].contains(&name)) {
+        findings.warn(path.keys(&strategy), format!("has no effect; {STRATEGY}"));
     }
 }

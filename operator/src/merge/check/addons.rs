@@ -32,6 +32,7 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
         traces(checked, addons, tracing, findings);
     }
     metrics(checked, addons, findings);
+    logs(checked, addons, findings);
 }
 
 fn path(kind: ComponentKind) -> Path {
@@ -196,6 +197,38 @@ fn metrics(checked: &Checked, addons: Addons, findings: &mut Findings) {
             let path = Path::root("spec").keys(place).key(field);
             let text = "takes all metrics of requests away; add metrics: [prometheus]";
             findings.warn(path, text);
+        }
+    }
+}
+
+/// Warns of providers that send access logs to Loki. Envoy sends them by gRPC, in a protocol of its own or in that of
+/// OpenTelemetry, and Loki takes the latter by HTTP only. A collector between them is a seventh program, which nobody asked for.
+fn logs(checked: &Checked, addons: Addons, findings: &mut Findings) {
+    let Some(namespace) = addons.namespace_of(Loki) else {
+        return;
+    };
+    let of_loki = format!("loki.{namespace}");
+    for place in [&["meshConfig"][..], &["values", "meshConfig"]] {
+        let Some(mesh) = at(checked.user, place) else {
+            continue;
+        };
+        let field = mesh_field(mesh, "extensionProviders");
+        let providers = mesh.get(field).and_then(Value::as_array);
+        for (index, provider) in providers.into_iter().flatten().enumerate() {
+            let kinds = ["envoyOtelAls", "envoyHttpAls", "envoyTcpAls"];
+            let sends = |kind: &&str| {
+                let service = text_at(provider, &[kind, "service"]).unwrap_or_default();
+                let name = service.rsplit('/').next().unwrap_or_default();
+                name == of_loki || name.starts_with(&format!("{of_loki}."))
+            };
+            if let Some(kind) = kinds.into_iter().find(sends) {
+                let path = Path::root("spec").keys(place).key(field);
+                let text = format!(
+                    "sends logs by gRPC, and Loki takes none that way; name an OpenTelemetry collector here, and have it \
+                     export to http://{of_loki}:3100/otlp"
+                );
+                findings.warn(path.index(index).key(kind).key("service"), text);
+            }
         }
     }
 }

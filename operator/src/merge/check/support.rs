@@ -33,8 +33,9 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
 fn not_implemented(checked: &Checked, findings: &mut Findings) {
     let spec = Path::root("spec");
     let strategy = spec.key("updateStrategy");
-    if text_at(checked.user, &["updateStrategy", "type"]) == Some("Canary") {
-        let problem = "Canary is not supported by this version of the operator";
+    let is_canary = text_at(checked.user, &["updateStrategy", "type"]) == Some("Canary");
+    if is_canary && !runs_istiod(checked) {
+        let problem = "Canary installs a second istiod, and this IstioOperator installs none";
         findings.error(strategy.key("type"), problem.to_owned());
     }
     if let Some((field, problem)) = restarts::check(checked.user) {
@@ -49,12 +50,25 @@ fn not_implemented(checked: &Checked, findings: &mut Findings) {
     }
 }
 
-/// Warns of settings that upstream accepts and ignores.
+/// Whether istiod runs in this cluster and belongs to this CR.
+fn runs_istiod(checked: &Checked) -> bool {
+    checked.components.iter().any(|component| {
+        component.kind == ComponentKind::Pilot
+            && text_at(&component.values, &["profile"]) != Some("remote")
+    })
+}
+
+/// Warns of settings that upstream accepts and ignores, and of one of ours beside another one.
 fn without_effect(checked: &Checked, findings: &mut Findings) {
     let mut warn = |path: Path, instead: &str| {
         findings.warn(path, format!("has no effect{instead}"));
     };
     let spec = Path::root("spec");
+    let strategy = |keys: &[&str]| text_at(checked.user, &[&["updateStrategy"], keys].concat());
+    if strategy(&["type"]) == Some("Canary") && strategy(&["dataPlane", "image"]) == Some("Hold") {
+        let path = spec.keys(&["updateStrategy", "dataPlane", "image"]);
+        warn(path, ": a canary is taken back without it");
+    }
     let installed = text_at(checked.spec, &["values", "global", "istioNamespace"]);
     let namespace = text_at(checked.user, &["namespace"]);
     if namespace.is_some() && namespace != installed {

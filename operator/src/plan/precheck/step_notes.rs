@@ -2,18 +2,19 @@
 
 use serde_json::Value;
 
+use super::mesh::has_provider;
 use crate::catalogue::{Catalogue, Change, Concerned, Version, parse_minor};
 use crate::charts::tree::at;
 use crate::merge::{Component, Merged};
 
 /// The changes of all minors above `from` up to the one that is asked for, oldest first, as far as they concern the CR and
 /// its `compatibilityVersion` does not keep what was.
-pub(super) fn notes(
+pub(super) fn changes<'a>(
     merged: &Merged,
     pilot: &Component,
     from: Version,
-    catalogue: &Catalogue,
-) -> Vec<String> {
+    catalogue: &'a Catalogue,
+) -> Vec<(Version, &'a Change)> {
     let steps = catalogue.releases().iter().filter(|release| {
         let minor = release.version.minor;
         minor > from.minor && minor <= merged.version.minor
@@ -24,15 +25,16 @@ pub(super) fn notes(
         let by = change.kept_by.as_deref().and_then(parse_minor);
         kept.zip(by).is_some_and(|(kept, by)| kept <= by)
     };
-    let notes = steps.flat_map(|release| {
+    let changes = steps.flat_map(|release| {
         let changes = release.changes.iter();
         let changes = changes.filter(|change| concerns(change, merged, pilot) && !is_kept(change));
-        changes.map(|change| note(release.version, change))
+        changes.map(|change| (release.version, change))
     });
-    notes.collect()
+    changes.collect()
 }
 
-fn note(version: Version, change: &Change) -> String {
+/// What the status tells of a change of some version.
+pub(super) fn note((version, change): &(Version, &Change)) -> String {
     let (minor, text) = (version.minor_text(), &change.text);
     match &change.kept_by {
         Some(kept) => format!("{minor}: {text}; compatibilityVersion \"{kept}\" keeps what was"),
@@ -61,6 +63,7 @@ fn concerns(change: &Change, merged: &Merged, pilot: &Component) -> bool {
             entries.any(|entry| entry["name"] == **name)
                 || is_set(&["pilot", "env"], std::slice::from_ref(name))
         }
+        Some(Concerned::Provider(kind)) => has_provider(pilot, kind),
         Some(Concerned::Value(keys)) => is_set(&[], keys),
         Some(Concerned::Mesh(keys)) => is_set(&["meshConfig"], keys),
     }
@@ -83,7 +86,9 @@ mod tests {
         let is_pilot = |component: &&Component| component.kind == ComponentKind::Pilot;
         let pilot = merged.components.iter().find(is_pilot).unwrap();
         let from = charts.catalogue().version("1.24").unwrap();
-        notes(&merged, pilot, from, charts.catalogue()).join("\n")
+        let changes = changes(&merged, pilot, from, charts.catalogue());
+        let notes: Vec<_> = changes.iter().map(note).collect();
+        notes.join("\n")
     }
 
     #[test]

@@ -18,6 +18,7 @@ fn tagged(revision: &str) -> Rendered {
     let istiod = RenderedComponent {
         kind: ComponentKind::Pilot,
         name: suffix("istiod"),
+        plane: merged().control_plane(),
         objects,
     };
     Rendered {

@@ -6,6 +6,7 @@ fn mesh() -> Rendered {
     let istiod = RenderedComponent {
         kind: ComponentKind::Pilot,
         name: "istiod".into(),
+        plane: merged().control_plane(),
         objects: vec![
             object(
                 "ConfigMap",

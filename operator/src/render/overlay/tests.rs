@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::{ComponentKind, Path};
+use crate::catalogue::Version;
 use crate::merge::OverlayPatch;
 use serde_json::{Value, json};
 
@@ -8,7 +9,7 @@ fn apply(
     objects: &mut [Object],
     warnings: &mut Vec<Warning>,
 ) -> Result<(), RenderError> {
-    super::apply(component, objects, warnings, &|| true)
+    super::apply(component, &plane(""), objects, warnings, &|| true)
 }
 
 /// Kind, name and patches of an overlay.
@@ -19,6 +20,51 @@ fn deployment(spec: Value) -> Object {
         json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"}});
     body["spec"] = spec;
     Object::of(Manifest::from(&body)).unwrap()
+}
+
+fn plane(revision: &str) -> ControlPlane {
+    let version = Version {
+        minor: 31,
+        patch: 1,
+    };
+    ControlPlane {
+        version,
+        revision: revision.to_owned(),
+    }
+}
+
+/// Where revisions are named after versions, an overlay need not be written again for each version.
+#[test]
+fn an_overlay_finds_its_object_in_every_version() {
+    for (name, revision, is_found) in [
+        ("a-1-31-1", "1-31-1", true),
+        ("a-1-31-1-n", "1-31-1", false),
+        ("a-prod-1-31-1", "prod-1-31-1", false),
+        ("a-1-30-5", "1-30-5", false),
+        ("a-1-31-1", "canary", false),
+    ] {
+        let mut object = deployment(json!({"replicas": 1}));
+        object.key.name = name.to_owned();
+        let mut objects = [object];
+        let patches: &[(&str, Value)] = &[("spec.replicas", json!(2))];
+        let component = component(&[("Deployment", "a", patches)]);
+        let mut warnings = Vec::new();
+        super::apply(
+            &component,
+            &plane(revision),
+            &mut objects,
+            &mut warnings,
+            &|| true,
+        )
+        .unwrap();
+        assert_eq!(
+            warnings.is_empty(),
+            is_found,
+            "{name} {revision}: {warnings:?}"
+        );
+        let replicas = &objects[0].body.field("spec")["replicas"];
+        assert_eq!(*replicas == 2, is_found, "{name} {revision}");
+    }
 }
 
 fn component(overlays: &[Written<'_>]) -> Component {

@@ -11,6 +11,7 @@ fn merged(revision: &str) -> Merged {
             patch: 1,
         },
         revision: revision.to_owned(),
+        named_revision: revision.to_owned(),
         namespace: "istio-system".to_owned(),
         components: Vec::new(),
         is_for_cluster: false,

@@ -134,6 +134,8 @@ impl Story {
             upgrade: None,
             plan: None,
             rollback: None,
+            canary: None,
+            held_proxy: None,
         })
     }
 
@@ -174,6 +176,8 @@ pub(super) fn progress(applied: Applied) -> PassResult {
         plan: None,
         held_by: None,
         rollback: None,
+        canary: None,
+        held_proxy: None,
         unproven: None,
         timeout: TIMEOUT,
         version: INSTALLED,
