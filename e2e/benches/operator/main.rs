@@ -10,6 +10,7 @@
     reason = "a benchmark prints, and may stop anywhere"
 )]
 
+mod commands;
 mod crowd;
 mod growth;
 mod repair;
@@ -93,6 +94,7 @@ async fn costs() {
     let plane = ControlPlane::start_with(options).await.unwrap();
     let mut operator = Operator::start(&plane).await.unwrap();
     rows.extend(installing(&plane, &mut operator).await);
+    rows.extend(commands::asking(&plane));
     rows.extend(repair::repairing(&plane, &operator).await);
     rows.extend(idling(&plane, &mut operator).await);
     rows.push(crowd::crowding(&plane, &mut operator).await);

@@ -45,12 +45,12 @@ pub fn nothing_to_change(plane: &ControlPlane) {
     assert_eq!(said.code, 0, "{said:?}");
 }
 
-fn ran(kubeconfig: &Path, args: &[&str]) -> Said {
+pub fn ran(kubeconfig: &Path, args: &[&str]) -> Said {
     operator::run(kubeconfig, args, "").unwrap()
 }
 
 /// What a command prints as JSON, with its exit code.
-fn told(kubeconfig: &Path, args: &[&str]) -> (i32, Value) {
+pub fn told(kubeconfig: &Path, args: &[&str]) -> (i32, Value) {
     let said = ran(kubeconfig, &[args, &["-o", "json"]].concat());
     let value = said
         .json()
@@ -59,14 +59,14 @@ fn told(kubeconfig: &Path, args: &[&str]) -> (i32, Value) {
 }
 
 /// The kubeconfigs of the users.
-struct Users {
-    admin: PathBuf,
-    reader: PathBuf,
-    nobody: PathBuf,
+pub struct Users {
+    pub admin: PathBuf,
+    pub reader: PathBuf,
+    pub nobody: PathBuf,
 }
 
 impl Users {
-    async fn create(plane: &ControlPlane) -> Self {
+    pub async fn create(plane: &ControlPlane) -> Self {
         plane.apply(USERS).unwrap();
         Self {
             admin: plane.kubeconfig(),
@@ -90,6 +90,7 @@ async fn a_diff_tells_what_an_apply_changes() {
     }
     a_change_is_told_field_by_field(&users, &cr).await;
     what_comes_and_goes_is_told(&users, &plane);
+    a_plan_is_asked_of_the_cluster_that_is_named(&users);
     who_may_not_look_learns_it(&users);
 }
 
@@ -195,6 +196,35 @@ fn what_comes_and_goes_is_told(users: &Users, plane: &ControlPlane) {
     );
     assert_eq!(of("refused"), [""; 0]);
     assert!(plane.kubectl(["get", "namespace", "new"]).is_err());
+}
+
+fn a_plan_is_asked_of_the_cluster_that_is_named(users: &Users) {
+    let admin = users.admin.to_str().unwrap();
+    let nowhere = Path::new("/nonexistent");
+    let change = "values.pilot.traceSampling=7";
+    let (code, plan) = told(nowhere, &["plan", "--kubeconfig", admin, "--set", change]);
+    assert_eq!(code, 0);
+    let objects = plan["objects"].as_array().unwrap();
+    let istiod = "Deployment istio-system/istiod";
+    let found = objects.iter().find(|object| object["object"] == istiod);
+    assert!(found.unwrap()["restart"].is_string(), "{plan:#}");
+    let lines = ran(&users.admin, &["plan", "--set", change]).output;
+    assert!(lines.contains(plan["digest"].as_str().unwrap()), "{lines}");
+    let said = ran(&users.admin, &["plan", "nonesuch", "-n", "istio-system"]);
+    assert!(
+        said.errors.contains("there is no such IstioOperator"),
+        "{said:?}"
+    );
+
+    let said = ran(&users.reader, &["plan", "--set", change]);
+    assert_eq!((said.code, said.output.as_str()), (1, ""), "{said:?}");
+    assert!(
+        said.errors
+            .contains("istio-operator diff does without them"),
+        "{said:?}"
+    );
+    let said = ran(&users.nobody, &["plan"]);
+    assert_eq!((said.code, said.output.as_str()), (1, ""), "{said:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,10 +1,14 @@
 //! The real istiod works with what the operator applied, and the operator leaves it alone.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use e2e::{
-    control_plane::ControlPlane, error::Error, istio::istiod::Istiod, operator::Operator,
-    wait::wait_until, yaml,
+    control_plane::ControlPlane,
+    error::Error,
+    istio::istiod::Istiod,
+    operator::{self, Operator},
+    wait::wait_until,
+    yaml,
 };
 use goldens::{HINT, Texts, as_admitted, differences, digest};
 use istio_operator::dataplane::PROXY_VERSION;
@@ -12,7 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::{SOON, healthy, running, sample};
+use crate::{SOON, commands::Users, healthy, running, sample};
 
 /// The minor of the real istiod.
 const MINOR: &str = "1.31";
@@ -32,6 +36,7 @@ async fn istiod_runs_on_what_was_applied_and_is_left_alone() {
         .unwrap();
     plane.create_injected_namespace("apps").unwrap();
     pods_are_injected_as_upstream_does(&plane, &istiod).await;
+    a_command_shows_what_injection_changes(&plane).await;
     webhooks_are_patched(&plane).await;
 
     let minimum = json!({"spec": {"components": {"pilot": {"k8s": {"hpaSpec": {
@@ -103,6 +108,51 @@ async fn pods_are_injected_as_upstream_does(plane: &ControlPlane, istiod: &Istio
         compared += 1;
     }
     assert!(compared >= 12, "{compared} pods");
+}
+
+/// The command asks for the pod in a dry run, and shows what it gets beside what was written.
+async fn a_command_shows_what_injection_changes(plane: &ControlPlane) {
+    let users = Users::create(plane).await;
+    let pod = json!({"containers": [{"name": "web", "image": "example.com/web"}]});
+    let workload = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "asked", "namespace": "apps"},
+        "spec": {"template": {"metadata": {"labels": {"app": "asked"}}, "spec": pod}}});
+    let asked = |user: &Path, flags: &[&str]| {
+        let args = [&["injection", "-"], flags].concat();
+        operator::run(user, &args, &workload.to_string()).unwrap()
+    };
+    let said = asked(&users.admin, &["-o", "json"]);
+    let answer = said.json().unwrap()[0].clone();
+    assert_eq!(answer["revision"], "default", "{answer:#}");
+    assert_eq!(answer["proxyVersion"], "1.31.1");
+    let fields = answer["fields"].as_array().unwrap().iter();
+    let paths: Vec<_> = fields
+        .map(|field| field["path"].as_str().unwrap())
+        .collect();
+    let proxy = |path: &&str| path.ends_with("[istio-proxy]");
+    assert!(paths.iter().any(proxy), "{paths:?}");
+    assert!(
+        !paths.iter().any(|path| path.contains("[web].image")),
+        "{paths:?}"
+    );
+    let lines = asked(&users.admin, &[]).output;
+    let head = "Deployment apps/asked: injected by revision default, Istio 1.31.1\n";
+    assert!(lines.starts_with(head), "{lines}");
+    let elsewhere = asked(&users.admin, &["-n", "default"]).output;
+    assert!(
+        elsewhere.contains("default/asked: no sidecar"),
+        "{elsewhere}"
+    );
+
+    let said = asked(&users.reader, &[]);
+    assert_eq!((said.code, said.output.as_str()), (1, ""), "{said:?}");
+    assert!(
+        said.errors.contains("needs the right to create pods"),
+        "{said:?}"
+    );
+    let pods = plane
+        .kubectl(["get", "pods", "-n", "apps", "-o", "name"])
+        .unwrap();
+    assert!(!pods.contains("asked"), "{pods}");
 }
 
 /// The API server sends this field of every container even when it is empty, and istiod's patches

@@ -15,6 +15,9 @@ pub struct RemovedSetting {
     /// What replaces it.
     #[serde(rename = "use")]
     replacement: Option<String>,
+    /// Whether what replaces it is one field that takes the same value.
+    #[serde(default)]
+    same: bool,
 }
 
 impl RemovedSetting {
@@ -26,6 +29,13 @@ impl RemovedSetting {
             .as_deref()
             .and_then(crate::catalogue::parse_minor);
         since.is_none_or(|since| since <= minor)
+    }
+
+    /// The field below `spec` that takes its value today, if one does.
+    #[must_use]
+    pub fn successor(&self) -> Option<&str> {
+        let field = self.replacement.as_deref().filter(|_| self.same)?;
+        Some(field.strip_prefix("spec.").unwrap_or(field))
     }
 
     /// What happened to it and what to do, for somebody who uses it.

@@ -2,12 +2,11 @@
 
 use istio_operator::charts::Charts;
 use istio_operator::cluster::CrKey;
-use serde_json::json;
 
 use super::Failure;
 use super::connection::{ClusterArgs, Connection, block_on};
 use super::diff::target;
-use super::input::Input;
+use super::input::{Input, written};
 use super::observed::{Observed, rendered};
 use super::output::complain;
 use super::render::{warn, warn_of};
@@ -63,24 +62,7 @@ pub(super) fn apply(args: &Args, charts: &Charts) -> Result<(), Failure> {
         if writes::ensure_namespace(&connection, &key.namespace).await? {
             complain(&format_args!("created namespace {}", key.namespace));
         }
-        let mut metadata = serde_json::to_value(&cr.metadata).map_err(Failure::input)?;
-        for field in [
-            "resourceVersion",
-            "uid",
-            "generation",
-            "creationTimestamp",
-            "managedFields",
-        ] {
-            if let Some(fields) = metadata.as_object_mut() {
-                fields.remove(field);
-            }
-        }
-        let body = json!({
-            "apiVersion": "install.istio.io/v1alpha1",
-            "kind": "IstioOperator",
-            "metadata": metadata,
-            "spec": cr.spec.0,
-        });
+        let body = written(&cr)?;
         writes::apply_cr(&connection, &key, &body, args.force_conflicts).await?;
         complain(&format_args!("applied IstioOperator {key}"));
         if args.wait {

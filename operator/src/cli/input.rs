@@ -49,6 +49,11 @@ impl Input {
         self.files.is_empty()
     }
 
+    /// The revision that a flag names.
+    pub(super) fn revision(&self) -> Option<&str> {
+        self.revision.as_deref()
+    }
+
     /// The IstioOperator that files and flags make. Its spec may be anything, because `merge` checks it.
     pub(super) fn read(&self) -> Result<IstioOperator, Failure> {
         let mut cr = json!({"metadata": {}, "spec": {}});
@@ -101,6 +106,16 @@ impl Input {
         }
         Ok(())
     }
+}
+
+/// An IstioOperator as its author would write it, without what the API server keeps in its metadata.
+pub(super) fn written(cr: &IstioOperator) -> Result<Value, Failure> {
+    let mut metadata = serde_json::to_value(&cr.metadata).map_err(Failure::input)?;
+    if let Some(fields) = metadata.as_object_mut() {
+        fields.retain(|key, _| !SERVER_SET.contains(&key.as_str()));
+    }
+    let [(_, api_version), (_, kind)] = TYPE;
+    Ok(json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": cr.spec.0}))
 }
 
 /// All results, or the errors of all that failed.
@@ -178,6 +193,23 @@ fn text(file: &Path) -> Result<String, String> {
     text.map_err(|error| error.to_string())
 }
 
+/// Reads the one IstioOperator of a file, or of standard input for `-`.
+pub(super) fn read_file(file: &Path) -> Result<IstioOperator, Failure> {
+    let cr = text(file).and_then(|text| decode(&text));
+    let mut cr = cr.map_err(|problem| Failure::input(in_file(file, problem)))?;
+    if cr["metadata"].is_null() {
+        cr["metadata"] = json!({});
+    }
+    serde_json::from_value(cr)
+        .map_err(|error| Failure::input(in_file(file, format_args!("metadata: {error}"))))
+}
+
+/// The documents of a file, or of standard input for `-`.
+pub(super) fn documents_of_file(file: &Path) -> Result<Vec<Value>, Failure> {
+    let documents = text(file).and_then(|text| documents_of(&text));
+    documents.map_err(|problem| Failure::input(in_file(file, problem)))
+}
+
 /// Decodes the one IstioOperator of a YAML text.
 pub(super) fn decode(text: &str) -> Result<Value, String> {
     let documents = documents_of(text)?;
@@ -229,6 +261,16 @@ fn move_into_spec(fields: &mut Map<String, Value>) -> Result<(), String> {
 const KIND: &str = "IstioOperator";
 /// What the one document of a file is.
 const TYPE: [(&str, &str); 2] = [("apiVersion", "install.istio.io/v1alpha1"), ("kind", KIND)];
+/// Metadata that the API server keeps.
+pub(super) const SERVER_SET: [&str; 7] = [
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
 const FIELDS: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
 /// The documents of a YAML text that are not empty. Booleans and octal numbers are read as in YAML 1.1, as kubectl does.

@@ -17,7 +17,7 @@ use super::output::print;
 use super::{Failure, crd};
 
 /// The image of the same release as this binary.
-const IMAGE: &str = concat!("istio-operator:", env!("CARGO_PKG_VERSION"));
+pub(super) const IMAGE: &str = concat!("istio-operator:", env!("CARGO_PKG_VERSION"));
 
 /// Print the objects that install the operator.
 ///
@@ -53,34 +53,43 @@ pub(super) struct Args {
 }
 
 pub(super) fn manifests(args: &Args, charts: &Charts) -> Result<(), Failure> {
-    let crd = crd()?;
-    let mut values = operator_values(charts).map_err(Failure::input)?;
-    values["image"] = args.image.as_str().into();
-    values["workloadRestarts"]["enabled"] = args.restart_workloads.into();
+    let values = values(&args.image, args.restart_workloads, charts)?;
     if let Some(dir) = &args.helm {
-        return helm::write(dir, &values, crd, charts);
+        return helm::write(dir, &values, crd()?, charts);
     }
-    let texts = objects(args, &values, &crd, charts)?;
+    let objects = objects(&args.namespace, &values, charts)?;
+    let texts: Vec<_> = objects.iter().map(Manifest::to_yaml).collect();
     match &args.kustomize {
         Some(dir) => kustomization::write(dir, &texts, &args.namespace),
         None => print(&texts),
     }
 }
 
-/// Everything that is applied, one YAML document each.
-fn objects(
-    args: &Args,
-    values: &Value,
-    crd: &Value,
+/// What the chart of the operator is rendered with.
+fn values(image: &str, restart_workloads: bool, charts: &Charts) -> Result<Value, Failure> {
+    let mut values = operator_values(charts).map_err(Failure::input)?;
+    values["image"] = image.into();
+    values["workloadRestarts"]["enabled"] = restart_workloads.into();
+    Ok(values)
+}
+
+/// Everything that is applied, the CRD first.
+fn objects(namespace: &str, values: &Value, charts: &Charts) -> Result<Vec<Manifest>, Failure> {
+    let objects = operator(namespace, values, charts).map_err(Failure::input)?;
+    let bodies = objects.into_iter().map(|object| object.body);
+    Ok(iter::once(Manifest::from(&crd()?)).chain(bodies).collect())
+}
+
+/// The same for this image, as values.
+pub(super) fn bodies(
+    namespace: &str,
+    image: &str,
+    restart_workloads: bool,
     charts: &Charts,
-) -> Result<Vec<String>, Failure> {
-    let crd = Manifest::from(crd);
-    let objects = operator(&args.namespace, values, charts).map_err(Failure::input)?;
-    let bodies = objects.iter().map(|object| &object.body);
-    Ok(iter::once(&crd)
-        .chain(bodies)
-        .map(Manifest::to_yaml)
-        .collect())
+) -> Result<Vec<Value>, Failure> {
+    let values = values(image, restart_workloads, charts)?;
+    let objects = objects(namespace, &values, charts)?;
+    Ok(objects.iter().map(Manifest::value).collect())
 }
 
 /// Writes a file and the directories above it.

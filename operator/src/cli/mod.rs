@@ -4,16 +4,20 @@
 //! success, 1 for input that is wrong or a request that is refused, 2 for a cluster that cannot be reached, and 3 where a
 //! command was asked to tell whether there are differences, and there are some.
 
+mod adopt;
 mod apply;
 mod check;
 mod completion;
 mod connection;
 mod diff;
 mod fields;
+mod injection;
 mod input;
 mod manifests;
+mod migrate;
 mod namespaces;
 mod observed;
+mod operator;
 mod output;
 mod plan;
 mod profile;
@@ -29,18 +33,22 @@ mod wait;
 mod why;
 mod writes;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use istio_operator::charts::{Charts, yaml};
 use istio_operator::settings::Settings;
 use istio_operator::{api, controller};
 use serde_json::Value;
 
 use output::{complain, print};
+
+/// The name of the program.
+const NAME: &str = "istio-operator";
 
 /// Installs Istio from IstioOperator resources and keeps it installed as they say.
 #[derive(Parser)]
@@ -73,8 +81,10 @@ enum Command {
     Status(status::Args),
     Check(check::Args),
     Namespaces(namespaces::Args),
+    Injection(injection::Args),
     Wait(wait::Args),
     Apply(apply::Args),
+    Adopt(adopt::Args),
     Uninstall(uninstall::Args),
     #[command(subcommand)]
     Profile(profile::Command),
@@ -83,7 +93,11 @@ enum Command {
     /// Print the CRD of the IstioOperator resource.
     Crd,
     Manifests(manifests::Args),
+    #[command(subcommand)]
+    Operator(operator::Command),
+    Migrate(migrate::Args),
     Completion(completion::Args),
+    Man(completion::ManArgs),
 }
 
 /// Why a command failed.
@@ -137,7 +151,15 @@ impl Failure {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    match completion::is_answered() {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => {}
+        Err(answer) => return usage(&answer),
+    }
+    let arguments = std::env::args_os().collect::<Vec<_>>();
+    let name = called_as(arguments.first());
+    let matches = named(command(), &name).try_get_matches_from(arguments);
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(answer) => return usage(&answer),
     };
@@ -148,6 +170,46 @@ pub fn main() -> ExitCode {
         complain(&failure);
     }
     failure.exit_code()
+}
+
+/// The commands, with everything that their help says.
+fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// How people call this program: by its name, or as a plugin of kubectl, whose file is called `kubectl-istio_operator`.
+fn called_as(path: Option<&OsString>) -> String {
+    let file = path.and_then(|path| Path::new(path).file_stem());
+    let file = file.map(|name| name.to_string_lossy());
+    match file
+        .as_deref()
+        .and_then(|name| name.strip_prefix("kubectl-"))
+    {
+        Some(plugin) => format!("kubectl {}", plugin.replace('_', "-")),
+        None => NAME.to_owned(),
+    }
+}
+
+/// A command whose help calls the program so.
+fn named(command: clap::Command, name: &str) -> clap::Command {
+    if name == NAME {
+        return command;
+    }
+    let examples = command.get_after_help().map(|text| {
+        let text = text.to_string();
+        text.replace(&format!("  {NAME} "), &format!("  {name} "))
+    });
+    let command = match examples {
+        Some(examples) => command.after_help(examples),
+        None => command,
+    };
+    let is_whole = command.get_name() == NAME;
+    let command = if is_whole {
+        command.bin_name(name)
+    } else {
+        command
+    };
+    command.mut_subcommands(|command| named(command, name))
 }
 
 /// Prints help, or what is wrong with the arguments. clap's own exit code of 2 means an unreachable cluster here, so it is
@@ -178,13 +240,18 @@ impl Cli {
             Command::Status(args) => status::status(&args),
             Command::Check(args) => check::check(&args, &charts),
             Command::Namespaces(args) => namespaces::namespaces(&args),
+            Command::Injection(args) => injection::injection(&args),
             Command::Completion(args) => completion::completion(&args),
+            Command::Man(args) => completion::man(&args),
             Command::Wait(args) => wait::wait(&args),
+            Command::Adopt(args) => adopt::adopt(&args, &charts),
             Command::Apply(args) => apply::apply(&args, &charts),
             Command::Uninstall(args) => uninstall::uninstall(&args, &charts),
             Command::Crd => print(&[yaml::write(&crd()?)]),
             Command::Profile(command) => profile::profile(&command, &charts),
             Command::Values(args) => values::values(&args, &charts),
+            Command::Migrate(args) => migrate::migrate(&args, &charts),
+            Command::Operator(command) => operator::operator(&command, &charts),
             Command::Manifests(args) => manifests::manifests(&args, &charts),
             Command::Versions(args) => versions::versions(&args, charts.catalogue()),
         }

@@ -2,13 +2,18 @@
 //!
 //! A user may lack rights that the operator has. What could not be looked at is named, and the rest is used.
 
+use std::time::Instant;
+
 use futures::{StreamExt, stream};
 use istio_operator::api::{Annotations, IstioOperator, StoredCr};
 use istio_operator::charts::Charts;
-use istio_operator::cluster::{CrKey, DesiredInventory, KINDS, Live, TagMode, TagRequest};
+use istio_operator::cluster::{
+    CrKey, DesiredInventory, KINDS, LastApplied, Live, TagMode, TagRequest,
+};
 use istio_operator::controller::list_objects;
+use istio_operator::dataplane::Verdicts;
 use istio_operator::merge::{Cluster, Merged, merge};
-use istio_operator::plan::keys;
+use istio_operator::plan::{PlanInput, keys};
 use istio_operator::render::{Rendered, render};
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
@@ -108,12 +113,13 @@ impl Observed {
                 continue;
             }
             self.desired.add_cr(&key);
+            let is_readable = cr.field_errors().is_empty();
             match rendered(cr, cluster, charts) {
-                Ok((merged, rendered)) => {
+                Ok((merged, rendered)) if is_readable => {
                     let is_paused = Annotations::read(cr.annotations()).is_paused;
                     note(&mut self.desired, &key, &merged, &rendered, is_paused);
                 }
-                Err(_) => self.desired.mark_unreadable(&key, None),
+                _ => self.desired.mark_unreadable(&key, None),
             }
         }
     }
@@ -122,6 +128,28 @@ impl Observed {
     pub(super) fn expect(&mut self, key: &CrKey, merged: &Merged, rendered: &Rendered) {
         self.desired.add_cr(key);
         note(&mut self.desired, key, merged, rendered, false);
+    }
+
+    /// What a plan for an IstioOperator is made of. Nobody looked who uses old revisions, so the plan leaves them alone.
+    pub(super) fn plan_input<'a>(
+        &'a self,
+        cr: &'a CrKey,
+        annotations: &'a Annotations,
+        last_applied: &'a LastApplied,
+    ) -> PlanInput<'a> {
+        static NOBODY_LOOKED: Verdicts = Verdicts::new();
+        PlanInput {
+            cr,
+            annotations,
+            live: &self.live,
+            last_applied,
+            desired: &self.desired,
+            verdicts: &NOBODY_LOOKED,
+            held_by: None,
+            unproven: None,
+            takes_gateways_in_turn: false,
+            now: Instant::now(),
+        }
     }
 
     /// The IstioOperator that a user means: the one of this name, as NAME or NAMESPACE/NAME, or else the only one.

@@ -2,15 +2,19 @@
 
 use std::fmt::Write as _;
 
-use clap::ValueEnum;
-use istio_operator::api::UpgradeStatus;
-use istio_operator::charts::{Charts, yaml};
-use istio_operator::controller::{Asked, Planned, plan_for};
+use istio_operator::api::{IstioOperator, UpgradeStatus};
+use istio_operator::charts::Charts;
+use istio_operator::controller::{Error, Planned, plan_for};
 use istio_operator::plan::{Action, FieldChange};
 use serde_json::{Value, json};
 
+use super::Failure;
+use super::completion::names_of_crs;
+use super::connection::{ClusterArgs, block_on};
+use super::diff::target;
 use super::input::Input;
-use super::{Failure, print};
+use super::observed::Observed;
+use super::output::Format;
 
 /// Print what the operator would do with an IstioOperator, field by field.
 ///
@@ -19,62 +23,41 @@ use super::{Failure, print};
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   istio-operator plan istio-system/istio
-  istio-operator plan -f istio.yaml
+  istio-operator plan -f istio.yaml --context production
   istio-operator plan -f istio.yaml -o json | jq -r .digest")]
 pub(super) struct Args {
-    /// An IstioOperator of the cluster, as NAME or NAMESPACE/NAME.
-    #[arg(
-        value_name = "CR",
-        required_unless_present = "files",
-        conflicts_with = "files"
-    )]
+    /// The IstioOperator of the cluster, as NAME or NAMESPACE/NAME, if no file is given; needed where there are several.
+    #[arg(value_name = "CR", add = names_of_crs())]
     cr: Option<String>,
     #[command(flatten)]
     input: Input,
     /// How to print the plan.
-    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// One JSON object.
-    Json,
-    /// One YAML document.
-    Yaml,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 /// The longest value that the text shows whole.
 const MAX_VALUE: usize = 120;
 
 pub(super) fn plan(args: &Args, charts: &Charts) -> Result<(), Failure> {
-    let asked = match &args.cr {
-        Some(cr) if args.input.is_empty() => named(cr),
-        None if !args.input.is_without_files() => Asked::Given(Box::new(args.input.read()?)),
-        _ => {
-            return Err(Failure::input(
-                "name either an IstioOperator or a file with one",
-            ));
-        }
-    };
-    let planned = plan_for(asked, charts)?;
-    let text = match args.output {
-        Format::Text => text(&planned),
-        Format::Json => format!("{:#}\n", document(&planned)?),
-        Format::Yaml => yaml::write(&document(&planned)?),
-    };
-    print(&[text])
-}
-
-fn named(cr: &str) -> Asked {
-    let (namespace, name) = match cr.split_once('/') {
-        Some((namespace, name)) => (Some(namespace.to_owned()), name),
-        None => (None, cr),
-    };
-    let name = name.to_owned();
-    Asked::Stored { namespace, name }
+    let planned = block_on(async {
+        let connection = args.cluster.connect().await?;
+        let observed = Observed::of_crs(&connection).await;
+        let cr = target(args.cr.as_deref(), &args.input, &observed, &connection)?;
+        let cr = IstioOperator::clone(&cr);
+        let (client, cluster) = (connection.client.clone(), connection.cluster());
+        plan_for(cr, client, cluster, charts)
+            .await
+            .map_err(|error| match error {
+                Error::Input(lines) => Failure::Input(lines),
+                Error::Unreachable(why) => Failure::Unreachable(why),
+                other => Failure::input(other),
+            })
+    })?;
+    let document = document(&planned)?;
+    args.output.print(|| text(&planned), || document)
 }
 
 fn document(planned: &Planned) -> Result<Value, Failure> {
@@ -99,7 +82,7 @@ fn text(planned: &Planned) -> String {
         let _ = writeln!(text, "\nRefused: {why}");
     }
     if let Some(upgrade) = &preview.upgrade {
-        text += &step(upgrade);
+        text += &step_lines(upgrade);
     }
     for action in [Action::Create, Action::Change, Action::Delete] {
         let of_action = preview
@@ -130,7 +113,7 @@ const fn title(action: Action) -> &'static str {
     }
 }
 
-fn step(upgrade: &UpgradeStatus) -> String {
+fn step_lines(upgrade: &UpgradeStatus) -> String {
     let mut text = format!("\nFrom Istio {} to {}\n", upgrade.from, upgrade.to);
     for check in &upgrade.checks {
         let _ = writeln!(

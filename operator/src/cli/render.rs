@@ -89,9 +89,17 @@ pub(super) fn render(args: &Args, charts: &'static Charts) -> Result<(), Failure
 
 /// Tells what the author of a CR should look at.
 pub(super) fn warn_of(merged: &Merged, charts: &Charts) {
+    for warning in warnings_of(merged, charts) {
+        complain(&format_args!("warning: {warning}"));
+    }
+}
+
+/// What the author of a CR should look at, in a line each.
+pub(super) fn warnings_of(merged: &Merged, charts: &Charts) -> Vec<String> {
     let now = jiff::Timestamp::now();
     let outdated = out_of_support(merged.version, merged.cluster, now, charts.catalogue());
-    merged.warnings.iter().chain(&outdated).for_each(warn);
+    let warnings = merged.warnings.iter().chain(&outdated);
+    warnings.map(ToString::to_string).collect()
 }
 
 fn texts(format: Format, objects: &[&Object]) -> Vec<String> {

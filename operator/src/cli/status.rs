@@ -1,5 +1,7 @@
 //! `istio-operator status`: what the operator says of each IstioOperator, with the objects and workloads that it is about.
 
+mod data_plane;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
@@ -11,6 +13,7 @@ use istio_operator::render::ObjectKey;
 use serde_json::{Value, json};
 
 use super::Failure;
+use super::completion::names_of_crs;
 use super::connection::{ClusterArgs, Connection, block_on};
 use super::observed::Observed;
 use super::output::{Format, Paint, Tone, complain, print};
@@ -23,7 +26,7 @@ use super::output::{Format, Paint, Tone, complain, print};
   istio-operator status --watch")]
 pub(super) struct Args {
     /// Show this IstioOperator only, named as NAME or NAMESPACE/NAME.
-    #[arg(value_name = "CR")]
+    #[arg(value_name = "CR", add = names_of_crs())]
     cr: Option<String>,
     /// Go on showing it: in place on a terminal, and elsewhere whenever it changes.
     #[arg(short, long)]
@@ -180,7 +183,42 @@ fn lines(cr: &StoredCr, live: &Live, paint: Paint) -> String {
     if let Some(upgrade) = &status.upgrade {
         let _ = writeln!(out, "  from Istio {} to {}", upgrade.from, upgrade.to);
     }
-    for (component, keys) in by_component(&key, live) {
+    out += &components(&key, &status, live, paint);
+    for gateway in &status.gateways {
+        let addresses = if gateway.addresses.is_empty() {
+            "no address".to_owned()
+        } else {
+            gateway.addresses.join(", ")
+        };
+        let ready = if gateway.ready {
+            paint.text(Tone::Good, "ready")
+        } else {
+            paint.text(Tone::Warning, "not ready")
+        };
+        let _ = writeln!(
+            out,
+            "  gateway {}/{}  {ready}  {addresses}",
+            gateway.namespace, gateway.name
+        );
+    }
+    out += &data_plane::lines(&status.revisions, status.version.as_deref(), paint);
+    for condition in &status.conditions {
+        // What is as it should be is told above.
+        if condition.status == "True" && condition.type_ != "Ready" {
+            let head = paint.text(
+                Tone::Warning,
+                format_args!("{} ({})", condition.type_, condition.reason),
+            );
+            let _ = writeln!(out, "  {head}: {}", condition.message);
+        }
+    }
+    out
+}
+
+/// A line for each component, and one for each of its workloads.
+fn components(key: &CrKey, status: &IstioOperatorStatus, live: &Live, paint: Paint) -> String {
+    let mut out = String::new();
+    for (component, keys) in by_component(key, live) {
         let state = status.component_status.get(component.as_str());
         let word = state.and_then(|state| state.status).map_or_else(
             || paint.text(Tone::Quiet, "unknown"),
@@ -200,33 +238,6 @@ fn lines(cr: &StoredCr, live: &Live, paint: Paint) -> String {
                 let progress = workload_line(workload, *counts, live.unready_reason(workload));
                 let _ = writeln!(out, "    {progress}");
             }
-        }
-    }
-    for gateway in &status.gateways {
-        let addresses = if gateway.addresses.is_empty() {
-            "no address".to_owned()
-        } else {
-            gateway.addresses.join(", ")
-        };
-        let ready = if gateway.ready {
-            paint.text(Tone::Good, "ready")
-        } else {
-            paint.text(Tone::Warning, "not ready")
-        };
-        let _ = writeln!(
-            out,
-            "  gateway {}/{}  {ready}  {addresses}",
-            gateway.namespace, gateway.name
-        );
-    }
-    for condition in &status.conditions {
-        // What is as it should be is told above.
-        if condition.status == "True" && condition.type_ != "Ready" {
-            let head = paint.text(
-                Tone::Warning,
-                format_args!("{} ({})", condition.type_, condition.reason),
-            );
-            let _ = writeln!(out, "  {head}: {}", condition.message);
         }
     }
     out

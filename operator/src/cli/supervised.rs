@@ -7,8 +7,7 @@ use istio_operator::apply::{Applied, Class, Verdict, apply, apply_deletion};
 use istio_operator::charts::Charts;
 use istio_operator::cluster::{CrKey, LastApplied};
 use istio_operator::controller::render_beside;
-use istio_operator::dataplane::Verdicts;
-use istio_operator::plan::{PlanInput, Precheck, deletion_step, plan};
+use istio_operator::plan::{Precheck, deletion_step, plan};
 use istio_operator::render::{ObjectKey, RenderedComponent};
 use kube::ResourceExt;
 
@@ -49,18 +48,7 @@ pub(super) async fn install(
     let mut last_applied = LastApplied::default();
     let mut told = String::new();
     loop {
-        let input = PlanInput {
-            cr: &key,
-            annotations: &annotations,
-            live: &observed.live,
-            last_applied: &last_applied,
-            desired: &observed.desired,
-            verdicts: &Verdicts::new(),
-            held_by: None,
-            unproven: None,
-            takes_gateways_in_turn: false,
-            now: Instant::now(),
-        };
+        let input = observed.plan_input(&key, &annotations, &last_applied);
         let mut applied = apply(&sender, plan(&merged, objects.clone(), input)).await;
         applied.remember(&mut observed.live, &mut last_applied, Instant::now());
         fail_if_refused(&applied)?;

@@ -11,6 +11,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::Failure;
+use super::completion::names_of_crs;
 use super::connection::{ClusterArgs, Connection, block_on};
 use super::observed::Observed;
 use super::output::{Format, Paint, Tone, complain, print};
@@ -29,7 +30,7 @@ use super::{supervised, writes};
   istio-operator uninstall --purge --no-operator --yes")]
 pub(super) struct Args {
     /// The IstioOperator, as NAME or NAMESPACE/NAME; needed where there are several.
-    #[arg(value_name = "CR", conflicts_with_all = ["revision", "purge"])]
+    #[arg(value_name = "CR", add = names_of_crs(), conflicts_with_all = ["revision", "purge"])]
     cr: Option<String>,
     /// The IstioOperators of this revision; default stands for the one without a name.
     #[arg(short, long, value_name = "NAME", conflicts_with = "purge")]

@@ -8,6 +8,7 @@ use istio_operator::cluster::CrKey;
 use kube::api::Api;
 
 use super::Failure;
+use super::completion::names_of_crs;
 use super::connection::{ClusterArgs, Connection, block_on};
 use super::observed::{Observed, said};
 use super::output::complain;
@@ -22,7 +23,7 @@ use super::output::complain;
   istio-operator wait --until gone")]
 pub(super) struct Args {
     /// The IstioOperator, as NAME or NAMESPACE/NAME; needed where there are several.
-    #[arg(value_name = "CR")]
+    #[arg(value_name = "CR", add = names_of_crs())]
     cr: Option<String>,
     /// What to wait for.
     #[arg(long, value_enum, default_value_t = Until::Healthy)]

@@ -1,12 +1,15 @@
-//! What commands write by themselves: IstioOperators and namespaces. Everything that Istio needs is written by `apply`.
+//! What commands write by themselves: IstioOperators, namespaces and the operator. Everything that Istio needs is written by `apply`.
 
 use istio_operator::api::StoredCr;
 use istio_operator::cluster::CrKey;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
-use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::ResourceExt;
+use kube::api::{
+    Api, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams, Preconditions,
+};
 use serde_json::Value;
 
 use super::Failure;
@@ -32,6 +35,48 @@ pub(super) async fn apply_cr(
     };
     let applied = api.patch(&key.name, &params, &Patch::Apply(cr)).await;
     applied.map_err(|error| Failure::input(format_args!("IstioOperator {key}: {}", said(&error))))
+}
+
+/// Applies an object of the operator itself.
+pub(super) async fn apply_object(
+    api: &Api<DynamicObject>,
+    name: &str,
+    body: &Value,
+    force: bool,
+    dry_run: bool,
+) -> Result<DynamicObject, kube::Error> {
+    let params = PatchParams {
+        force,
+        dry_run,
+        ..PatchParams::apply(MANAGER)
+    };
+    api.patch(name, &params, &Patch::Apply(body)).await
+}
+
+/// Deletes an object of the operator itself, unless another one has its name by now.
+pub(super) async fn delete_object(
+    api: &Api<DynamicObject>,
+    object: &DynamicObject,
+) -> Result<(), kube::Error> {
+    let params = DeleteParams::background().preconditions(Preconditions {
+        uid: object.uid(),
+        resource_version: None,
+    });
+    api.delete(&object.name_any(), &params).await.map(drop)
+}
+
+/// What the API server would make of a pod. Nothing is created.
+pub(super) async fn pod_in_dry_run(
+    connection: &Connection,
+    namespace: &str,
+    pod: &Pod,
+) -> Result<Pod, kube::Error> {
+    let api: Api<Pod> = Api::namespaced(connection.client.clone(), namespace);
+    let dry_run = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    api.create(&dry_run, pod).await
 }
 
 /// Deletes an IstioOperator; the operator removes what it installed.

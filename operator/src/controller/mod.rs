@@ -48,7 +48,7 @@ use crate::settings::Settings;
 use crate::telemetry;
 use ctx::Ctx;
 pub use list::list_objects;
-pub use planning::{Asked, Planned, plan_for, render_beside};
+pub use planning::{Planned, plan_for, render_beside};
 use state::scopes;
 use worker::run_workers;
 

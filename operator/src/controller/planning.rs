@@ -5,34 +5,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Config;
+use kube::Client;
 use kube::api::{Api, ListParams};
 
 use super::list::list_objects;
 use super::rendering::Wanted;
 use super::state::{State, annotations_of};
-use super::{Error, approval, canary, client, connect, rendering};
+use super::{Error, approval, canary, rendering};
 use crate::api::{IstioOperator, StoredCr};
-use crate::apply::{Sender, preview};
+use crate::apply::{ApplyError, Sender, preview};
 use crate::charts::Charts;
 use crate::cluster::{CrKey, KINDS, Live};
 use crate::merge::{Cluster, Merged};
 use crate::plan::{ControlPlanes, Precheck, Preview, target_of};
 use crate::render::Rendered;
-
-/// The CR to plan for.
-#[derive(Debug)]
-pub enum Asked {
-    /// One that the cluster has.
-    Stored {
-        /// Its namespace; that of the kubeconfig if absent.
-        namespace: Option<String>,
-        /// Its name.
-        name: String,
-    },
-    /// One that may be applied to the cluster.
-    Given(Box<IstioOperator>),
-}
 
 /// What the operator would do.
 #[derive(Debug)]
@@ -61,18 +47,12 @@ pub fn render_beside(
 }
 
 /// Finds out what the operator would do with a CR.
-pub fn plan_for(asked: Asked, charts: &Charts) -> Result<Planned, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(plan_in_cluster(asked, charts))
-}
-
-async fn plan_in_cluster(asked: Asked, charts: &Charts) -> Result<Planned, Error> {
-    let config = Config::infer()
-        .await
-        .map_err(|error| Error::Unreachable(error.to_string()))?;
-    let (client, cluster) = connect(client(config)?).await?;
+pub async fn plan_for(
+    cr: IstioOperator,
+    client: Client,
+    cluster: Cluster,
+    charts: &Charts,
+) -> Result<Planned, Error> {
     let mut state = State::new(None, std::iter::empty());
     for kind in KINDS.iter().filter(|kind| kind.is_watched()) {
         let objects = list_objects(&client, kind).await;
@@ -85,7 +65,7 @@ async fn plan_in_cluster(asked: Asked, charts: &Charts) -> Result<Planned, Error
     for cr in stored.map_err(refused)? {
         state.put_cr(cr, true);
     }
-    let cr = chosen(asked, client.default_namespace(), &mut state)?;
+    let cr = put_given(cr, &mut state);
     for known in state.all_crs() {
         let wanted = Wanted::Spec(ControlPlanes::of(&known, &state.live));
         let rendered = rendering::render_spec(&known, &wanted, cluster, charts, &|| true);
@@ -113,8 +93,15 @@ async fn plan_in_cluster(asked: Asked, charts: &Charts) -> Result<Planned, Error
     let draft = approval::draft(&mut state, &key, &annotations_of(&cr), &rendered);
     let sender = Sender::new(client, Arc::new(|| Duration::MAX));
     let objects = preview(&sender, &draft).await;
-    let objects =
-        objects.map_err(|(object, error)| Error::Input(vec![format!("{object}: {error}")]))?;
+    let objects = objects.map_err(|(object, error)| {
+        let hint = match error {
+            ApplyError::Forbidden(_) => {
+                "; a plan is made of dry runs, which need the rights to write, and istio-operator diff does without them"
+            }
+            _ => "",
+        };
+        Error::Input(vec![format!("{object}: {error}{hint}")])
+    })?;
     Ok(Planned {
         cr: key,
         preview: Preview::of(objects, target, upgrade.as_ref()),
@@ -122,36 +109,15 @@ async fn plan_in_cluster(asked: Asked, charts: &Charts) -> Result<Planned, Error
     })
 }
 
-/// The CR that is asked for, as it would be in the cluster.
-fn chosen(asked: Asked, namespace: &str, state: &mut State) -> Result<Arc<StoredCr>, Error> {
-    let (key, given) = match asked {
-        Asked::Stored {
-            namespace: named,
-            name,
-        } => {
-            let namespace = named.unwrap_or_else(|| namespace.to_owned());
-            (CrKey { namespace, name }, None)
-        }
-        Asked::Given(mut cr) => {
-            let metadata = &mut cr.metadata;
-            metadata
-                .namespace
-                .get_or_insert_with(|| namespace.to_owned());
-            (CrKey::of(&cr), Some(*cr))
-        }
-    };
-    let stored = state.cr(&key);
-    let Some(given) = given else {
-        let absent = || Error::Input(vec![format!("there is no IstioOperator {key}")]);
-        return stored.ok_or_else(absent);
-    };
+/// Takes in the CR that may be applied, as it would be in the cluster.
+fn put_given(given: IstioOperator, state: &mut State) -> Arc<StoredCr> {
     let mut cr = StoredCr::from(given);
-    if let Some(stored) = stored {
+    if let Some(stored) = state.cr(&CrKey::of(&cr)) {
         cr.metadata.uid.clone_from(&stored.metadata.uid);
         cr.status.clone_from(&stored.status);
     }
     state.put_cr(cr.clone(), true);
-    Ok(Arc::new(cr))
+    Arc::new(cr)
 }
 
 fn refused(error: kube::Error) -> Error {

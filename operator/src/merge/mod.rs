@@ -10,6 +10,7 @@ mod check;
 mod cluster;
 mod component;
 mod derive;
+mod migrate;
 mod old_forms;
 mod overlay;
 mod profile;
@@ -33,6 +34,7 @@ use tree::{plain_numbers, scalar_text, text_at};
 pub use canary::{ControlPlane, pinned};
 pub use chart_layers::chart_layers;
 pub use cluster::Cluster;
+pub use migrate::{Change, Migration, What, at_path, migrate};
 pub use profile::profile_spec;
 pub use proxy::with_proxy_image;
 pub use restarts::RestartSettings;
@@ -252,6 +254,7 @@ pub fn merge_spec(
     let Findings {
         mut errors,
         mut warnings,
+        ..
     } = findings;
     warnings.sort();
     warnings.dedup();

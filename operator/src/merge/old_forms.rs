@@ -34,7 +34,7 @@ pub(super) fn move_into_spec(user: &mut Value) -> Findings {
                 format!("is no field of the resource; write {home} instead"),
             );
         } else {
-            findings.warn(path, format!("is read as {home}; write it there"));
+            findings.moved(path, home);
             fields.insert(name.to_owned(), value);
         }
     }
@@ -104,7 +104,7 @@ fn move_to_level(user: &mut Value, schema: &ChartSchema, findings: &mut Findings
             findings.error(path, format!("is no field of spec; write {place} instead"));
             continue;
         }
-        findings.warn(path, format!("is read as {place}; write it there"));
+        findings.moved(path, place);
         let home = fields.entry(*home).or_insert(Value::Null);
         set(home, &[&key], value);
     }
@@ -146,7 +146,7 @@ fn service_annotations(block: &mut Map<String, Value>, path: &Path, findings: &m
         .is_some_and(|map| map.values().all(Value::is_string));
     let is_free = block.get("serviceAnnotations").is_none_or(Value::is_null);
     if annotations.is_null() || (are_texts && is_free) {
-        findings.warn(path, format!("is read as {home}; write it there"));
+        findings.moved(path, home);
         block.insert("serviceAnnotations".to_owned(), annotations);
     } else {
         findings.error(

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::help::commands;
+use super::help::{commands, run_example, with_files};
+use super::run::{run_on, text};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -49,4 +50,83 @@ fn the_readme_lists_every_command() {
         .into_iter()
         .filter_map(|command| command.into_iter().next());
     assert_eq!(names, known.collect());
+}
+
+/// The blocks of a document in one language.
+fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
+    let fence = format!("\n```{language}\n");
+    let starts = text.split(fence.as_str()).skip(1);
+    let blocks = starts.map(|rest| rest.split("\n```").next().unwrap());
+    blocks.collect()
+}
+
+fn pages() -> Vec<String> {
+    let entries = fs::read_dir(format!("{ROOT}/docs")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut pages: Vec<_> = names.filter(|name| name.ends_with(".md")).collect();
+    pages.sort();
+    pages
+}
+
+#[test]
+fn what_the_pages_show_works() {
+    let (mut commands, mut resources) = (0, 0);
+    for page in pages() {
+        let told = read(&format!("docs/{page}"));
+        for block in blocks(&told, "sh") {
+            with_files(|dir| {
+                for line in block.lines() {
+                    commands += usize::from(run_example(line, dir));
+                }
+            });
+        }
+        for block in blocks(&told, "yaml") {
+            if block.contains("kind: IstioOperator") {
+                let output = run_on(block, &["render", "-f", "-"]);
+                let said = text(&output.stderr);
+                assert!(output.status.success(), "{page}: {block}: {said}");
+                assert!(!said.contains("is read as"), "{page}: {said}");
+                resources += 1;
+            }
+        }
+    }
+    assert!(commands > 25 && resources > 6, "{commands} {resources}");
+}
+
+/// Who reads Chinese gets the same commands, the same examples and the same tables.
+#[test]
+fn the_chinese_readme_keeps_up() {
+    let (english, chinese) = (read("README.md"), read("README.zh.md"));
+    for language in ["sh", "yaml", "console"] {
+        assert_eq!(
+            blocks(&chinese, language),
+            blocks(&english, language),
+            "{language}"
+        );
+    }
+    // The code in the first cell of each row, and the number of cells.
+    let rows = |text: &str| {
+        let rows = text.lines().filter(|line| line.starts_with('|'));
+        let row = |line: &str| {
+            let first = line.split('|').nth(1).unwrap();
+            let code = first.split('`').nth(1).unwrap_or_default().to_owned();
+            (code, line.matches('|').count())
+        };
+        rows.map(row).collect::<Vec<_>>()
+    };
+    assert_eq!(rows(&chinese), rows(&english));
+    let headings = |text: &str| {
+        let lines = text.lines().filter(|line| line.starts_with('#'));
+        let levels = lines.map(|line| line.split(' ').next().unwrap().len());
+        levels.collect::<Vec<_>>()
+    };
+    assert_eq!(headings(&chinese), headings(&english));
+    let links = |text: &str| {
+        let targets = text.split("](").skip(1);
+        let targets = targets.map(|rest| rest.split(')').next().unwrap().to_owned());
+        targets
+            .filter(|target| !target.starts_with("README"))
+            .collect::<BTreeSet<_>>()
+    };
+    assert_eq!(links(&chinese), links(&english));
 }

@@ -1,7 +1,9 @@
 //! What `--help` says of each command, and that its examples work.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::run::{succeed, text};
 
@@ -47,47 +49,77 @@ fn help_fits_a_terminal_and_names_every_command() {
     }
 }
 
-/// The examples run in a directory with the files that they name. Those that ask a cluster find none, which shows that their
-/// arguments are right.
-#[test]
-fn examples_work() {
-    let dir = std::env::temp_dir().join(format!("istio-operator-examples-{}", std::process::id()));
+/// Calls `work` in a directory with the files that examples name, and a kubeconfig of a cluster that does not answer.
+pub fn with_files(work: impl FnOnce(&Path)) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("istio-operator-examples-{}-{number}", std::process::id());
+    let dir = std::env::temp_dir().join(name);
     fs::create_dir_all(&dir).unwrap();
     let cr =
         "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nmetadata: {name: istio}\n";
-    for file in ["istio.yaml", "base.yaml", "production.yaml"] {
+    for file in FILES {
         fs::write(dir.join(file), cr).unwrap();
     }
-    let unreachable = r#"{"apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "clusters": [{"name": "c", "cluster": {"server": "https://127.0.0.1:1"}}], "users": [{"name": "c", "user": {}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}]}"#;
+    for file in ["pod.yaml", "deployment.yaml"] {
+        fs::write(
+            dir.join(file),
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n",
+        )
+        .unwrap();
+    }
+    let context =
+        |name: &str| format!(r#"{{"name": "{name}", "context": {{"cluster": "c", "user": "c"}}}}"#);
+    let contexts = ["c", "production", "east", "west"].map(context).join(", ");
+    let unreachable = format!(
+        r#"{{"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{{"name": "c", "cluster": {{"server": "https://127.0.0.1:1"}}}}],
+        "users": [{{"name": "c", "user": {{}}}}], "contexts": [{contexts}]}}"#
+    );
     fs::write(dir.join("config"), unreachable).unwrap();
+    work(&dir);
+    fs::remove_dir_all(&dir).unwrap();
+}
+
+const FILES: [&str; 6] = [
+    "istio.yaml",
+    "base.yaml",
+    "production.yaml",
+    "canary.yaml",
+    "east.yaml",
+    "west.yaml",
+];
+
+/// Those that ask a cluster find none, which shows that their arguments are right.
+#[test]
+fn examples_work() {
     let mut tried = 0;
-    for command in commands() {
-        let help = help(&command);
-        let examples = help.split("\nExamples:\n").nth(1).unwrap_or_default();
-        let mut whole: Vec<String> = Vec::new();
-        // A long example takes several lines.
-        for line in examples.lines().take_while(|line| !line.is_empty()) {
-            let line = line.trim();
-            let begins = ["istio-operator ", "kubectl ", "helm "]
-                .iter()
-                .any(|start| line.starts_with(start));
-            match whole.last_mut().filter(|_| !begins) {
-                Some(last) => *last = format!("{last} {line}"),
-                None => whole.push(line.to_owned()),
+    with_files(|dir| {
+        for command in commands() {
+            let help = help(&command);
+            let examples = help.split("\nExamples:\n").nth(1).unwrap_or_default();
+            let mut whole: Vec<String> = Vec::new();
+            // A long example takes several lines.
+            for line in examples.lines().take_while(|line| !line.is_empty()) {
+                let line = line.trim();
+                let begins = ["istio-operator ", "kubectl ", "helm ", "MANPATH"]
+                    .iter()
+                    .any(|start| line.starts_with(start));
+                match whole.last_mut().filter(|_| !begins) {
+                    Some(last) => *last = format!("{last} {line}"),
+                    None => whole.push(line.to_owned()),
+                }
+            }
+            for example in whole {
+                tried += usize::from(run_example(&example, dir));
             }
         }
-        for example in whole {
-            tried += usize::from(run(&example, &dir));
-        }
-    }
-    fs::remove_dir_all(&dir).unwrap();
-    assert!(tried > 15, "{tried}");
+    });
+    assert!(tried > 40, "{tried}");
 }
 
 /// Runs the part of a line that is ours, if there is one; what kubectl would print comes from a file.
-fn run(example: &str, dir: &std::path::Path) -> bool {
+pub fn run_example(example: &str, dir: &Path) -> bool {
     let mut parts = example.split(" | ");
     let Some(ours) = parts.find(|part| part.starts_with("istio-operator ")) else {
         return false;
@@ -115,7 +147,57 @@ fn the_program_may_have_the_name_of_a_plugin() {
     fs::create_dir_all(&dir).unwrap();
     let plugin = dir.join("kubectl-istio_operator");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_istio-operator"), &plugin).unwrap();
-    let output = Command::new(&plugin).arg("versions").output().unwrap();
+    let printed = |args: &[&str]| {
+        let output = Command::new(&plugin).args(args).output().unwrap();
+        text(&output.stdout)
+    };
+    assert_eq!(printed(&["versions"]), succeed(&["versions"]));
+    let help = printed(&["diff", "--help"]);
+    assert!(
+        help.contains("Usage: kubectl istio-operator diff"),
+        "{help}"
+    );
+    assert!(
+        help.contains("\n  kubectl istio-operator diff -f istio.yaml\n"),
+        "{help}"
+    );
     fs::remove_dir_all(&dir).unwrap();
-    assert_eq!(text(&output.stdout), succeed(&["versions"]));
+}
+
+#[test]
+fn every_command_has_a_man_page() {
+    let dir = std::env::temp_dir().join(format!("istio-operator-man-{}", std::process::id()));
+    succeed(&["man", dir.to_str().unwrap()]);
+    for command in commands() {
+        let name = [&["istio-operator".to_owned()], &command[..]]
+            .concat()
+            .join("-");
+        let page = fs::read_to_string(dir.join(format!("{name}.1"))).unwrap();
+        assert!(page.contains(".SH NAME"), "{page}");
+    }
+    fs::remove_dir_all(&dir).unwrap();
+}
+
+/// The shell asks the program itself.
+#[test]
+fn shells_complete_commands_and_flags() {
+    for (shell, word) in [
+        ("bash", "complete "),
+        ("zsh", "compdef"),
+        ("fish", "complete "),
+        ("powershell", "Register-ArgumentCompleter"),
+    ] {
+        let script = succeed(&["completion", shell]);
+        assert!(
+            script.contains(word) && script.contains("COMPLETE"),
+            "{script}"
+        );
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_istio-operator"))
+        .args(["--", "istio-operator", "sta"])
+        .envs([("COMPLETE", "fish"), ("KUBECONFIG", "/nonexistent")])
+        .output()
+        .unwrap();
+    let offered = text(&output.stdout);
+    assert!(offered.starts_with("status"), "{offered}");
 }

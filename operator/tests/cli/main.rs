@@ -5,6 +5,7 @@
 mod docs;
 mod help;
 mod input;
+mod migrate;
 mod profiles;
 mod run;
 mod why;

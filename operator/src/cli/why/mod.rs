@@ -16,6 +16,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::Failure;
+use super::completion::names_of_crs;
 use super::connection::{ClusterArgs, block_on};
 use super::fields::short;
 use super::input::Input;
@@ -40,7 +41,7 @@ pub(super) struct Args {
     #[arg(value_name = "OBJECT")]
     object: String,
     /// The IstioOperator of the cluster, as NAME or NAMESPACE/NAME, if no file is given; needed where there are several.
-    #[arg(value_name = "CR")]
+    #[arg(value_name = "CR", add = names_of_crs())]
     cr: Option<String>,
     #[command(flatten)]
     input: Input,

@@ -60,6 +60,8 @@ pub(super) struct Findings {
     pub errors: Vec<FieldError>,
     /// What the author should know.
     pub warnings: Vec<Warning>,
+    /// The old forms that are read as another field, and that field.
+    pub moves: Vec<(Path, Path)>,
 }
 
 impl Findings {
@@ -72,6 +74,13 @@ impl Findings {
     pub fn add(&mut self, other: Self) {
         self.errors.extend(other.errors);
         self.warnings.extend(other.warnings);
+        self.moves.extend(other.moves);
+    }
+
+    /// Adds a warning about the field at `path`, which is read as the one at `home`.
+    pub fn moved(&mut self, path: Path, home: Path) {
+        self.warn(path.clone(), format!("is read as {home}; write it there"));
+        self.moves.push((path, home));
     }
 
     /// Adds a warning about the field at `path`.

@@ -103,6 +103,7 @@ fn cpu_percentage(scaling: &mut Map<String, Value>, path: &Path, findings: &mut 
     let Some(percentage) = scaling.remove("targetCPUUtilizationPercentage") else {
         return;
     };
+    let home = path.key("metrics");
     let path = path.key("targetCPUUtilizationPercentage");
     let target = json!({"type": "Utilization", "averageUtilization": percentage});
     let metrics = json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]);
@@ -111,6 +112,7 @@ fn cpu_percentage(scaling: &mut Map<String, Value>, path: &Path, findings: &mut 
         return;
     }
     if percentage.is_i64() && is_free {
+        findings.moves.push((path.clone(), home));
         findings.warn(
             path,
             format!("is the form of autoscaling/v1; it is read as metrics: {metrics}, write that"),

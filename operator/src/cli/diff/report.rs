@@ -1,63 +1,33 @@
-//! `istio-operator diff`: what an apply would change in the cluster.
-
-use std::time::Instant;
+//! What an apply would do, object by object.
 
 use futures::{StreamExt, stream};
-use istio_operator::api::{Annotations, IstioOperator, StoredCr};
+use istio_operator::api::{Annotations, IstioOperator};
 use istio_operator::apply::{ApplyError, Sender};
 use istio_operator::charts::Charts;
 use istio_operator::cluster::{CrKey, LastApplied, ManagingTool, Upkeep};
 use istio_operator::controller::render_beside;
-use istio_operator::dataplane::{ServedProxies, Verdicts};
-use istio_operator::merge::Merged;
-use istio_operator::plan::{
-    Decision, ObjectToApply, Plan, PlanInput, Precheck, plan, prune_preview,
-};
+use istio_operator::plan::{Decision, ObjectToApply, Plan, plan, prune_preview};
 use istio_operator::render::ObjectKey;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::Failure;
-use super::connection::{ClusterArgs, Connection, block_on};
-use super::fields::{Difference, differences};
-use super::input::Input;
-use super::observed::Observed;
-use super::output::{Format, Paint, Tone, complain};
-use super::read_only::unapplied;
-use super::render::{warn, warn_of};
-
-/// Print what applying an IstioOperator would change in the cluster, object by object and field by field.
-///
-/// The API server is asked by dry runs under the operator's name, so defaults and fields of others do not count. Nothing is
-/// changed. Who may only read gets the comparison of the fields that the operator sets.
-#[derive(clap::Args)]
-#[command(after_help = "Examples:
-  istio-operator diff -f istio.yaml
-  istio-operator diff istio-system/istio --set values.pilot.traceSampling=5
-  istio-operator diff -f istio.yaml --exit-code -o json")]
-pub(super) struct Args {
-    /// The IstioOperator of the cluster, as NAME or NAMESPACE/NAME, if no file is given; needed where there are several.
-    #[arg(value_name = "CR")]
-    cr: Option<String>,
-    #[command(flatten)]
-    input: Input,
-    /// End with exit code 3 if there are differences.
-    #[arg(long)]
-    exit_code: bool,
-    /// How to print them.
-    #[arg(short, long, value_enum, default_value_t = Format::Table)]
-    output: Format,
-    #[command(flatten)]
-    cluster: ClusterArgs,
-}
+use super::step;
+use crate::cli::Failure;
+use crate::cli::connection::Connection;
+use crate::cli::fields::{Difference, differences};
+use crate::cli::input::SERVER_SET;
+use crate::cli::observed::Observed;
+use crate::cli::output::{Paint, Tone};
+use crate::cli::read_only::unapplied;
+use crate::cli::render::warnings_of;
 
 /// Requests that are under way at once.
 const PARALLEL: usize = 8;
 
 /// What would happen to an object.
 #[derive(Debug)]
-enum Change {
+pub(in crate::cli) enum Change {
     Create,
     Update(Vec<Difference>),
     Delete,
@@ -69,80 +39,24 @@ enum Change {
     Unknown(String),
 }
 
-struct Entry {
-    key: ObjectKey,
-    change: Change,
+pub(in crate::cli) struct Entry {
+    pub(in crate::cli) key: ObjectKey,
+    pub(in crate::cli) change: Change,
 }
 
 /// What an apply would do.
 #[derive(Default)]
-struct Report {
-    entries: Vec<Entry>,
-    unchanged: usize,
+pub(in crate::cli) struct Report {
+    pub(in crate::cli) entries: Vec<Entry>,
+    pub(in crate::cli) unchanged: usize,
+    /// What the author of the IstioOperator should look at.
+    pub(super) warnings: Vec<String>,
     /// Objects that were compared without a dry run, because that is refused.
-    compared_by_fields: usize,
+    pub(super) compared_by_fields: usize,
 }
 
-pub(super) fn diff(args: &Args, charts: &Charts) -> Result<(), Failure> {
-    let report = block_on(async {
-        let connection = args.cluster.connect().await?;
-        let mut observed = Observed::read(&connection, charts).await?;
-        let cr = target(args.cr.as_deref(), &args.input, &observed, &connection)?;
-        let report = report(&cr, &mut observed, &connection, charts).await?;
-        for unknown in &observed.unknown {
-            complain(&format_args!("not looked at: {unknown}"));
-        }
-        Ok(report)
-    })?;
-    if report.compared_by_fields > 0 {
-        complain(&format_args!(
-            "{} objects were compared by the fields that the operator sets, because you may not ask for dry runs (the verb patch)",
-            report.compared_by_fields
-        ));
-    }
-    let paint = Paint::for_stdout();
-    args.output
-        .print(|| report.lines(paint), || report.value())?;
-    if args.exit_code && report.has_differences() {
-        return Err(Failure::Differences);
-    }
-    Ok(())
-}
-
-/// The IstioOperator that files and flags make, or the one of the cluster with what flags set.
-pub(super) fn target(
-    name: Option<&str>,
-    input: &Input,
-    observed: &Observed,
-    connection: &Connection,
-) -> Result<StoredCr, Failure> {
-    if input.is_without_files() {
-        let mut cr = observed.cr(name, connection)?.clone();
-        input.set_fields(&mut cr.spec.0)?;
-        return Ok(cr);
-    }
-    if let Some(name) = name {
-        return Err(Failure::input(format_args!(
-            "give either {name} or -f, not both"
-        )));
-    }
-    let mut cr = input.read()?;
-    if cr.metadata.name.is_none() {
-        return Err(Failure::input(
-            "metadata.name is missing, which names the IstioOperator",
-        ));
-    }
-    let namespace = cr.metadata.namespace.take();
-    cr.metadata.namespace = Some(namespace.unwrap_or_else(|| connection.default_namespace.clone()));
-    let known = observed
-        .crs
-        .iter()
-        .find(|known| CrKey::of(known) == CrKey::of(&cr));
-    cr.status = known.and_then(|known| known.status.clone());
-    Ok(cr.into())
-}
-
-async fn report(
+/// Asks what applying an IstioOperator would do.
+pub(in crate::cli) async fn report(
     cr: &IstioOperator,
     observed: &mut Observed,
     connection: &Connection,
@@ -150,29 +64,21 @@ async fn report(
 ) -> Result<Report, Failure> {
     let rendered = render_beside(cr, &observed.live, connection.cluster(), charts);
     let (merged, rendered) = rendered.map_err(Failure::Input)?;
-    warn_of(&merged, charts);
-    rendered.warnings.iter().for_each(warn);
+    let mut warnings = warnings_of(&merged, charts);
+    warnings.extend(rendered.warnings.iter().map(ToString::to_string));
     let (key, annotations) = (CrKey::of(cr), Annotations::read(cr.annotations()));
     observed.expect(&key, &merged, &rendered);
-    if let Some(refusal) = step(cr, &merged, observed, charts).and_then(|step| step.refusal()) {
-        complain(&format_args!("warning: {refusal}"));
-    }
-    let input = PlanInput {
-        cr: &key,
-        annotations: &annotations,
-        live: &observed.live,
-        last_applied: &LastApplied::default(),
-        desired: &observed.desired,
-        verdicts: &Verdicts::new(),
-        held_by: None,
-        unproven: None,
-        takes_gateways_in_turn: false,
-        now: Instant::now(),
-    };
+    let step = step(cr, &merged, observed, charts);
+    warnings.extend(step.and_then(|step| step.refusal()));
+    let sent = LastApplied::default();
+    let input = observed.plan_input(&key, &annotations, &sent);
     let pruned = prune_preview(&merged, &rendered, input);
     let plan = plan(&merged, rendered, input);
     let sender = connection.sender();
-    let mut report = Report::default();
+    let mut report = Report {
+        warnings,
+        ..Report::default()
+    };
     report.add_namespaces(&sender, &plan).await;
     report.compare(&sender, &plan, annotations.may_adopt).await;
     let decided = plan
@@ -191,22 +97,6 @@ async fn report(
         .entries
         .sort_by_key(|entry| (!entry.restarts_pods(), entry.rank()));
     Ok(report)
-}
-
-/// The change of the version that an IstioOperator asks for, if it asks for one.
-pub(super) fn step(
-    cr: &IstioOperator,
-    merged: &Merged,
-    observed: &Observed,
-    charts: &Charts,
-) -> Option<Precheck> {
-    // A person cannot wait for all pods of a cluster to be read.
-    let proxies = ServedProxies {
-        gaps: vec!["the command line does not look at pods".to_owned()],
-        gateway_api_gaps: vec!["this command does not look at CRDs of Gateway API".to_owned()],
-        ..ServedProxies::default()
-    };
-    Precheck::of_cr(cr, merged, &observed.live, charts.catalogue(), &proxies)
 }
 
 /// Why an object is not sent; none for what is sent later.
@@ -278,17 +168,6 @@ async fn creation(sender: &Sender, object: &ObjectToApply) -> Change {
     }
 }
 
-/// Metadata that the API server keeps.
-const SERVER_SET: [&str; 7] = [
-    "creationTimestamp",
-    "deletionGracePeriodSeconds",
-    "generation",
-    "managedFields",
-    "resourceVersion",
-    "selfLink",
-    "uid",
-];
-
 /// An object without what the API server and controllers keep in it.
 fn content(object: &DynamicObject) -> Value {
     let mut content = object.data.clone();
@@ -310,7 +189,7 @@ impl Entry {
     }
 
     /// Whether pods of a workload are replaced.
-    fn restarts_pods(&self) -> bool {
+    pub(in crate::cli) fn restarts_pods(&self) -> bool {
         let is_of_pods =
             |difference: &Difference| difference.path.to_string().starts_with("spec.template.");
         let is_workload = matches!(self.key.kind.as_str(), "Deployment" | "DaemonSet");
@@ -420,7 +299,7 @@ impl Report {
         }
     }
 
-    fn has_differences(&self) -> bool {
+    pub(in crate::cli) fn has_differences(&self) -> bool {
         let is_one =
             |entry: &Entry| !matches!(entry.change, Change::LeftAlone(_) | Change::Unknown(_));
         self.entries.iter().any(is_one)
@@ -433,7 +312,7 @@ impl Report {
             .count()
     }
 
-    fn lines(&self, paint: Paint) -> String {
+    pub(in crate::cli) fn lines(&self, paint: Paint) -> String {
         let entries: String = self
             .entries
             .iter()
@@ -463,7 +342,7 @@ impl Report {
         format!("{entries}{}\n", counts.join(", "))
     }
 
-    fn value(&self) -> Value {
+    pub(in crate::cli) fn value(&self) -> Value {
         let restarts = self.entries.iter().filter(|entry| entry.restarts_pods());
         json!({
             "restarts": restarts.map(|entry| entry.key.to_string()).collect::<Vec<_>>(),
