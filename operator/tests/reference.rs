@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::fs;
 
-use istio_operator::api::{crd, documented_schema};
+use istio_operator::api::{documented_schema, generated_crd};
 use serde_json::Value;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference.md");
@@ -44,7 +44,7 @@ fn reference() -> String {
             next.extend(links(node));
         }
     }
-    let crd = serde_json::to_value(crd()).unwrap();
+    let crd = serde_json::to_value(generated_crd()).unwrap();
     let status = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"];
     text += "\n## status\n\n| field | type | what it says |\n|---|---|---|\n";
     rows("", status, &mut text);
@@ -57,25 +57,22 @@ fn section(name: &str, node: &Value) -> String {
     if let Some(told) = described(node) {
         let _ = write!(text, "\n{told}\n");
     }
-    match node["properties"].as_object() {
-        Some(fields) => {
-            text += "\n| field | type | what it does |\n|---|---|---|\n";
-            for (field, node) in fields {
-                let told = described(node).unwrap_or_default();
-                let _ = writeln!(text, "| `{field}` | {} | {told} |", type_of(node));
-            }
+    if let Some(fields) = node["properties"].as_object() {
+        text += "\n| field | type | what it does |\n|---|---|---|\n";
+        for (field, node) in fields {
+            let told = described(node).unwrap_or_default();
+            let _ = writeln!(text, "| `{field}` | {} | {told} |", type_of(node));
         }
-        None => {
-            let words = node["oneOf"].as_array().into_iter().flatten();
-            let words: Vec<_> = words.filter(|word| word["const"].is_string()).collect();
-            if !words.is_empty() {
-                text += "\n| value | what it means |\n|---|---|\n";
-            }
-            for word in words {
-                let told = described(word).unwrap_or_default();
-                let _ = writeln!(text, "| `{}` | {told} |", word["const"].as_str().unwrap());
-            }
-        }
+        return text;
+    }
+    let words = node["oneOf"].as_array().into_iter().flatten();
+    let words: Vec<_> = words.filter(|word| word["const"].is_string()).collect();
+    if !words.is_empty() {
+        text += "\n| value | what it means |\n|---|---|\n";
+    }
+    for word in words {
+        let told = described(word).unwrap_or_default();
+        let _ = writeln!(text, "| `{}` | {told} |", word["const"].as_str().unwrap());
     }
     text
 }

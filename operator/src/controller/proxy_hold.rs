@@ -92,7 +92,7 @@ mod tests {
     fn an_image_is_held_until_the_control_plane_was_healthy_for_a_while() {
         let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
         let hold = json!({"image": "Hold", "soak": "10m"});
-        let held = |since: Value| json!({"image": "a:1", "to": "1.31.1", "healthySince": since});
+        let status = |since: Value| json!({"image": "a:1", "to": "1.31.1", "healthySince": since});
         for (data_plane, since, is_held) in [
             (&hold, json!(null), true),
             (&hold, json!("2026-01-01T11:55:00Z"), true),
@@ -106,14 +106,14 @@ mod tests {
             // Its author does not want it any more.
             (&json!({"image": "Follow"}), json!(null), false),
         ] {
-            let cr = cr(data_plane, &held(since.clone()));
+            let cr = cr(data_plane, &status(since.clone()));
             assert_eq!(
                 shown(&cr, ASKED, now).is_some(),
                 is_held,
                 "{data_plane} {since}"
             );
         }
-        let cr = cr(&hold, &held(json!("2026-01-01T11:55:00Z")));
+        let cr = cr(&hold, &status(json!("2026-01-01T11:55:00Z")));
         assert_eq!(remaining(&cr, now), Some(Duration::from_mins(5)));
         let back = Version {
             minor: 30,

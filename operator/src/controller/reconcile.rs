@@ -17,8 +17,8 @@ use crate::catalogue::Version;
 use crate::cluster::{CrKey, revision_label};
 use crate::plan::{Injection, InjectionProbe, Plan, PlanInput, Precheck, plan};
 use crate::status::{
-    CanaryProgress, InstallProgress, PassResult, gone_revisions_event, overwrite_event,
-    skipped_checks_event,
+    CanaryProgress, InstallProgress, InstallStart, PassResult, gone_revisions_event,
+    overwrite_event, skipped_checks_event,
 };
 
 /// How often it is looked whether objects that another tool manages are managed still.
@@ -203,7 +203,7 @@ async fn mark_reconciling(
         return Ok(());
     }
     let plan = plan.cloned();
-    let started = PassResult::Started {
+    let start = InstallStart {
         version,
         upgrade,
         plan,
@@ -211,7 +211,8 @@ async fn mark_reconciling(
         canary,
         held_proxy: rendered.held_proxy.clone(),
     };
-    ctx.publish(cr, &started).await?;
+    ctx.publish(cr, &PassResult::Started(Box::new(start)))
+        .await?;
     Ok(())
 }
 

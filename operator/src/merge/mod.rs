@@ -186,6 +186,27 @@ pub fn merge(
     merge_spec(&cr.spec.0, istio_version, cluster, charts)
 }
 
+/// The warnings of a spec; or if it is wrong, its errors, with the old forms among them.
+fn warnings_unless_wrong(
+    findings: Findings,
+    old_forms: Vec<Warning>,
+) -> Result<Vec<Warning>, Vec<FieldError>> {
+    let Findings {
+        mut errors,
+        mut warnings,
+        ..
+    } = findings;
+    if errors.is_empty() {
+        warnings.sort();
+        warnings.dedup();
+        return Ok(warnings);
+    }
+    errors.extend(old_forms.into_iter().map(FieldError::from));
+    errors.sort();
+    errors.dedup();
+    Err(errors)
+}
+
 /// Does what [`merge`] does with a spec by itself.
 pub fn merge_spec(
     spec: &Value,
@@ -251,19 +272,7 @@ pub fn merge_spec(
     }
     .run(&mut findings);
 
-    let Findings {
-        mut errors,
-        mut warnings,
-        ..
-    } = findings;
-    warnings.sort();
-    warnings.dedup();
-    if !errors.is_empty() {
-        errors.extend(old_forms.into_iter().map(FieldError::from));
-        errors.sort();
-        errors.dedup();
-        return Err(errors);
-    }
+    let warnings = warnings_unless_wrong(findings, old_forms)?;
     let revision = revision.to_owned();
     let source = Source {
         spec: user,

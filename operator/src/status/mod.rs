@@ -63,20 +63,7 @@ const MAX_NAMES: usize = 5;
 #[derive(Debug)]
 pub enum PassResult {
     /// A generation that was not seen before; nothing of it is done.
-    Started {
-        /// The Istio version that it asks for.
-        version: Version,
-        /// The change of the version that begins.
-        upgrade: Option<Precheck>,
-        /// What the change does.
-        plan: Option<PlanStatus>,
-        /// Why the last healthy version comes back.
-        rollback: Option<RollbackStatus>,
-        /// The canary that begins, or whose promotion does.
-        canary: Option<CanaryProgress>,
-        /// The image that proxies are held at.
-        held_proxy: Option<HeldProxyStatus>,
-    },
+    Started(Box<InstallStart>),
     /// The spec cannot be followed; nothing was touched.
     Rejected {
         /// A reason of [`condition::reason`].
@@ -90,6 +77,23 @@ pub enum PassResult {
     Applied(Box<InstallProgress>),
     /// The CR is being deleted.
     Deleting(DeletionProgress),
+}
+
+/// What begins with a new generation or a new version.
+#[derive(Debug)]
+pub struct InstallStart {
+    /// The Istio version that the spec asks for.
+    pub version: Version,
+    /// The change of the version that begins.
+    pub upgrade: Option<Precheck>,
+    /// What the change does.
+    pub plan: Option<PlanStatus>,
+    /// Why the last healthy version comes back.
+    pub rollback: Option<RollbackStatus>,
+    /// The canary that begins, or whose promotion does.
+    pub canary: Option<CanaryProgress>,
+    /// The image that proxies are held at.
+    pub held_proxy: Option<HeldProxyStatus>,
 }
 
 /// How far a pass came.
@@ -176,7 +180,7 @@ impl PassResult {
     #[must_use]
     pub const fn version(&self) -> Option<Version> {
         match self {
-            Self::Started { version, .. } => Some(*version),
+            Self::Started(start) => Some(start.version),
             Self::Applied(progress) => Some(progress.version),
             Self::Rejected { .. } | Self::Paused | Self::Deleting(_) => None,
         }
@@ -207,23 +211,16 @@ pub fn of(
     let mut conditions = Conditions::new(&input.before.conditions, input.generation, input.now);
     let mut next_change = None;
     match result {
-        PassResult::Started {
-            version,
-            upgrade,
-            plan,
-            rollback,
-            canary,
-            held_proxy,
-        } => {
-            mark_reconciling(&mut status, &mut conditions, *version);
-            begin_canary(&mut status, canary.as_ref(), input.now);
-            if held_proxy.is_some() {
-                status.held_proxy.clone_from(held_proxy);
+        PassResult::Started(start) => {
+            mark_reconciling(&mut status, &mut conditions, start.version);
+            begin_canary(&mut status, start.canary.as_ref(), input.now);
+            if start.held_proxy.is_some() {
+                status.held_proxy.clone_from(&start.held_proxy);
             }
-            set_plan(&mut status, plan.as_ref(), false);
-            if !set_rollback(&mut status, rollback.as_ref()) {
-                let version = version.to_string();
-                set_upgrade(&mut status, upgrade.as_ref(), &version, false);
+            set_plan(&mut status, start.plan.as_ref(), false);
+            if !set_rollback(&mut status, start.rollback.as_ref()) {
+                let version = start.version.to_string();
+                set_upgrade(&mut status, start.upgrade.as_ref(), &version, false);
             }
         }
         PassResult::Rejected { reason, errors } => {
@@ -337,7 +334,6 @@ fn set_progress(
 ) {
     let InstallProgress {
         version,
-        revision,
         upgrade,
         plan,
         held_by,
@@ -378,54 +374,66 @@ fn set_progress(
         None => format!("Istio {installed} is installed and available"),
         Some(worst) => bounded(summary(worst, problems.len() + unpruned.len())),
     };
+    let is_empty = health.components.is_empty();
+    set_outcome(status, conditions, progress, worst, &message, is_empty);
+    set_findings(conditions, progress, &problems);
+    status.message = Some(message);
+}
+
+/// Sets the state and the conditions of a pass, of which `worst` is the first problem, if there is one.
+fn set_outcome(
+    status: &mut IstioOperatorStatus,
+    conditions: &mut Conditions<'_>,
+    progress: &InstallProgress,
+    worst: Option<&Problem>,
+    message: &str,
+    is_empty: bool,
+) {
     match worst {
-        _ if is_refused => {
+        _ if progress.is_refused() => {
             status.status = Some(InstallState::Error);
-            stall(conditions, reason::UPGRADE_REFUSED, &message);
+            stall(conditions, reason::UPGRADE_REFUSED, message);
         }
         None if progress.awaits().is_some() => {
             // A person has to act, and nothing is broken.
             status.status = Some(InstallState::Reconciling);
             let reason = reason::APPROVAL_REQUIRED;
-            conditions.set(condition::READY, Truth::False, reason, &message);
-            conditions.set(condition::RECONCILING, Truth::True, reason, &message);
+            conditions.set(condition::READY, Truth::False, reason, message);
+            conditions.set(condition::RECONCILING, Truth::True, reason, message);
         }
-        None if unpromoted.is_some() => {
+        None if progress.unpromoted().is_some() => {
             status.status = Some(under_way(status, progress.next_version()));
             let reason = reason::PROGRESSING;
-            conditions.set(condition::READY, Truth::False, reason, &message);
-            conditions.set(condition::RECONCILING, Truth::True, reason, &message);
+            conditions.set(condition::READY, Truth::False, reason, message);
+            conditions.set(condition::RECONCILING, Truth::True, reason, message);
         }
-        None if rollback.is_some() => {
+        None if progress.rollback.is_some() => {
             status.status = Some(InstallState::Error);
-            stall(conditions, reason::ROLLED_BACK, &message);
+            stall(conditions, reason::ROLLED_BACK, message);
         }
         None => {
             status.status = Some(InstallState::Healthy);
-            status.version = Some(installed);
-            status.revision = Some(revision.clone());
-            let nothing = health.components.is_empty();
-            let reason = if nothing {
+            status.version = Some(progress.version.to_string());
+            status.revision = Some(progress.revision.clone());
+            let reason = if is_empty {
                 reason::NOTHING_ENABLED
             } else {
                 reason::INSTALLED
             };
-            conditions.set(condition::READY, Truth::True, reason, &message);
+            conditions.set(condition::READY, Truth::True, reason, message);
         }
         Some(worst) => {
             if let Some(reason) = stalled_reason(worst) {
                 status.status = Some(InstallState::Error);
-                stall(conditions, reason, &message);
+                stall(conditions, reason, message);
             } else {
                 status.status = Some(under_way(status, progress.next_version()));
                 let reason = progress_reason(worst.severity);
-                conditions.set(condition::READY, Truth::False, reason, &message);
-                conditions.set(condition::RECONCILING, Truth::True, reason, &message);
+                conditions.set(condition::READY, Truth::False, reason, message);
+                conditions.set(condition::RECONCILING, Truth::True, reason, message);
             }
         }
     }
-    set_findings(conditions, progress, &problems);
-    status.message = Some(message);
 }
 
 fn stall(conditions: &mut Conditions<'_>, reason: &str, message: &str) {

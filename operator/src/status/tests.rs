@@ -204,17 +204,11 @@ fn an_update_says_so() {
     story.istiod(2);
     story.progress(istiod(Verdict::Unchanged));
     story.generation = 2;
-    story.step(&PassResult::Started {
-        upgrade: None,
-        plan: None,
-        rollback: None,
-        canary: None,
-        held_proxy: None,
-        version: Version {
-            minor: 32,
-            patch: 0,
-        },
-    });
+    let next = Version {
+        minor: 32,
+        patch: 0,
+    };
+    story.start(next, None);
     assert_eq!(story.status.status, Some(InstallState::Updating));
 }
 
@@ -336,17 +330,7 @@ fn warnings_are_a_condition_of_their_own() {
     let mut told = Vec::new();
     let mut step = |result: &PassResult| {
         let before = story.status.clone();
-        assert_eq!(
-            story.step(&PassResult::Started {
-                version: INSTALLED,
-                upgrade: None,
-                plan: None,
-                rollback: None,
-                canary: None,
-                held_proxy: None,
-            }),
-            PROGRESSING
-        );
+        assert_eq!(story.mark_reconciling(), PROGRESSING);
         told.extend(status_events(&before, &story.status));
         let before = story.status.clone();
         assert_eq!(story.step(result), DONE);

@@ -193,7 +193,7 @@ mod tests {
     use super::super::Metrics;
     use super::*;
 
-    fn cr(name: &str, status: serde_json::Value) -> Arc<StoredCr> {
+    fn cr(name: &str, status: &serde_json::Value) -> Arc<StoredCr> {
         let metadata = json!({"namespace": "mesh", "name": name});
         let cr = json!({"metadata": metadata, "spec": {}, "status": status});
         Arc::new(serde_json::from_value(cr).unwrap())
@@ -217,8 +217,8 @@ mod tests {
         });
         metrics
             .crs
-            .tell(vec![cr("one", status), cr("new", json!(null))]);
-        let key = CrKey::of(cr("one", json!(null)).as_ref());
+            .tell(vec![cr("one", &status), cr("new", &json!(null))]);
+        let key = CrKey::of(cr("one", &json!(null)).as_ref());
         metrics
             .crs
             .tell_conflicts(&key, BTreeMap::from([("kubectl".into(), 2)]));

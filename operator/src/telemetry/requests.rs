@@ -50,9 +50,9 @@ fn verb(method: &Method, uri: &http::Uri) -> &'static str {
 /// Whether a path leads to all objects of a kind, of a namespace or of the cluster.
 fn is_list(path: &str) -> bool {
     let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let below_version = match parts.as_slice() {
-        ["api", _, rest @ ..] | ["apis", _, _, rest @ ..] => rest,
-        _ => return false,
+    let (["api", _, below_version @ ..] | ["apis", _, _, below_version @ ..]) = parts.as_slice()
+    else {
+        return false;
     };
     matches!(below_version, [_] | ["namespaces", _, _])
 }

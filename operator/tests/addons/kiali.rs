@@ -7,8 +7,11 @@ use serde_json::{Value, json};
 
 use super::{addon_objects, minors};
 
+/// Whether a value has the type that the server reads.
+type Holds = fn(&Value) -> bool;
+
 /// The keys that the server reads, with the type of each. Below `server.web_*` and `external_url` are what browsers need.
-const KEYS: [(&str, fn(&Value) -> bool); 30] = [
+const KEYS: [(&str, Holds); 30] = [
     ("auth.strategy", is_strategy),
     ("deployment.cluster_wide_access", Value::is_boolean),
     ("deployment.instance_name", Value::is_string),

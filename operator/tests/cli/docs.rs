@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use super::help::{commands, run_example, with_files};
 use super::run::{run_on, text};
@@ -63,7 +64,9 @@ fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
 fn pages() -> Vec<String> {
     let entries = fs::read_dir(format!("{ROOT}/docs")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut pages: Vec<_> = names.filter(|name| name.ends_with(".md")).collect();
+    let mut pages: Vec<_> = names
+        .filter(|name| Path::new(name).extension().is_some_and(|it| it == "md"))
+        .collect();
     pages.sort();
     pages
 }

@@ -1,6 +1,6 @@
 //! `migrate`: what it prints is accepted by `render`, says what it changed, and stays as it is when it is migrated again.
 
-use std::{fs, thread};
+use std::{fs, path::Path, thread};
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,10 @@ fn files(dir: &str) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap();
     let mut files: Vec<_> = entries
         .map(|entry| entry.unwrap().path().display().to_string())
-        .filter(|file| file.ends_with(".yaml") && !file.ends_with("answers.yaml"))
+        .filter(|file| {
+            Path::new(file).extension().is_some_and(|it| it == "yaml")
+                && !file.ends_with("answers.yaml")
+        })
         .collect();
     files.sort();
     files

@@ -75,14 +75,7 @@ fn a_canary_is_told_from_its_first_pass_until_the_old_one_is_gone() {
     assert_eq!(story.status.version.as_deref(), Some("1.29.8"));
     let approval = find(&story.status.conditions, condition::APPROVAL_REQUIRED);
     assert_eq!(approval.unwrap().message, "approve it");
-    story.step(&PassResult::Started {
-        version: INSTALLED,
-        upgrade: None,
-        plan: None,
-        rollback: None,
-        canary: Some(canary(true, None)),
-        held_proxy: None,
-    });
+    story.start(INSTALLED, Some(canary(true, None)));
     assert_eq!(
         story.status.canary.as_ref().unwrap().step,
         CanaryStep::Promoting

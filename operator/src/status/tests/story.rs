@@ -129,14 +129,23 @@ impl Story {
     }
 
     pub(super) fn mark_reconciling(&mut self) -> (&'static str, &'static str) {
-        self.step(&PassResult::Started {
-            version: INSTALLED,
+        self.start(INSTALLED, None)
+    }
+
+    /// The first status of a generation.
+    pub(super) fn start(
+        &mut self,
+        version: Version,
+        canary: Option<CanaryProgress>,
+    ) -> (&'static str, &'static str) {
+        self.step(&PassResult::Started(Box::new(InstallStart {
+            version,
             upgrade: None,
             plan: None,
             rollback: None,
-            canary: None,
+            canary,
             held_proxy: None,
-        })
+        })))
     }
 
     pub(super) fn progress(
