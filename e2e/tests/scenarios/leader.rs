@@ -63,9 +63,9 @@ async fn replica(plane: &ControlPlane, name: &str) -> Operator {
 
 async fn leads(operator: &Operator) {
     wait_until("the operator to lead", SOON, || async {
-        match metric(operator, "leads")?.as_str() {
+        match metric(operator, "leader")?.as_str() {
             "1" => Ok(()),
-            other => Err(Error::Unexpected(format!("leads: {other}"))),
+            other => Err(Error::Unexpected(format!("leader: {other}"))),
         }
     })
     .await
