@@ -305,6 +305,12 @@ impl Catalogue {
         &self.releases
     }
 
+    /// Whether the minor of a version is known.
+    #[must_use]
+    pub fn knows(&self, version: Version) -> bool {
+        self.release(version.minor).is_some()
+    }
+
     /// The catalogue's entry for a minor: the 30 of `1.30`.
     #[must_use]
     pub fn release(&self, minor: u16) -> Option<&Release> {

@@ -12,8 +12,9 @@ use e2e::{
 use serde_json::Value;
 
 use crate::{
-    commands::{Users, ran, told},
+    commands::{ran, told},
     healthy,
+    users::Users,
 };
 
 /// An installation with settings in every layer.

@@ -220,16 +220,22 @@ async fn a_canary_that_does_not_come_up_touches_nothing() {
     until_old_is_gone(&plane, &cr, "istiod-1-31-1").await;
 }
 
-/// Two gateways and a tag.
+/// A mesh whose promotions a person approves.
 fn mesh(version: &str, kind: &str) -> Value {
+    let strategy = json!({
+        "type": kind,
+        "approval": "Manual",
+        "inactiveRevisionGracePeriod": "1s",
+    });
+    with_gateways_and_tag(version, &strategy)
+}
+
+/// istiod, two gateways and a tag.
+pub fn with_gateways_and_tag(version: &str, strategy: &Value) -> Value {
     let spec = json!({
         "profile": "minimal",
         "version": version,
-        "updateStrategy": {
-            "type": kind,
-            "approval": "Manual",
-            "inactiveRevisionGracePeriod": "1s",
-        },
+        "updateStrategy": strategy,
         "components": {"ingressGateways": [
             {"name": "edge-one", "enabled": true},
             {"name": "edge-two", "enabled": true},

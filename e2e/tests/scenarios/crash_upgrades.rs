@@ -10,9 +10,10 @@ use serde_json::json;
 
 use crate::{
     SOON,
+    canary::with_gateways_and_tag,
     crash::{CONTROL_PLANES, End, Site},
     deletion::only_crds_are_left,
-    healthy, manifest, running,
+    healthy, running,
 };
 
 /// Of so many writes, the operator is killed after one, each time another. `EVERY_WRITE=1` kills it after each of them.
@@ -61,20 +62,8 @@ async fn a_deletion_in_the_middle_of_an_upgrade_ends_clean() {
 
 /// istiod, two gateways and a tag.
 fn mesh(version: &str, kind: &str) -> String {
-    let spec = json!({
-        "profile": "minimal",
-        "version": version,
-        "updateStrategy": {"type": kind, "inactiveRevisionGracePeriod": "0s"},
-        "components": {"ingressGateways": [
-            {"name": "edge-one", "enabled": true},
-            {"name": "edge-two", "enabled": true},
-        ]},
-        "values": {"revisionTags": ["prod"]},
-    });
-    let mut cr = manifest("mesh", &spec);
-    // The pods of istiod are simulated, and inject nothing.
-    cr["metadata"]["annotations"] = json!({"install.istio.io/skip-checks": "injection"});
-    cr.to_string()
+    let strategy = json!({"type": kind, "inactiveRevisionGracePeriod": "0s"});
+    with_gateways_and_tag(version, &strategy).to_string()
 }
 
 /// One step up and one back, killed after one write after the other.

@@ -16,7 +16,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::{SOON, commands::Users, healthy, running, sample};
+use crate::{SOON, healthy, running, sample, users::Users};
 
 /// The minor of the real istiod.
 const MINOR: &str = "1.31";

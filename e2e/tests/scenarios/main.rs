@@ -51,6 +51,7 @@ mod traffic;
 mod truthful_status;
 mod two_owners;
 mod upgrades;
+mod users;
 mod what_is_in_use;
 
 #[path = "../random/mod.rs"]

@@ -2,7 +2,10 @@
 
 use e2e::control_plane::ControlPlane;
 
-use crate::commands::{Users, ran, told};
+use crate::{
+    commands::{ran, told},
+    users::Users,
+};
 
 const OLD: &str = "registry.example.com/istio-operator:1";
 const NEW: &str = "registry.example.com/istio-operator:2";

@@ -213,60 +213,7 @@ fn definition<'a>(root: &'a Value, node: &'a Value) -> Option<&'a Value> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
-
-    /// Compares a generated file of the repository with what it is generated from; `UPDATE=1` rewrites it.
-    fn is_current(file: &str, generated: &str) {
-        let path = format!("{}/{file}", env!("CARGO_MANIFEST_DIR"));
-        if std::env::var_os("UPDATE").is_some() {
-            fs::write(&path, generated).unwrap();
-        }
-        let found = fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            found == generated,
-            "{file} is out of date; run this test with UPDATE=1"
-        );
-    }
-
-    #[test]
-    fn checked_in_crd_is_current() {
-        let value = serde_json::to_value(generated_crd()).unwrap();
-        let yaml = serde_saphyr::to_string(&value).unwrap();
-        is_current("../crds/install.istio.io_istiooperators.yaml", &yaml);
-        assert!(yaml.len() < 256 * 1024, "the CRD has {} bytes", yaml.len());
-    }
-
-    #[test]
-    fn checked_in_schema_is_current() {
-        /// Drops the descriptions of a schema. A field of this name has a schema, not a text.
-        fn drop_descriptions(node: &mut Value) {
-            match node {
-                Value::Object(map) => {
-                    map.retain(|key, value| key != "description" || !value.is_string());
-                    map.values_mut().for_each(drop_descriptions);
-                }
-                Value::Array(list) => list.iter_mut().for_each(drop_descriptions),
-                _ => {}
-            }
-        }
-        let mut schema = documented_schema();
-        drop_descriptions(&mut schema);
-        // One line for each type, so that changes can be read.
-        let mut lines = Vec::new();
-        for (name, definition) in schema["$defs"].as_object().unwrap() {
-            lines.push(format!("{}: {definition}", json!(name)));
-        }
-        schema["$defs"] = json!({});
-        let types = format!("\"$defs\":{{\n{}\n}}", lines.join(",\n"));
-        let text = schema.to_string().replacen("\"$defs\":{}", &types, 1) + "\n";
-        assert_eq!(
-            serde_json::from_str::<Value>(&text).unwrap()["properties"],
-            schema["properties"]
-        );
-        is_current("src/api/spec.schema.json", &text);
-    }
 
     #[test]
     fn crd_types_nothing_of_spec() {

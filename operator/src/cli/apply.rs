@@ -5,9 +5,9 @@ use istio_operator::cluster::CrKey;
 
 use super::Failure;
 use super::connection::{ClusterArgs, Connection, block_on};
-use super::diff::target;
+use super::cr::of_files;
 use super::input::{Input, written};
-use super::observed::{Observed, rendered};
+use super::observed::Observed;
 use super::output::complain;
 use super::render::{warn, warn_of};
 use super::wait::{Timeout, Until, until};
@@ -48,9 +48,9 @@ pub(super) fn apply(args: &Args, charts: &Charts) -> Result<(), Failure> {
         let connection = args.cluster.connect().await?;
         let deadline = args.timeout.deadline();
         let observed = Observed::of_crs(&connection).await;
-        let cr = target(None, &args.input, &observed, &connection)?;
+        let cr = of_files(&args.input, &observed, &connection)?;
         let key = CrKey::of(&cr);
-        let (merged, rendered) = rendered(&cr, connection.cluster(), charts)?;
+        let (merged, rendered) = observed.rendered(&cr, connection.cluster(), charts)?;
         warn_of(&merged, charts);
         rendered.warnings.iter().for_each(warn);
         if args.no_operator {

@@ -10,17 +10,17 @@ use istio_operator::charts::Charts;
 use istio_operator::cluster::{
     CrKey, DesiredInventory, KINDS, LastApplied, Live, TagMode, TagRequest,
 };
-use istio_operator::controller::list_objects;
+use istio_operator::controller::render_beside;
 use istio_operator::dataplane::Verdicts;
-use istio_operator::merge::{Cluster, Merged, merge};
+use istio_operator::merge::{Cluster, Merged};
 use istio_operator::plan::{PlanInput, keys};
-use istio_operator::render::{Rendered, render};
+use istio_operator::render::Rendered;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
 use super::Failure;
 use super::connection::Connection;
-use super::render::all;
+use super::list::list_objects;
 
 /// Lists that are under way at once.
 const PARALLEL: usize = 8;
@@ -104,6 +104,16 @@ impl Observed {
         self.unknown.dedup();
     }
 
+    /// What the operator renders for an IstioOperator, beside the control planes that it has here.
+    pub(super) fn rendered(
+        &self,
+        cr: &IstioOperator,
+        cluster: Cluster,
+        charts: &Charts,
+    ) -> Result<(Merged, Rendered), Failure> {
+        render_beside(cr, &self.live, cluster, charts).map_err(Failure::Input)
+    }
+
     /// Finds out what every IstioOperator of the cluster renders.
     fn render_others(&mut self, cluster: Cluster, charts: &Charts) {
         for cr in &self.crs {
@@ -114,7 +124,7 @@ impl Observed {
             }
             self.desired.add_cr(&key);
             let is_readable = cr.field_errors().is_empty();
-            match rendered(cr, cluster, charts) {
+            match render_beside(cr, &self.live, cluster, charts) {
                 Ok((merged, rendered)) if is_readable => {
                     let is_paused = Annotations::read(cr.annotations()).is_paused;
                     note(&mut self.desired, &key, &merged, &rendered, is_paused);
@@ -212,18 +222,6 @@ fn note(
     }
     desired.set_tag_request(key, request);
     desired.set_objects(key, keys(rendered));
-}
-
-/// Merges and renders an IstioOperator as the operator does, with the default tag.
-pub(super) fn rendered(
-    cr: &IstioOperator,
-    cluster: Cluster,
-    charts: &Charts,
-) -> Result<(Merged, Rendered), Failure> {
-    let merged = merge(cr, None, cluster, charts).map_err(|errors| all(&errors))?;
-    let merged = merged.for_cluster();
-    let rendered = render(&merged, charts).map_err(|errors| all(&errors))?;
-    Ok((merged, rendered))
 }
 
 /// All IstioOperators; if that is refused, those of the namespace that was asked for or that is the user's.

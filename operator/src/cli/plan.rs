@@ -2,17 +2,15 @@
 
 use std::fmt::Write as _;
 
-use istio_operator::api::{IstioOperator, UpgradeStatus};
+use istio_operator::api::UpgradeStatus;
 use istio_operator::charts::Charts;
-use istio_operator::controller::{Error, Planned, plan_for};
+use istio_operator::controller::{Planned, plan_for};
 use istio_operator::plan::{Action, FieldChange};
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::completion::names_of_crs;
 use super::connection::{ClusterArgs, block_on};
-use super::diff::target;
-use super::input::Input;
+use super::cr::CrArgs;
 use super::observed::Observed;
 use super::output::Format;
 
@@ -26,11 +24,8 @@ use super::output::Format;
   istio-operator plan -f istio.yaml --context production
   istio-operator plan -f istio.yaml -o json | jq -r .digest")]
 pub(super) struct Args {
-    /// The IstioOperator of the cluster, as NAME or NAMESPACE/NAME, if no file is given; needed where there are several.
-    #[arg(value_name = "CR", add = names_of_crs())]
-    cr: Option<String>,
     #[command(flatten)]
-    input: Input,
+    cr: CrArgs,
     /// How to print the plan.
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
@@ -44,17 +39,16 @@ const MAX_VALUE: usize = 120;
 pub(super) fn plan(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let planned = block_on(async {
         let connection = args.cluster.connect().await?;
-        let observed = Observed::of_crs(&connection).await;
-        let cr = target(args.cr.as_deref(), &args.input, &observed, &connection)?;
-        let cr = IstioOperator::clone(&cr);
-        let (client, cluster) = (connection.client.clone(), connection.cluster());
-        plan_for(cr, client, cluster, charts)
-            .await
-            .map_err(|error| match error {
-                Error::Input(lines) => Failure::Input(lines),
-                Error::Unreachable(why) => Failure::Unreachable(why),
-                other => Failure::input(other),
-            })
+        let observed = Observed::look(&connection).await;
+        let cr = args.cr.read(&observed, &connection)?;
+        if !observed.unknown.is_empty() {
+            // The digest stands for everything that changes.
+            return Err(Failure::Input(observed.unknown));
+        }
+        let (sender, cluster) = (connection.sender(), connection.cluster());
+        let seen = (observed.crs, observed.live);
+        let planned = plan_for(cr, seen, &sender, cluster, charts).await;
+        planned.map_err(Failure::Input)
     })?;
     let document = document(&planned)?;
     args.output.print(|| text(&planned), || document)

@@ -6,7 +6,6 @@ use istio_operator::api::{Annotations, ComponentKind, IstioOperator};
 use istio_operator::apply::{Applied, Class, Verdict, apply, apply_deletion};
 use istio_operator::charts::Charts;
 use istio_operator::cluster::{CrKey, LastApplied};
-use istio_operator::controller::render_beside;
 use istio_operator::plan::{Precheck, deletion_step, plan};
 use istio_operator::render::{ObjectKey, RenderedComponent};
 use kube::ResourceExt;
@@ -31,8 +30,7 @@ pub(super) async fn install(
         // What is not known could be taken from somebody else.
         return Err(Failure::Input(observed.unknown));
     }
-    let rendered = render_beside(cr, &observed.live, connection.cluster(), charts);
-    let (merged, objects) = rendered.map_err(Failure::Input)?;
+    let (merged, objects) = observed.rendered(cr, connection.cluster(), charts)?;
     let is_pilot = |component: &&RenderedComponent| component.kind == ComponentKind::Pilot;
     if objects.components.iter().filter(is_pilot).count() > 1 {
         let problem = "a canary is promoted by the operator, and can be installed by nothing else";

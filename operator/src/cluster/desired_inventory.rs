@@ -86,17 +86,8 @@ impl DesiredInventory {
         self.deleting.contains(cr)
     }
 
-    /// Sets how the newest readable spec of a CR asks for the default tag.
-    pub fn set_tag_request(&mut self, cr: &CrKey, tag_request: TagRequest) {
-        self.replace_tag_request(cr, tag_request);
-    }
-
-    /// Does the same, and gives how it asked before.
-    pub fn replace_tag_request(
-        &mut self,
-        cr: &CrKey,
-        tag_request: TagRequest,
-    ) -> Option<TagRequest> {
+    /// Sets how the newest readable spec of a CR asks for the default tag; gives how it asked before.
+    pub fn set_tag_request(&mut self, cr: &CrKey, tag_request: TagRequest) -> Option<TagRequest> {
         if !self.crs.contains_key(cr) {
             return None;
         }

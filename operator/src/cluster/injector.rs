@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
 use super::field_ownership::is_ours;
-use super::owner_labels::{REVISION, revision_label};
+use super::owner_labels::REVISION;
 use crate::charts::yaml::Manifest;
-use crate::merge::Merged;
+use crate::merge::{Merged, revision_label};
 use crate::render::{ObjectKey, Rendered, TAG};
 
 /// The name of the default tag, and of the default revision in labels.

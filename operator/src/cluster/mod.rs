@@ -16,6 +16,7 @@ mod managing_tool;
 mod owner_labels;
 mod readiness;
 
+pub use crate::merge::revision_label;
 pub use desired_inventory::{DesiredInventory, Need};
 pub use field_ownership::{CoOwnedFields, conflicting_manager};
 pub(crate) use field_ownership::{Scaling, WEBHOOKS, omit_co_owned};
@@ -31,5 +32,5 @@ pub(crate) use live::digest;
 pub use live::{Live, LiveObject, version};
 pub use managing_tool::ManagingTool;
 pub(crate) use owner_labels::label;
-pub use owner_labels::{CrKey, MANAGER, MAX_NAME, OwnerLabels, REVISION, revision_label};
+pub use owner_labels::{CrKey, MANAGER, MAX_NAME, OwnerLabels, REVISION};
 pub use readiness::{Exposure, Readiness, WatchedSpec, WatchedStatus, Workload};

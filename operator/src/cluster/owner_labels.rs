@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use serde_json::{Map, Value};
 
 use crate::api::{ComponentKind, IstioOperator};
+use crate::merge::revision_label;
 
 /// The field manager of every apply. Upstream's CLI and its former operator use the same, so the first apply takes
 /// their objects over in place.
@@ -114,16 +115,6 @@ pub fn label(
     };
     for (key, value) in wanted {
         labels.insert(key.to_owned(), value.into());
-    }
-}
-
-/// What labels call a revision: the one without a name is `default` there.
-#[must_use]
-pub fn revision_label(revision: &str) -> &str {
-    if revision.is_empty() {
-        "default"
-    } else {
-        revision
     }
 }
 

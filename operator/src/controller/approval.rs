@@ -101,12 +101,12 @@ pub(super) fn draft(
     let now = Instant::now();
     // A promotion takes the default tag along.
     let tag_request = TagRequest::of(&rendered.merged, &rendered.rendered);
-    let before = state.desired.replace_tag_request(key, tag_request);
+    let before = state.desired.set_tag_request(key, tag_request);
     let verdicts = state.verdicts(key, now);
     let input = state.plan_input(key, annotations, &verdicts, now);
     let plan = plan(&rendered.merged, rendered.rendered.clone(), input);
     if let Some(before) = before {
-        state.desired.replace_tag_request(key, before);
+        state.desired.set_tag_request(key, before);
     }
     plan
 }

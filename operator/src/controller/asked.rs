@@ -122,8 +122,7 @@ async fn render_what_runs(
         None => {
             let upgrade = asked.upgrade.as_ref();
             let applied = upgrade.map_or(Some(version), |upgrade| upgrade.applied);
-            let is_known =
-                |version: &Version| ctx.charts.catalogue().release(version.minor).is_some();
+            let is_known = |version: &Version| ctx.charts.catalogue().knows(*version);
             applied.filter(is_known).map(Wanted::Version)
         }
     };
@@ -139,26 +138,21 @@ async fn render_what_runs(
         .state()
         .carried_out(cr)
         .filter(|_| asked.canary.is_none());
-    if let Some(carried_out) = carried_out
-        && let Ok(rendered) = ctx.render_thread.render(carried_out, as_it_runs).await
-    {
-        return Ok(RenderedSpec {
-            held_proxy,
-            ..rendered
-        });
+    let mut rendered = None;
+    if let Some(carried_out) = carried_out {
+        let carried_out = ctx.render_thread.render(carried_out, as_it_runs).await;
+        rendered = carried_out.ok();
     }
-    let Some(in_present_spec) = in_present_spec else {
-        return Err(refused(Vec::new()));
+    let rendered = match (rendered, in_present_spec) {
+        (Some(rendered), _) => rendered,
+        (None, None) => return Err(refused(Vec::new())),
+        (None, Some(wanted)) => {
+            let rendered = ctx.render_thread.render(Arc::clone(cr), wanted).await;
+            rendered.map_err(|rejection| refused(rejection.errors))?
+        }
     };
-    let rendered = ctx
-        .render_thread
-        .render(Arc::clone(cr), in_present_spec)
-        .await;
-    match rendered {
-        Ok(rendered) => Ok(RenderedSpec {
-            held_proxy,
-            ..rendered
-        }),
-        Err(rejection) => Err(refused(rejection.errors)),
-    }
+    Ok(RenderedSpec {
+        held_proxy,
+        ..rendered
+    })
 }

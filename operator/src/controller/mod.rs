@@ -8,7 +8,6 @@ mod ctx;
 mod data_plane_watch;
 mod finalizer;
 mod injection;
-mod list;
 mod planning;
 mod proxy_hold;
 mod queue;
@@ -47,7 +46,6 @@ use crate::serve::{Health, serve};
 use crate::settings::Settings;
 use crate::telemetry;
 use ctx::Ctx;
-pub use list::list_objects;
 pub use planning::{Planned, plan_for, render_beside};
 use state::scopes;
 use worker::run_workers;
@@ -63,9 +61,6 @@ pub enum Error {
     /// There is no cluster, or it does not answer.
     #[error("the cluster cannot be reached: {0}")]
     Unreachable(String),
-    /// What was asked for cannot be done: one line for each reason.
-    #[error("{}", .0.join("\n"))]
-    Input(Vec<String>),
     /// The operating system refused something.
     #[error("the operator cannot start: {0}")]
     Start(#[from] std::io::Error),

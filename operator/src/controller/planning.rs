@@ -3,19 +3,14 @@
 //! It looks at the same things as a pass and comes to the same digest.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use kube::Client;
-use kube::api::{Api, ListParams};
-
-use super::list::list_objects;
 use super::rendering::Wanted;
 use super::state::{State, annotations_of};
-use super::{Error, approval, canary, rendering};
+use super::{approval, canary, rendering};
 use crate::api::{IstioOperator, StoredCr};
 use crate::apply::{ApplyError, Sender, preview};
 use crate::charts::Charts;
-use crate::cluster::{CrKey, KINDS, Live};
+use crate::cluster::{CrKey, Live};
 use crate::merge::{Cluster, Merged};
 use crate::plan::{ControlPlanes, Precheck, Preview, target_of};
 use crate::render::Rendered;
@@ -46,23 +41,18 @@ pub fn render_beside(
         .map_err(|rejection| rejection.errors)
 }
 
-/// Finds out what the operator would do with a CR.
+/// Finds out what the operator would do with a CR in a cluster that holds `live` and the CRs `stored`. The error has a line for
+/// everything that stands against it.
 pub async fn plan_for(
-    cr: IstioOperator,
-    client: Client,
+    cr: StoredCr,
+    (stored, live): (Vec<StoredCr>, Live),
+    sender: &Sender,
     cluster: Cluster,
     charts: &Charts,
-) -> Result<Planned, Error> {
+) -> Result<Planned, Vec<String>> {
     let mut state = State::new(None, std::iter::empty());
-    for kind in KINDS.iter().filter(|kind| kind.is_watched()) {
-        let objects = list_objects(&client, kind).await;
-        for (key, object) in objects.map_err(refused)? {
-            state.put_object(&key, object, true);
-        }
-    }
-    let stored: Api<StoredCr> = Api::all(client.clone());
-    let stored = stored.list(&ListParams::default()).await;
-    for cr in stored.map_err(refused)? {
+    state.live = live;
+    for cr in stored {
         state.put_cr(cr, true);
     }
     let cr = put_given(cr, &mut state);
@@ -81,7 +71,7 @@ pub async fn plan_for(
     }
     let render = |wanted| {
         let rendered = rendering::render_spec(&cr, &wanted, cluster, charts, &|| true);
-        rendered.map_err(|rejection| Error::Input(rejection.errors))
+        rendered.map_err(|rejection| rejection.errors)
     };
     let mut rendered = render(Wanted::Spec(ControlPlanes::of(&cr, &state.live)))?;
     let upgrade = approval::precheck(&cr, &rendered, &state, charts.catalogue());
@@ -91,8 +81,7 @@ pub async fn plan_for(
     let target = target_of(&rendered.rendered);
     let key = CrKey::of(&cr);
     let draft = approval::draft(&mut state, &key, &annotations_of(&cr), &rendered);
-    let sender = Sender::new(client, Arc::new(|| Duration::MAX));
-    let objects = preview(&sender, &draft).await;
+    let objects = preview(sender, &draft).await;
     let objects = objects.map_err(|(object, error)| {
         let hint = match error {
             ApplyError::Forbidden(_) => {
@@ -100,7 +89,7 @@ pub async fn plan_for(
             }
             _ => "",
         };
-        Error::Input(vec![format!("{object}: {error}{hint}")])
+        vec![format!("{object}: {error}{hint}")]
     })?;
     Ok(Planned {
         cr: key,
@@ -110,19 +99,11 @@ pub async fn plan_for(
 }
 
 /// Takes in the CR that may be applied, as it would be in the cluster.
-fn put_given(given: IstioOperator, state: &mut State) -> Arc<StoredCr> {
-    let mut cr = StoredCr::from(given);
+fn put_given(mut cr: StoredCr, state: &mut State) -> Arc<StoredCr> {
     if let Some(stored) = state.cr(&CrKey::of(&cr)) {
         cr.metadata.uid.clone_from(&stored.metadata.uid);
         cr.status.clone_from(&stored.status);
     }
     state.put_cr(cr.clone(), true);
     Arc::new(cr)
-}
-
-fn refused(error: kube::Error) -> Error {
-    match error {
-        kube::Error::Api(status) => Error::Input(vec![status.message.clone()]),
-        error => Error::Unreachable(error.to_string()),
-    }
 }

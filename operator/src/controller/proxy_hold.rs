@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::rendering::RenderedSpec;
 use crate::api::{HeldProxyStatus, IstioOperator};
-use crate::catalogue::{Catalogue, Version};
+use crate::catalogue::Version;
 use crate::charts::Charts;
 use crate::merge::{Cluster, ControlPlane, merge_spec, pinned};
 use crate::plan::Precheck;
@@ -49,7 +49,7 @@ pub(super) fn begin(
 ) -> Option<HeldProxyStatus> {
     cr.update_strategy().holds_proxies()?;
     let (to, from) = (asked.merged.version, upgrade.applied?);
-    if from >= to || !is_known(from, charts.catalogue()) {
+    if from >= to || !charts.catalogue().knows(from) {
         return None;
     }
     let before = ControlPlane {
@@ -62,10 +62,6 @@ pub(super) fn begin(
         to: to.to_string(),
         healthy_since: None,
     })
-}
-
-fn is_known(version: Version, catalogue: &Catalogue) -> bool {
-    catalogue.release(version.minor).is_some()
 }
 
 #[cfg(test)]

@@ -30,6 +30,16 @@ impl ControlPlane {
     }
 }
 
+/// What labels call a revision: the one without a name is `default` there.
+#[must_use]
+pub fn revision_label(revision: &str) -> &str {
+    if revision.is_empty() {
+        "default"
+    } else {
+        revision
+    }
+}
+
 /// The fields beside `version` that name the version of images.
 const TAGS: [&[&str]; 3] = [
     &["tag"],
@@ -53,16 +63,8 @@ pub(super) fn name_revision(spec: &mut Value, version: Version) -> String {
 /// Lets what validates for everybody follow from the revision that the author named to another one.
 fn move_default(spec: &mut Value, named: &str, revision: &str) {
     const DEFAULT_REVISION: [&str; 2] = ["values", "defaultRevision"];
-    let label = |revision: &str| {
-        if revision.is_empty() {
-            "default"
-        } else {
-            revision
-        }
-        .to_owned()
-    };
-    if text_at(spec, &DEFAULT_REVISION) == Some(&label(named)) {
-        set(spec, &DEFAULT_REVISION, label(revision).into());
+    if text_at(spec, &DEFAULT_REVISION) == Some(revision_label(named)) {
+        set(spec, &DEFAULT_REVISION, revision_label(revision).into());
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) use check::{named, nearest};
 use component::Installation;
 use tree::{plain_numbers, scalar_text, text_at};
 
-pub use canary::{ControlPlane, pinned};
+pub use canary::{ControlPlane, pinned, revision_label};
 pub use chart_layers::chart_layers;
 pub use cluster::Cluster;
 pub use migrate::{Change, Migration, What, at_path, migrate};

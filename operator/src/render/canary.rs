@@ -65,22 +65,17 @@ mod tests {
     use super::*;
     use crate::api::{IstioOperator, RawSpec};
     use crate::charts::Charts;
-    use crate::merge::{Cluster, merge};
+    use crate::merge::{Cluster, merge, revision_label};
     use crate::render::render;
 
     fn rendered(version: &str, revision: &str) -> Rendered {
         let charts = Charts::embedded().unwrap();
-        let default = if revision.is_empty() {
-            "default"
-        } else {
-            revision
-        };
         let spec = json!({
             "profile": "ambient",
             "version": version,
             "revision": revision,
             "components": {"ingressGateways": [{"name": "edge", "enabled": true}]},
-            "values": {"revisionTags": ["prod"], "defaultRevision": default},
+            "values": {"revisionTags": ["prod"], "defaultRevision": revision_label(revision)},
         });
         let cr = IstioOperator::new("cr", RawSpec(spec));
         let merged = merge(&cr, None, Cluster::default(), &charts).unwrap();

@@ -11,7 +11,7 @@ use crate::cli::Failure;
 use crate::cli::connection::Connection;
 use crate::cli::diff::{Change, Report};
 use crate::cli::fields::Difference;
-use crate::cli::observed::{Observed, rendered};
+use crate::cli::observed::Observed;
 
 /// An overlay may bring out another difference, such as one of a list whose element was another one before.
 const ROUNDS: usize = 4;
@@ -28,7 +28,7 @@ pub(super) async fn fit(
 ) -> Result<Vec<String>, Failure> {
     for round in 0..ROUNDS {
         let report = taking_over(cr, observed, connection, charts).await?;
-        let (_, rendered) = rendered(cr, connection.cluster(), charts)?;
+        let (_, rendered) = observed.rendered(cr, connection.cluster(), charts)?;
         // What the API server adds may follow from a field that changed in the first round.
         let removes = round > 0;
         let is_off = switch_off(&mut cr.spec.0, &report);

@@ -14,10 +14,10 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::completion::names_of_crs;
 use super::connection::{ClusterArgs, Connection, block_on};
-use super::diff::{Report, report, target, tell_limits};
-use super::input::{Input, written};
+use super::cr::CrArgs;
+use super::diff::{Report, report, tell_limits};
+use super::input::written;
 use super::observed::Observed;
 use super::output::{Format, Paint, complain, print};
 use found::Found;
@@ -34,11 +34,8 @@ use found::Found;
   istio-operator adopt -f istio.yaml --exit-code
   istio-operator adopt istio-system/istio -o json")]
 pub(super) struct Args {
-    /// The IstioOperator of the cluster, as NAME or NAMESPACE/NAME, if no file is given; needed where there are several.
-    #[arg(value_name = "CR", add = names_of_crs())]
-    cr: Option<String>,
     #[command(flatten)]
-    input: Input,
+    cr: CrArgs,
     /// Print the IstioOperator that matches the installation, with comments on what does not. It is found in the records of
     /// istioctl, the values that charts leave in the cluster, and the objects themselves. --revision names the control plane.
     #[arg(long)]
@@ -63,7 +60,7 @@ pub(super) fn adopt(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let (report, from) = block_on(async {
         let connection = args.cluster.connect().await?;
         let mut observed = Observed::read(&connection, charts).await?;
-        let mut cr = target(args.cr.as_deref(), &args.input, &observed, &connection)?;
+        let mut cr = args.cr.read(&observed, &connection)?;
         let report = taking_over(&mut cr, &mut observed, &connection, charts).await?;
         tell_limits(&report, &observed);
         Ok((report, holders(&cr, &observed)))
@@ -123,7 +120,7 @@ fn heading(from: &BTreeMap<String, usize>) -> String {
 }
 
 fn write(args: &Args, charts: &Charts) -> Result<(), Failure> {
-    if args.cr.is_some() || !args.input.is_without_files() {
+    if args.cr.name.is_some() || !args.cr.input.is_without_files() {
         return Err(Failure::input(
             "--write makes an IstioOperator from what is installed, and takes none",
         ));
@@ -131,7 +128,7 @@ fn write(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let (document, rest) = block_on(async {
         let connection = args.cluster.connect().await?;
         let mut observed = Observed::read(&connection, charts).await?;
-        let found = Found::look(args.input.revision(), &observed, &connection, charts).await?;
+        let found = Found::look(args.cr.input.revision(), &observed, &connection, charts).await?;
         complain(&format_args!("found {found}"));
         let mut cr = found.istio_operator(charts)?;
         let rest = fit::fit(&mut cr, &mut observed, &connection, charts).await?;

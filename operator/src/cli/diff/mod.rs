@@ -2,20 +2,17 @@
 
 mod report;
 
-use istio_operator::api::{IstioOperator, StoredCr};
+use istio_operator::api::IstioOperator;
 use istio_operator::charts::Charts;
-use istio_operator::cluster::CrKey;
 use istio_operator::dataplane::ServedProxies;
 use istio_operator::merge::Merged;
 use istio_operator::plan::Precheck;
 
 use super::Failure;
-use super::completion::names_of_crs;
-use super::connection::{ClusterArgs, Connection, block_on};
-use super::input::Input;
+use super::connection::{ClusterArgs, block_on};
+use super::cr::CrArgs;
 use super::observed::Observed;
 use super::output::{Format, Paint, complain};
-use super::render::all;
 pub(super) use report::{Change, Report, report};
 
 /// Print what applying an IstioOperator would change in the cluster, object by object and field by field.
@@ -28,11 +25,8 @@ pub(super) use report::{Change, Report, report};
   istio-operator diff istio-system/istio --set values.pilot.traceSampling=5
   istio-operator diff -f istio.yaml --exit-code -o json")]
 pub(super) struct Args {
-    /// The IstioOperator of the cluster, as NAME or NAMESPACE/NAME, if no file is given; needed where there are several.
-    #[arg(value_name = "CR", add = names_of_crs())]
-    cr: Option<String>,
     #[command(flatten)]
-    input: Input,
+    cr: CrArgs,
     /// End with exit code 3 if there are differences.
     #[arg(long)]
     exit_code: bool,
@@ -47,7 +41,7 @@ pub(super) fn diff(args: &Args, charts: &Charts) -> Result<(), Failure> {
     let report = block_on(async {
         let connection = args.cluster.connect().await?;
         let mut observed = Observed::read(&connection, charts).await?;
-        let cr = target(args.cr.as_deref(), &args.input, &observed, &connection)?;
+        let cr = args.cr.read(&observed, &connection)?;
         let report = report(&cr, &mut observed, &connection, charts).await?;
         tell_limits(&report, &observed);
         Ok(report)
@@ -59,42 +53,6 @@ pub(super) fn diff(args: &Args, charts: &Charts) -> Result<(), Failure> {
         return Err(Failure::Differences);
     }
     Ok(())
-}
-
-/// The IstioOperator that files and flags make, or the one of the cluster with what flags set.
-pub(super) fn target(
-    name: Option<&str>,
-    input: &Input,
-    observed: &Observed,
-    connection: &Connection,
-) -> Result<StoredCr, Failure> {
-    if input.is_without_files() {
-        let mut cr = observed.cr(name, connection)?.clone();
-        if !cr.field_errors().is_empty() {
-            return Err(all(cr.field_errors()));
-        }
-        input.set_fields(&mut cr.spec.0)?;
-        return Ok(cr);
-    }
-    if let Some(name) = name {
-        return Err(Failure::input(format_args!(
-            "give either {name} or -f, not both"
-        )));
-    }
-    let mut cr = input.read()?;
-    if cr.metadata.name.is_none() {
-        return Err(Failure::input(
-            "metadata.name is missing, which names the IstioOperator",
-        ));
-    }
-    let namespace = cr.metadata.namespace.take();
-    cr.metadata.namespace = Some(namespace.unwrap_or_else(|| connection.default_namespace.clone()));
-    let known = observed
-        .crs
-        .iter()
-        .find(|known| CrKey::of(known) == CrKey::of(&cr));
-    cr.status = known.and_then(|known| known.status.clone());
-    Ok(cr.into())
 }
 
 /// The change of the version that an IstioOperator asks for, if it asks for one.

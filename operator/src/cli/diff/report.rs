@@ -5,7 +5,6 @@ use istio_operator::api::{Annotations, IstioOperator};
 use istio_operator::apply::{ApplyError, Sender};
 use istio_operator::charts::Charts;
 use istio_operator::cluster::{CrKey, LastApplied, ManagingTool, Upkeep};
-use istio_operator::controller::render_beside;
 use istio_operator::plan::{Decision, ObjectToApply, Plan, plan, prune_preview};
 use istio_operator::render::ObjectKey;
 use kube::ResourceExt;
@@ -62,8 +61,7 @@ pub(in crate::cli) async fn report(
     connection: &Connection,
     charts: &Charts,
 ) -> Result<Report, Failure> {
-    let rendered = render_beside(cr, &observed.live, connection.cluster(), charts);
-    let (merged, rendered) = rendered.map_err(Failure::Input)?;
+    let (merged, rendered) = observed.rendered(cr, connection.cluster(), charts)?;
     let mut warnings = warnings_of(&merged, charts);
     warnings.extend(rendered.warnings.iter().map(ToString::to_string));
     let (key, annotations) = (CrKey::of(cr), Annotations::read(cr.annotations()));

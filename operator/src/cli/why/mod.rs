@@ -133,7 +133,7 @@ async fn from_cluster(args: &Args, charts: &Charts) -> Result<Found, Failure> {
     let observed = Observed::read(&connection, charts).await?;
     let cr = IstioOperator::clone(observed.cr(args.cr.as_deref(), &connection)?);
     let cluster = connection.cluster();
-    let (_, rendered) = super::observed::rendered(&cr, cluster, charts)?;
+    let (_, rendered) = observed.rendered(&cr, cluster, charts)?;
     let objects = rendered
         .components
         .iter()

@@ -1,9 +1,9 @@
 //! What the status tells of a canary, from its first pass until the control plane before it is gone.
 
-use super::story::{INSTALLED, Story, istiod, progress};
+use super::story::{INSTALLED, Story, applied, istiod, progress};
 use super::*;
 use crate::api::CanaryStep;
-use crate::apply::{AppliedComponent, Verdict};
+use crate::apply::Verdict;
 use crate::merge::ControlPlane;
 use crate::plan::{Canary, Finding};
 
@@ -29,13 +29,7 @@ fn canary(is_promoted: bool, awaits: Option<&str>) -> CanaryProgress {
 impl Story {
     /// A pass with a canary, and with an old control plane that stays where `is_old`.
     fn pass(&mut self, canary: Option<CanaryProgress>, is_old: bool) -> Option<CanaryStep> {
-        let mut applied = Applied::default();
-        applied.components.push(AppliedComponent {
-            kind: ComponentKind::Pilot,
-            name: "istiod".into(),
-            image: None,
-            objects: istiod(Verdict::Unchanged),
-        });
+        let mut applied = applied(istiod(Verdict::Unchanged));
         applied.findings.extend(is_old.then(|| Finding {
             condition: condition::OLD_REVISION,
             reason: reason::IN_USE,

@@ -1,5 +1,6 @@
 //! What the status tells of components that people reach: gateways and addons.
 
+use super::story::applied;
 use super::*;
 use crate::api::NodePort;
 use crate::cluster::Exposure;
@@ -68,13 +69,7 @@ fn an_addon_shows_itself_and_holds_nothing_up_until_it_fails() {
     };
     story.live.put(key("Service", "kiali"), service);
     let mut step = |verdict: Verdict| {
-        let mut applied = Applied::default();
-        applied.components.push(AppliedComponent {
-            kind: ComponentKind::Pilot,
-            name: "istiod".into(),
-            image: None,
-            objects: istiod(Verdict::Unchanged),
-        });
+        let mut applied = applied(istiod(Verdict::Unchanged));
         applied.components.push(AppliedComponent {
             kind: ComponentKind::Kiali,
             name: "kiali".into(),

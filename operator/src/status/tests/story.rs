@@ -62,6 +62,18 @@ pub(super) struct Story {
     pub(super) outdated: Vec<Warning>,
 }
 
+/// A pass that applied istiod alone, with these verdicts.
+pub(super) fn applied(objects: Vec<(ObjectKey, Verdict)>) -> Applied {
+    let mut applied = Applied::default();
+    applied.components.push(AppliedComponent {
+        kind: ComponentKind::Pilot,
+        name: "istiod".into(),
+        image: None,
+        objects,
+    });
+    applied
+}
+
 impl Story {
     pub(super) fn new() -> Self {
         let status = IstioOperatorStatus {
@@ -152,15 +164,7 @@ impl Story {
         &mut self,
         verdicts: Vec<(ObjectKey, Verdict)>,
     ) -> (&'static str, &'static str) {
-        let component = AppliedComponent {
-            kind: ComponentKind::Pilot,
-            name: "istiod".into(),
-            image: None,
-            objects: verdicts,
-        };
-        let mut applied = Applied::default();
-        applied.components.push(component);
-        self.step(&progress(applied))
+        self.step(&progress(applied(verdicts)))
     }
 
     pub(super) fn istiod(&mut self, available: i64) {

@@ -1,15 +1,13 @@
 //! The reference of the resource, `docs/reference.md`, is made from the types. `UPDATE=1` rewrites it.
 
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
-use std::fs;
 
 use istio_operator::api::{documented_schema, generated_crd};
 use serde_json::Value;
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference.md");
+use super::is_current;
+
 /// What the names of Kubernetes' own types begin with.
 const KUBERNETES: &str = "io.k8s.";
 
@@ -22,14 +20,7 @@ without a link is one of Kubernetes.
 #[test]
 fn the_checked_in_reference_is_current() {
     let text = reference();
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(FILE, &text).unwrap();
-    }
-    let found = fs::read_to_string(FILE).unwrap_or_default();
-    assert!(
-        found == text,
-        "{FILE} is out of date; run this test with UPDATE=1"
-    );
+    is_current("../docs/reference.md", &text);
 }
 
 fn reference() -> String {

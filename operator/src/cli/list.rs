@@ -1,17 +1,16 @@
-//! Lists of objects, for commands that look at a cluster once.
+//! Lists of the objects that the operator would watch.
 
+use istio_operator::cluster::{Kind, LiveObject, Readiness, WatchedSpec, WatchedStatus};
+use istio_operator::render::ObjectKey;
 use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams, PartialObjectMeta};
 use kube::core::Object;
-
-use crate::cluster::{Kind, LiveObject, Readiness, WatchedSpec, WatchedStatus};
-use crate::render::ObjectKey;
 
 /// Objects per page of a list.
 const PAGE: u32 = 50;
 
 /// The objects of a kind that the operator would watch; none if the cluster does not serve the kind.
-pub async fn list_objects(
+pub(super) async fn list_objects(
     client: &Client,
     kind: &Kind,
 ) -> Result<Vec<(ObjectKey, LiveObject)>, kube::Error> {

@@ -3,31 +3,17 @@
 //! It is made from the schemas of `merge` and says the same, as far as JSON Schema can. One schema serves all minors; the
 //! description of a field that some minors lack says which have it. `UPDATE=1` rewrites it.
 
-#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-
-use std::fs;
-
 use istio_operator::api::documented_schema;
 use istio_operator::charts::Charts;
 use serde_json::{Map, Value, json};
 
-const FILE: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../crds/istiooperator.schema.json"
-);
+use super::{is_current, undescribed};
 
 #[test]
 fn checked_in_schema_is_current() {
     let schema = schema(&Charts::embedded().unwrap());
     let text = serde_json::to_string_pretty(&schema).unwrap() + "\n";
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(FILE, &text).unwrap();
-    }
-    let found = fs::read_to_string(FILE).unwrap_or_default();
-    assert!(
-        found == text,
-        "{FILE} is out of date; run this test with UPDATE=1"
-    );
+    is_current("../crds/istiooperator.schema.json", &text);
 }
 
 fn schema(charts: &Charts) -> Value {
@@ -49,7 +35,7 @@ fn schema(charts: &Charts) -> Value {
         for (name, node) in named.as_object().unwrap() {
             let mut node = published(node);
             if name.starts_with("io.k8s.") {
-                undescribed(&mut node);
+                undescribed(&mut node); // Kubernetes explains its types itself.
             }
             definitions[plain(name)] = node;
         }
@@ -170,21 +156,6 @@ fn types(node: &Value) -> Option<Value> {
         }
     }
     Some(types.into())
-}
-
-/// Takes the descriptions out: Kubernetes explains its types itself.
-fn undescribed(node: &mut Value) {
-    match node {
-        Value::Object(map) => {
-            // A field may be called like this too, and is an object then.
-            if map.get("description").is_some_and(Value::is_string) {
-                map.remove("description");
-            }
-            map.values_mut().for_each(undescribed);
-        }
-        Value::Array(list) => list.iter_mut().for_each(undescribed),
-        _ => {}
-    }
 }
 
 /// A name that needs no escapes in a reference.
