@@ -10,7 +10,8 @@ use serde::Deserialize;
 pub use bundle::{Bundle, BundleRange};
 
 /// An Istio version: a minor of the catalogue and the patch release for labels and image tags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct Version {
     /// The 30 of `1.30.3`; Istio's major is 1.
     pub minor: u16,
@@ -52,6 +53,14 @@ impl Version {
     }
 }
 
+impl TryFrom<String> for Version {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text).ok_or_else(|| format!("{text:?} is not a version such as 1.30.3"))
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "1.{}.{}", self.minor, self.patch)
@@ -87,6 +96,26 @@ pub struct Release {
     pub changes: Vec<Change>,
     /// The bundles of Gateway API's CRDs that istiod reads, by the plural of the kind; others are ignored.
     pub gateway_api: BTreeMap<String, BundleRange>,
+    /// The proxies that refuse what its first patch releases send.
+    pub proxy_floor: Option<ProxyFloor>,
+}
+
+/// Proxies that refuse what istiod sends in the first patch releases of a minor.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyFloor {
+    /// The first patch release of istiod that every proxy understands.
+    pub until: Version,
+    /// The oldest proxy that understands those before it.
+    pub oldest: Version,
+}
+
+impl ProxyFloor {
+    /// Whether the proxies of one version refuse what the istiod of another sends.
+    #[must_use]
+    pub fn refuses(&self, proxy: Version, istiod: Version) -> bool {
+        istiod < self.until && proxy < self.oldest
+    }
 }
 
 /// What the step to a minor changes for a mesh that runs.
@@ -235,6 +264,7 @@ struct Entry {
     changes: Vec<Change>,
     #[serde(default)]
     gateway_api: BTreeMap<String, BundleRange>,
+    proxy_floor: Option<ProxyFloor>,
 }
 
 /// The Kubernetes minors of one entry.
@@ -380,6 +410,7 @@ fn release(entry: Entry) -> Result<Release, String> {
         compatibility: entry.compatibility,
         changes: entry.changes,
         gateway_api: entry.gateway_api,
+        proxy_floor: entry.proxy_floor,
     })
 }
 

@@ -53,10 +53,15 @@ pub(super) fn register(registry: &mut Handlebars<'static>, chart: &str, files: &
         files: Arc::clone(files),
     };
     let of_dashboards = texts.clone();
-    let file = move |helper: &Helper<'_>, context: &Context| file(&texts, helper, context);
-    let made = Mutex::default();
+    let files = Made::default();
+    let file = move |helper: &Helper<'_>, context: &Context| {
+        made_once(&files, helper, context, || file(&texts, helper, context))
+    };
+    let dashboards = Made::default();
     let dashboard = move |helper: &Helper<'_>, context: &Context| {
-        dashboard_text(&of_dashboards, &made, helper, context)
+        made_once(&dashboards, helper, context, || {
+            dashboard_text(&of_dashboards, helper, context)
+        })
     };
     let [
         since_name,
@@ -154,18 +159,20 @@ fn file(texts: &Texts, helper: &Helper<'_>, context: &Context) -> Result<Value, 
     Ok(texts.collect::<Result<String, _>>()?.into())
 }
 
-/// Dashboards that were made before, by file and minor: making one takes longer than rendering a chart.
+/// Texts that were made before, by the paths of their files and the minor.
 type Made = Mutex<BTreeMap<(String, u16), Value>>;
 
-/// `dashboard "dashboards/mesh.yaml"`: the dashboard that this file of the chart describes, as the text that Grafana reads.
-fn dashboard_text(
-    texts: &Texts,
+/// The text that a helper makes from the files that its arguments name. It depends on nothing else but the minor, so each is
+/// made once: a dashboard takes longer than the rest of a chart, and the injection templates are most of istiod's.
+fn made_once(
     made: &Made,
     helper: &Helper<'_>,
     context: &Context,
+    make: impl FnOnce() -> Result<Value, RenderError>,
 ) -> Result<Value, RenderError> {
-    let path = only_string("dashboard", helper)?;
-    let key = (path.to_owned(), minor_of(context)?);
+    let paths = helper.params().iter().map(|param| param.value().as_str());
+    let paths: Vec<_> = paths.map(Option::unwrap_or_default).collect();
+    let key = (paths.join(" "), minor_of(context)?);
     let known = made
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -174,11 +181,21 @@ fn dashboard_text(
     if let Some(known) = known {
         return Ok(known);
     }
-    let description = file(texts, helper, context)?;
-    let dashboard = dashboard::expand(description.as_str().unwrap_or_default());
-    let dashboard = dashboard.map_err(|e| wrong("dashboard", format!("{path}: {e}")))?;
-    let text = Value::from(dashboard.to_string());
+    let text = make()?;
     let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
     made.insert(key, text.clone());
     Ok(text)
+}
+
+/// `dashboard "dashboards/mesh.yaml"`: the dashboard that this file of the chart describes, as the text that Grafana reads.
+fn dashboard_text(
+    texts: &Texts,
+    helper: &Helper<'_>,
+    context: &Context,
+) -> Result<Value, RenderError> {
+    let path = only_string("dashboard", helper)?;
+    let description = file(texts, helper, context)?;
+    let dashboard = dashboard::expand(description.as_str().unwrap_or_default());
+    let dashboard = dashboard.map_err(|e| wrong("dashboard", format!("{path}: {e}")))?;
+    Ok(Value::from(dashboard.to_string()))
 }

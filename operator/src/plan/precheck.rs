@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use crate::api::{
     Annotations, CheckResult, CheckStatus, ComponentKind, IstioOperator, UpgradeStatus,
 };
-use crate::catalogue::{Catalogue, Version};
+use crate::catalogue::{Catalogue, ProxyFloor, Version};
 use crate::cluster::{Live, LiveObject, revision_label};
 use crate::dataplane::{ServedProxies, listed};
 use crate::merge::{Component, Merged};
@@ -29,12 +29,6 @@ pub struct Precheck {
     checks: Vec<CheckStatus>,
     notes: Vec<String>,
 }
-
-/// Istio's proxies before this version do not understand what istiod 1.30.0 and 1.30.1 send (issue 60486).
-const OLDEST_PROXY_FOR_30: Version = Version {
-    minor: 29,
-    patch: 2,
-};
 
 impl Precheck {
     /// Does what [`Precheck::of`] does with what the status and the annotations of a CR say.
@@ -365,14 +359,18 @@ fn kubernetes(merged: &Merged, catalogue: &Catalogue) -> CheckStatus {
 /// Patch releases that are known to break a step from an `oldest` version of istiod or its proxies.
 fn patch(oldest: Option<Version>, to: Version, catalogue: &Catalogue) -> CheckStatus {
     let name = "patch";
-    let is_old = oldest.is_some_and(|oldest| oldest < OLDEST_PROXY_FOR_30);
-    if to.minor == 30 && to.patch < 2 && is_old {
+    let release = catalogue.release(to.minor);
+    let floor = release.and_then(|release| release.proxy_floor);
+    if let Some((floor, oldest)) = floor.zip(oldest)
+        && floor.refuses(oldest, to)
+    {
+        let ProxyFloor { until, oldest } = floor;
         let why = format!(
-            "proxies older than {OLDEST_PROXY_FOR_30} refuse what istiod {to} sends; take 1.30.2 or newer"
+            "proxies older than {oldest} refuse what istiod {to} sends; take {until} or newer"
         );
         return check(name, CheckResult::Failed, why);
     }
-    match catalogue.release(to.minor).map(|release| release.version) {
+    match release.map(|release| release.version) {
         Some(newest) if to < newest => {
             let why = format!("{newest} is newer, and mends what {to} may still have");
             check(name, CheckResult::Warning, why)

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::kubernetes::{Place, Problem, Step, problems};
-use super::{HasTime, Object, RenderError, objects_of};
+use super::{CRD, HasTime, Object, RenderError, objects_of};
 use crate::api::{FieldError, Path};
 use crate::charts::Charts;
 use crate::charts::tree::at;
@@ -234,7 +234,7 @@ impl Search<'_, '_> {
 /// The problems of objects. CRDs are large, and nothing but overlays reaches them.
 fn find<'o>(objects: &'o [Object], component: &Component) -> Vec<Found<'o>> {
     let is_reached = |object: &&Object| {
-        !component.overlays.is_empty() || object.key.kind != "CustomResourceDefinition"
+        !object.body.is_checked() && (!component.overlays.is_empty() || object.key.kind != CRD)
     };
     let of = |object| {
         let all = problems(object).into_iter();

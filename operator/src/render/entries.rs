@@ -10,20 +10,30 @@ use super::Object;
 use super::values::ChartValues;
 use crate::charts::tree::at;
 
+/// The environment variables that the user's values set.
+pub(super) struct Variables {
+    /// Those that are listed as entries.
+    listed: Value,
+    /// Those of the component.
+    own: Value,
+    /// Those of all proxies.
+    of_proxies: Value,
+}
+
 /// Leaves one entry of every variable and port in the workloads among these objects.
-pub(super) fn merge(objects: &mut [Object], values: &ChartValues) {
+pub(super) fn merge(objects: &mut [Object], set: &Variables) {
     let workloads = ["Deployment", "DaemonSet"];
     let of_workloads = |object: &&mut Object| workloads.contains(&object.key.kind.as_str());
     for object in objects.iter_mut().filter(of_workloads) {
         let mut spec = object.body.field("spec");
-        if merge_pod(&mut spec, values) {
+        if merge_pod(&mut spec, set) {
             object.body.change("spec", |old| *old = spec);
         }
     }
 }
 
 /// Does it in the spec of a workload, and tells whether anything changed.
-fn merge_pod(spec: &mut Value, values: &ChartValues) -> bool {
+fn merge_pod(spec: &mut Value, set: &Variables) -> bool {
     let mut changed = false;
     let containers = spec.pointer_mut("/template/spec/containers");
     for container in containers
@@ -33,7 +43,7 @@ fn merge_pod(spec: &mut Value, values: &ChartValues) -> bool {
     {
         if let Some(Value::Array(variables)) = container.get_mut("env") {
             let name = |entry: &Value| entry.get("name").cloned();
-            changed |= keep_one(variables, name, |entry| values.rank(entry));
+            changed |= keep_one(variables, name, |entry| set.rank(entry));
         }
         if let Some(Value::Array(ports)) = container.get_mut("ports") {
             let number = |port: &Value| {
@@ -76,28 +86,34 @@ fn keep_one(
     true
 }
 
-impl ChartValues {
+impl Variables {
+    pub(super) fn of(values: &ChartValues) -> Self {
+        let own = |key: &str| values.own.get(key).cloned().unwrap_or_default();
+        let metadata = ["meshConfig", "defaultConfig", "proxyMetadata"];
+        Self {
+            listed: own("envVarFrom"),
+            own: own("env"),
+            of_proxies: at(&values.values, &metadata).cloned().unwrap_or_default(),
+        }
+    }
+
     /// Who wrote an entry of a container's variables: 0 for the chart; the user's settings have higher ranks the nearer
     /// they are to the component.
     fn rank(&self, entry: &Value) -> u8 {
-        let metadata = at(
-            &self.values,
-            &["meshConfig", "defaultConfig", "proxyMetadata"],
-        );
-        let listed = self.own.get("envVarFrom").and_then(Value::as_array);
+        let listed = self.listed.as_array();
         if listed.is_some_and(|listed| listed.contains(entry)) {
             3
-        } else if sets(self.own.get("env"), entry) {
+        } else if sets(&self.own, entry) {
             2
         } else {
-            u8::from(sets(metadata, entry))
+            u8::from(sets(&self.of_proxies, entry))
         }
     }
 }
 
 /// Whether an entry is what a map of variables says.
-fn sets(variables: Option<&Value>, entry: &Value) -> bool {
-    let written = entry["name"].as_str().and_then(|name| variables?.get(name));
+fn sets(variables: &Value, entry: &Value) -> bool {
+    let written = entry["name"].as_str().and_then(|name| variables.get(name));
     let text = |value: &Value| match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),
@@ -155,11 +171,11 @@ mod tests {
 
     #[test]
     fn the_users_entry_replaces_the_charts() {
-        let values = ChartValues {
+        let set = Variables::of(&ChartValues {
             values: json!({"meshConfig": {"defaultConfig": {"proxyMetadata": {"A": "m", "B": "m", "C": "m"}}}}),
             own: json!({"env": {"A": 1, "C": "u", "N": null}, "envVarFrom": [{"name": "C", "valueFrom": {}}]}),
             user: json!({}),
-        };
+        });
         let mut list = vec![
             json!({"name": "N", "value": "x"}),
             json!({"name": "A", "valueFrom": {}}),
@@ -175,7 +191,7 @@ mod tests {
             json!({"name": "D", "value": "2"}),
         ];
         let name = |entry: &Value| entry.get("name").cloned();
-        assert!(keep_one(&mut list, name, |entry| values.rank(entry)));
+        assert!(keep_one(&mut list, name, |entry| set.rank(entry)));
         assert_eq!(
             Value::from(list.clone()),
             json!([
@@ -186,7 +202,7 @@ mod tests {
                 {"name": "D", "value": "2"},
             ])
         );
-        assert!(!keep_one(&mut list, name, |entry| values.rank(entry)));
+        assert!(!keep_one(&mut list, name, |entry| set.rank(entry)));
     }
 
     #[test]

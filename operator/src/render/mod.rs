@@ -261,12 +261,13 @@ fn objects_of(
     let minor = merged.version.minor;
     let values = values::chart_values(charts, component.kind, minor, &component.values)?;
     let names_default_tag = named_tags(&values.own).iter().any(|tag| tag == DEFAULT_TAG);
-    let context = context(merged, component, &values, charts)?;
+    let variables = entries::Variables::of(&values);
+    let context = context(merged, component, values, charts)?;
     let mut objects = Vec::new();
     for output in charts.execute(component.kind.info().chart, context)? {
         objects.extend(document::objects(output, charts)?);
     }
-    entries::merge(&mut objects, &values);
+    entries::merge(&mut objects, &variables);
     let mut warnings = Vec::new();
     settings::apply(merged, component, &mut objects, &mut warnings)?;
     let injects = merged.revision.is_empty() && objects.iter().any(injects_for_default_tag);
@@ -304,7 +305,7 @@ fn check_time(has_time: HasTime, path: &Path) -> Result<(), RenderError> {
 fn context(
     merged: &Merged,
     component: &Component,
-    values: &ChartValues,
+    values: ChartValues,
     charts: &Charts,
 ) -> Result<Value, RenderError> {
     let kind = component.kind.as_str();
@@ -317,14 +318,11 @@ fn context(
             tags.push(tag);
         }
     }
-    Ok(json!({
+    let mut context = json!({
         "tags": tags,
         "defaultTag": default_tag,
         "proxyVersion": merged.proxy_version().filter(|_| merged.is_for_cluster).map(|it| it.to_string()),
         "resourceScope": resource_scope(merged, component, &values.values, charts)?,
-        "values": values.values,
-        "own": values.own,
-        "userValues": values.user,
         "name": component.name,
         "namespace": component.namespace,
         "revision": merged.revision,
@@ -333,7 +331,12 @@ fn context(
         "component": kind,
         "gke": merged.cluster.is_gke,
         "release": charts.release(component.kind.info().chart, kind)?,
-    }))
+    });
+    // These are large, and `json!` would copy them.
+    context["values"] = values.values;
+    context["own"] = values.own;
+    context["userValues"] = values.user;
+    Ok(context)
 }
 
 /// Whether objects of clusters, of namespaces or all are wanted, as `global.resourceScope` says. Minors whose schema lacks it
@@ -355,6 +358,9 @@ fn resource_scope(
     let wanted = at(values, place).filter(|_| is_known);
     Ok(wanted.cloned().unwrap_or_else(|| "all".into()))
 }
+
+/// The kind of the objects that make up most of a rendering.
+const CRD: &str = "CustomResourceDefinition";
 
 /// The label with the revision tag that an object belongs to.
 pub const TAG: &str = "istio.io/tag";

@@ -18,7 +18,7 @@ pub fn template_lines(
 ) -> Result<BTreeMap<String, TemplateLine>, RenderError> {
     let minor = merged.version.minor;
     let values = values::chart_values(charts, component.kind, minor, &component.values)?;
-    let context = context(merged, component, &values, charts)?;
+    let context = context(merged, component, values, charts)?;
     for output in charts.execute_marked(component.kind.info().chart, context)? {
         for (_, text) in document::documents(&output.text) {
             let is_it = Manifest::read(text)

@@ -1,6 +1,7 @@
 //! A manifest whose fields stay JSON text until one is asked for.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -25,25 +26,45 @@ pub fn depth(value: &Value) -> usize {
 ///
 /// Hardly anybody asks what stands in a CRD, and as values the CRDs take twenty times the memory. So copies share their
 /// fields, and a field becomes a value only where one is asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Manifest(BTreeMap<String, Arc<str>>);
+#[derive(Clone, Debug, Default)]
+pub struct Manifest {
+    fields: BTreeMap<String, Arc<str>>,
+    is_checked: bool,
+}
 
 impl Manifest {
     /// Reads one document; one that is no map has no fields.
     pub fn read(text: &str) -> Result<Self, YamlError> {
-        Ok(Self(read::fields(text)?))
+        Ok(Self {
+            fields: read::fields(text)?,
+            is_checked: false,
+        })
+    }
+
+    /// Notes that the API server would take it as it is. Its copies are checked too, and every change undoes it.
+    pub fn mark_checked(&mut self) {
+        self.is_checked = true;
+    }
+
+    /// Whether the API server would take it as it is; if not, nobody has looked since its last change.
+    #[must_use]
+    pub fn is_checked(&self) -> bool {
+        self.is_checked
     }
 
     /// The value of a field, null if it is absent.
     #[must_use]
     pub fn field(&self, key: &str) -> Value {
-        self.0.get(key).map(|json| parsed(json)).unwrap_or_default()
+        self.fields
+            .get(key)
+            .map(|json| parsed(json))
+            .unwrap_or_default()
     }
 
     /// Everything as one value.
     #[must_use]
     pub fn value(&self) -> Value {
-        let fields = self.0.iter();
+        let fields = self.fields.iter();
         Value::Object(
             fields
                 .map(|(key, json)| (key.clone(), parsed(json)))
@@ -57,7 +78,7 @@ impl Manifest {
         // Most of it is indentation. A text that grows is copied with each step.
         let mut text = String::with_capacity(2 * self.size());
         text.push_str("---\n");
-        let fields = self.0.iter();
+        let fields = self.fields.iter();
         write::write_fields(&mut text, fields.map(|(key, json)| (key.as_str(), &**json)));
         text
     }
@@ -67,10 +88,11 @@ impl Manifest {
         let mut value = self.field(key);
         let result = change(&mut value);
         if value.is_null() {
-            self.0.remove(key);
+            self.fields.remove(key);
         } else {
-            self.0.insert(key.to_owned(), value.to_string().into());
+            self.fields.insert(key.to_owned(), value.to_string().into());
         }
+        self.is_checked = false;
         result
     }
 
@@ -84,13 +106,15 @@ impl Manifest {
 
     /// Leaves a field out.
     pub fn remove(&mut self, key: &str) {
-        self.0.remove(key);
+        if self.fields.remove(key).is_some() {
+            self.is_checked = false;
+        }
     }
 
     /// The bytes of its fields as JSON.
     #[must_use]
     pub fn size(&self) -> usize {
-        self.0
+        self.fields
             .iter()
             .map(|(key, json)| key.len() + json.len())
             .sum()
@@ -101,11 +125,26 @@ impl From<&Value> for Manifest {
     fn from(value: &Value) -> Self {
         let none = Map::new();
         let fields = value.as_object().unwrap_or(&none).iter();
-        Self(
-            fields
+        Self {
+            fields: fields
                 .map(|(key, value)| (key.clone(), value.to_string().into()))
                 .collect(),
-        )
+            is_checked: false,
+        }
+    }
+}
+
+impl PartialEq for Manifest {
+    fn eq(&self, other: &Self) -> bool {
+        self.fields == other.fields
+    }
+}
+
+impl Eq for Manifest {}
+
+impl Hash for Manifest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.fields.hash(state);
     }
 }
 
@@ -138,6 +177,24 @@ mod tests {
             manifest.to_yaml(),
             format!("---\n{}", write::write(&manifest.value()))
         );
+    }
+
+    #[test]
+    fn a_change_undoes_the_check() {
+        let mut checked = Manifest::read("a: 1\n").unwrap();
+        assert!(!checked.is_checked());
+        checked.mark_checked();
+        checked.remove("z");
+        assert!(checked.clone().is_checked());
+        for change in [
+            |manifest: &mut Manifest| manifest.change("a", |a| *a = 2.into()),
+            |manifest: &mut Manifest| manifest.change_all(|all| all["b"] = 1.into()),
+            |manifest: &mut Manifest| manifest.remove("a"),
+        ] {
+            let mut changed = checked.clone();
+            change(&mut changed);
+            assert!(!changed.is_checked());
+        }
     }
 
     #[test]
