@@ -52,7 +52,8 @@ impl Ctx {
         health: Arc<Health>,
     ) -> std::io::Result<Self> {
         let charts = Arc::new(charts);
-        let render_thread = RenderThread::start(Arc::clone(&charts), cluster)?;
+        let render_thread =
+            RenderThread::start(Arc::clone(&charts), cluster)?;
         let publisher = Publisher::new(sender.clone(), settings.instance.clone());
         let watched = KINDS.iter().filter(|kind| kind.is_watched());
         let watched = watched.map(|kind| kind.kind);
@@ -151,6 +152,7 @@ impl Ctx {
         if matches!(result, PassResult::Applied(_)) {
             let mut state = self.state();
             status.revisions = state.tell_revisions(&key, Instant::now());
+            state.tell_gateways(&key, &mut status.gateways);
             // A process that starts reads in the status whether they were stopped.
             status.restarts = state.restarts_to_tell(&key, before.restarts.as_ref());
         }

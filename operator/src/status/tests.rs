@@ -184,7 +184,8 @@ fn a_fix_clears_a_stale_error_before_anything_is_rendered() {
     assert_eq!(
         story.step(&PassResult::Rejected {
             reason: reason::INVALID_SPEC,
-            errors
+            errors,
+            request: None,
         }),
         FAILED
     );
@@ -320,6 +321,7 @@ fn warnings_are_a_condition_of_their_own() {
             canary: None,
             held_proxy: None,
             unproven: None,
+            request: None,
             timeout: TIMEOUT,
             version: INSTALLED,
             revision: "default".into(),
@@ -430,6 +432,7 @@ fn events_tell_of_transitions_once() {
     story.step(&PassResult::Rejected {
         reason: reason::INVALID_SPEC,
         errors,
+        request: None,
     });
     let sent = status_events(&before, &story.status);
     assert_eq!(sent.len(), 1);

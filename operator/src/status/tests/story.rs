@@ -192,6 +192,7 @@ pub(super) fn progress(applied: Applied) -> PassResult {
         canary: None,
         held_proxy: None,
         unproven: None,
+        request: None,
         timeout: TIMEOUT,
         version: INSTALLED,
         revision: "default".into(),
