@@ -9,6 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use tokio::sync::Notify;
 
+use super::limits::Limits;
 use super::queue::Queue;
 use super::rendering::RenderThread;
 use super::requeue::Action;
@@ -53,7 +54,7 @@ impl Ctx {
     ) -> std::io::Result<Self> {
         let charts = Arc::new(charts);
         let render_thread =
-            RenderThread::start(Arc::clone(&charts), cluster)?;
+            RenderThread::start(Arc::clone(&charts), cluster, Limits::of(settings))?;
         let publisher = Publisher::new(sender.clone(), settings.instance.clone());
         let watched = KINDS.iter().filter(|kind| kind.is_watched());
         let watched = watched.map(|kind| kind.kind);
