@@ -249,6 +249,12 @@ pub fn of(
             history.end_waits();
             conditions.keep(&[Kept::WhilePaused, Kept::UntilKnown]);
             let message = "the annotation install.istio.io/ignoreReconcile is true";
+            if input.before.observed_generation != Some(input.generation) {
+                // Nothing is done of this spec, so whoever waits for it goes on waiting.
+                status.observed_generation = input.before.observed_generation;
+                status.status = Some(InstallState::Reconciling);
+                status.message = Some(format!("the change waits: {message}"));
+            }
             conditions.set(condition::SUSPENDED, Truth::True, reason::PAUSED, message);
         }
         PassResult::Applied(progress) => {

@@ -157,6 +157,22 @@ fn nothing_is_waited_for_while_the_cr_is_paused() {
     assert_eq!(story.next_change, Some(TIMEOUT));
 }
 
+/// A spec that came while the CR is paused is neither installed nor wrong.
+#[test]
+fn a_change_of_a_paused_cr_is_on_its_way() {
+    let mut story = Story::new();
+    story.mark_reconciling();
+    story.istiod(2);
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), DONE);
+    assert_eq!(story.step(&PassResult::Paused), DONE);
+    story.generation += 1;
+    for _ in 0..2 {
+        assert_eq!(story.step(&PassResult::Paused), PROGRESSING);
+    }
+    story.mark_reconciling();
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), DONE);
+}
+
 #[test]
 fn a_process_that_starts_says_what_the_last_one_said() {
     let mut story = Story::new();
