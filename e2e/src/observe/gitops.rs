@@ -26,7 +26,8 @@ pub fn judge(states: &[Value]) -> Result<Vec<Judgement>, Error> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(Error::io("health-check"))?;
-    let input: String = states.iter().map(|state| format!("{state}\n")).collect();
+    let lines: Vec<_> = states.iter().map(Value::to_string).collect();
+    let input = lines.join("\n");
     let stdin = child.stdin.take();
     // It answers while it still reads, so nobody may wait for the other one.
     let writer = std::thread::spawn(move || stdin.map(|mut to| to.write_all(input.as_bytes())));

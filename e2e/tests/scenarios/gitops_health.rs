@@ -70,10 +70,10 @@ impl Life {
         let label = "operator.istio.io/version";
         let runs = |name: &str| {
             let entries = self.deployments.entries().unwrap_or_default();
-            let of_name = entries
+            let mut of_name = entries
                 .iter()
                 .filter(|entry| entry.version < at && entry.object["metadata"]["name"] == name);
-            of_name.last().is_some_and(|entry| {
+            of_name.next_back().is_some_and(|entry| {
                 let (metadata, status) = (&entry.object["metadata"], &entry.object["status"]);
                 metadata["labels"][label] == istio
                     && status["observedGeneration"] == metadata["generation"]
