@@ -16,6 +16,29 @@ pub struct Settings {
         value_delimiter = ','
     )]
     pub watch_namespaces: Vec<String>,
+    /// Install into these namespaces only, separated by commas; all if none is named.
+    #[arg(
+        long,
+        env = "ALLOWED_NAMESPACES",
+        value_name = "NAMESPACES",
+        value_delimiter = ','
+    )]
+    pub allowed_namespaces: Vec<String>,
+    /// Take images from these hubs only, such as `registry.istio.io/release`, separated by commas; all if none is named.
+    #[arg(long, env = "ALLOWED_HUBS", value_name = "HUBS", value_delimiter = ',')]
+    pub allowed_hubs: Vec<String>,
+    /// Let overlays rename objects, add rights, and make pods privileged or reach the node, where the charts do not.
+    #[arg(
+        long,
+        env = "ALLOW_PRIVILEGED_OVERLAYS",
+        value_name = "BOOL",
+        default_value = "false",
+        default_missing_value = "true",
+        num_args = 0..=1,
+        action = ArgAction::Set,
+        value_parser = BoolishValueParser::new()
+    )]
+    pub allow_privileged_overlays: bool,
     /// Namespace of the lease by which one operator out of several leads; without it, this one leads.
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
     pub lease_namespace: Option<String>,
@@ -70,13 +93,17 @@ impl Settings {
     /// The namespaces to follow; `None` means all. An empty variable names none, as in Istio's own operator.
     #[must_use]
     pub fn namespaces(&self) -> Option<Vec<String>> {
-        let named = self
-            .watch_namespaces
-            .iter()
-            .map(|name| name.trim().to_owned());
-        let named: Vec<_> = named.filter(|name| !name.is_empty()).collect();
+        let named = named(&self.watch_namespaces);
         (!named.is_empty()).then_some(named)
     }
+}
+
+/// The names in a list; an empty variable is a list with an empty name.
+#[must_use]
+pub fn named(list: &[String]) -> Vec<String> {
+    let names = list.iter().map(|name| name.trim());
+    let names = names.filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -119,6 +146,18 @@ mod tests {
         assert_eq!(is_on(&["--auto-gke-detection", "false"]), Some(false));
         assert_eq!(is_on(&["--auto-gke-detection=F"]), Some(false));
         assert_eq!(is_on(&["--auto-gke-detection", "maybe"]), None);
+    }
+
+    #[test]
+    fn privileged_overlays_are_off_unless_switched_on() {
+        let is_on = |arguments: &[&str]| {
+            let arguments = std::iter::once(&"run").chain(arguments);
+            let cli = Cli::try_parse_from(arguments).unwrap();
+            cli.settings.allow_privileged_overlays
+        };
+        assert!(!is_on(&[]));
+        assert!(is_on(&["--allow-privileged-overlays"]));
+        assert!(!is_on(&["--allow-privileged-overlays=false"]));
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum Bundle {
     Prometheus,
     /// dashboard-check, a program of our own around the schema of Grafana.
     Grafana,
+    /// health-check, a program of our own around Argo CD's script for IstioOperators and the code of kstatus.
+    Gitops,
 }
 
 /// How much of a failed build's output is worth showing.
@@ -46,8 +48,8 @@ impl Bundle {
         let flags = self.link_flags(&go_mod)?;
         let mut hasher = DefaultHasher::new();
         let mut how = flags.clone() + self.tags();
-        if matches!(self, Self::Grafana) {
-            how += &read(&module.join("dashboard-check/main.go"))?;
+        if let Some(program) = self.own_program() {
+            how += &read(&module.join(program).join("main.go"))?;
         }
         (&go_mod, read(&module.join("go.sum"))?, how).hash(&mut hasher);
         let built = state_dir().join(format!("bin/{}-{:016x}", self.name(), hasher.finish()));
@@ -67,13 +69,23 @@ impl Bundle {
             Self::Istio => "istio",
             Self::Prometheus => "prometheus",
             Self::Grafana => "grafana",
+            Self::Gitops => "gitops",
+        }
+    }
+
+    /// The program of our own in this bundle, whose source is part of what is built.
+    fn own_program(self) -> Option<&'static str> {
+        match self {
+            Self::Grafana => Some("dashboard-check"),
+            Self::Gitops => Some("health-check"),
+            Self::Kubernetes | Self::Istio | Self::Prometheus => None,
         }
     }
 
     /// Build tags. Of the many ways to discover what to scrape, only Kubernetes' counts here.
     fn tags(self) -> &'static str {
         match self {
-            Self::Kubernetes | Self::Istio | Self::Grafana => "",
+            Self::Kubernetes | Self::Istio | Self::Grafana | Self::Gitops => "",
             Self::Prometheus => "remove_all_sd,enable_kubernetes_sd",
         }
     }
@@ -125,7 +137,7 @@ impl Bundle {
                     ),
                 ]
             }
-            Self::Prometheus | Self::Grafana => Vec::new(),
+            Self::Prometheus | Self::Grafana | Self::Gitops => Vec::new(),
         };
         let stamps = stamps.into_iter();
         let stamps: Vec<_> = stamps
@@ -153,7 +165,7 @@ impl Bundle {
         match self {
             Self::Kubernetes => self.rename_and_add_stages(&partial)?,
             Self::Istio => self.add_bootstrap_template(&partial)?,
-            Self::Prometheus | Self::Grafana => {}
+            Self::Prometheus | Self::Grafana | Self::Gitops => {}
         }
         remove_older(self.name(), built)?;
         fs::rename(&partial, built).map_err(Error::io(built.display().to_string()))?;

@@ -13,6 +13,8 @@ const APPROVE: &str = "install.istio.io/approve";
 /// Names the checks, separated by commas, that do not hold up a change of the version.
 const SKIP_CHECKS: &str = "install.istio.io/skip-checks";
 
+/// Another value than before: make a pass now. `status.lastHandledReconcileAt` answers with the value.
+const REQUESTED_AT: &str = "reconcile.istio-operator.io/requestedAt";
 /// Another value than before: go on with restarts that stopped.
 const RESUME_RESTARTS: &str = "install.istio.io/resume-restarts";
 
@@ -31,6 +33,8 @@ pub struct Annotations {
     pub approved_plan: Option<String>,
     /// Goes on with restarts that stopped while it had another value.
     pub resume_restarts: Option<String>,
+    /// The request for a pass.
+    pub requested_at: Option<String>,
 }
 
 impl Annotations {
@@ -43,6 +47,7 @@ impl Annotations {
             prune_revision: annotations.get(PRUNE_REVISION).cloned(),
             may_adopt: is_true(ADOPT),
             resume_restarts: annotations.get(RESUME_RESTARTS).cloned(),
+            requested_at: annotations.get(REQUESTED_AT).cloned(),
             skipped_checks: names(annotations.get(SKIP_CHECKS)),
             approved_plan: annotations.get(APPROVE).cloned(),
         }

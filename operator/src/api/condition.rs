@@ -113,6 +113,8 @@ pub mod reason {
     pub const CHECKS_SKIPPED: &str = "ChecksSkipped";
     /// A chart could not be rendered with these values.
     pub const RENDER_FAILED: &str = "RenderFailed";
+    /// The spec reaches further than this operator allows; nothing was changed in the cluster.
+    pub const NOT_ALLOWED: &str = "NotAllowed";
     /// The API server refused an object in a way that trying again does not cure.
     pub const APPLY_REFUSED: &str = "ApplyRefused";
     /// The API server could not be reached or was busy; the pass is repeated.

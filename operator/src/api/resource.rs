@@ -30,16 +30,23 @@ use super::update_strategy::UpdateStrategy;
     namespaced,
     status = "IstioOperatorStatus",
     printcolumn(
-        name = "Revision",
-        type_ = "string",
-        json_path = ".spec.revision",
-        description = "Name of the control plane"
-    ),
-    printcolumn(
         name = "Version",
         type_ = "string",
         json_path = ".status.version",
         description = "Installed Istio version"
+    ),
+    printcolumn(
+        name = "Revision",
+        type_ = "string",
+        json_path = ".status.revision",
+        description = "Name of the installed control plane"
+    ),
+    printcolumn(
+        name = "Profile",
+        type_ = "string",
+        json_path = ".spec.profile",
+        description = "Named settings that the spec starts from",
+        priority = 1
     ),
     printcolumn(
         name = "Status",
@@ -52,6 +59,13 @@ use super::update_strategy::UpdateStrategy;
         type_ = "string",
         json_path = ".status.conditions[?(@.type==\"Ready\")].status",
         description = "Whether everything runs"
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.message",
+        description = "What the state means",
+        priority = 1
     ),
     printcolumn(
         name = "Age",

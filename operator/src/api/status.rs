@@ -58,6 +58,9 @@ pub struct IstioOperatorStatus {
     /// What the newest change of the spec does to what runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanStatus>,
+    /// Value of the annotation reconcile.istio-operator.io/requestedAt that the operator acted upon last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
     /// Conditions, one per type.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
@@ -145,11 +148,14 @@ pub struct GatewayStatus {
     pub namespace: String,
     /// Whether its newest pods are available.
     pub ready: bool,
-    /// Addresses at which it is reached from outside, as kubectl shows them for its Service: those of its load balancer
-    /// and its external IPs. None for a Service of the type ClusterIP, and none for NodePort, which every node serves.
+    /// Addresses at which it is reached from outside: those of the load balancer of its Service, its external IPs, and
+    /// ports of every node for a Service of the type NodePort, such as NodePort 80:30080.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Option<Vec<String>>")]
     pub addresses: Vec<String>,
+    /// Istio version of its pods, as far as their images tell; several, oldest first, while pods are replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// One control plane, and who uses it.
@@ -425,6 +431,7 @@ impl<'de> Deserialize<'de> for IstioOperatorStatus {
             held_proxy: readable(&fields, "heldProxy"),
             canary: readable(&fields, "canary"),
             plan: readable(&fields, "plan"),
+            last_handled_reconcile_at: readable(&fields, "lastHandledReconcileAt"),
             conditions: readable(&fields, "conditions").unwrap_or_default(),
         })
     }

@@ -190,6 +190,8 @@ fn lines(cr: &StoredCr, live: &Live, paint: Paint) -> String {
         } else {
             gateway.addresses.join(", ")
         };
+        let version = gateway.version.as_ref();
+        let version = version.map_or_else(String::new, |version| format!("  Istio {version}"));
         let ready = if gateway.ready {
             paint.text(Tone::Good, "ready")
         } else {
@@ -197,7 +199,7 @@ fn lines(cr: &StoredCr, live: &Live, paint: Paint) -> String {
         };
         let _ = writeln!(
             out,
-            "  gateway {}/{}  {ready}  {addresses}",
+            "  gateway {}/{}  {ready}{version}  {addresses}",
             gateway.namespace, gateway.name
         );
     }

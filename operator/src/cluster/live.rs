@@ -235,13 +235,6 @@ impl Live {
         self.objects.values().any(belongs_to_tag)
     }
 
-    /// The addresses at which the object is reached from outside the cluster, if it is a `Service`.
-    #[must_use]
-    pub fn addresses(&self, key: &ObjectKey) -> &[String] {
-        self.exposure(key)
-            .map_or(&[], |exposure| &exposure.addresses)
-    }
-
     /// How the object is reached from outside the cluster, if it is a `Service` that is.
     #[must_use]
     pub fn exposure(&self, key: &ObjectKey) -> Option<&Exposure> {

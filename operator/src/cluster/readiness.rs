@@ -29,6 +29,18 @@ pub struct Exposure {
     pub node_ports: Vec<NodePort>,
 }
 
+impl Exposure {
+    /// Where the Service is reached, for people: its addresses, and the ports of nodes where its type asks for them. Those of a
+    /// load balancer are its own business.
+    #[must_use]
+    pub fn reached_at(&self) -> Vec<String> {
+        let is_meant = |_: &&NodePort| self.service_type == "NodePort";
+        let ports = self.node_ports.iter().filter(is_meant);
+        let ports = ports.map(|port| format!("NodePort {}:{}", port.port, port.node_port));
+        self.addresses.iter().cloned().chain(ports).collect()
+    }
+}
+
 /// How far a `Deployment` or a `DaemonSet` is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Workload {

@@ -9,6 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use tokio::sync::Notify;
 
+use super::limits::Limits;
 use super::queue::Queue;
 use super::rendering::RenderThread;
 use super::requeue::Action;
@@ -52,7 +53,8 @@ impl Ctx {
         health: Arc<Health>,
     ) -> std::io::Result<Self> {
         let charts = Arc::new(charts);
-        let render_thread = RenderThread::start(Arc::clone(&charts), cluster)?;
+        let render_thread =
+            RenderThread::start(Arc::clone(&charts), cluster, Limits::of(settings))?;
         let publisher = Publisher::new(sender.clone(), settings.instance.clone());
         let watched = KINDS.iter().filter(|kind| kind.is_watched());
         let watched = watched.map(|kind| kind.kind);
@@ -151,6 +153,7 @@ impl Ctx {
         if matches!(result, PassResult::Applied(_)) {
             let mut state = self.state();
             status.revisions = state.tell_revisions(&key, Instant::now());
+            state.tell_gateways(&key, &mut status.gateways);
             // A process that starts reads in the status whether they were stopped.
             status.restarts = state.restarts_to_tell(&key, before.restarts.as_ref());
         }

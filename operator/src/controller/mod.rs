@@ -8,6 +8,7 @@ mod ctx;
 mod data_plane_watch;
 mod finalizer;
 mod injection;
+mod limits;
 mod planning;
 mod proxy_hold;
 mod queue;

@@ -35,7 +35,7 @@ pub fn render_beside(
 ) -> Result<(Merged, Rendered), Vec<String>> {
     let wanted = Wanted::Spec(ControlPlanes::of(cr, live));
     let cr = StoredCr::from(cr.clone());
-    let rendered = rendering::render_spec(&cr, &wanted, cluster, charts, &|| true);
+    let rendered = rendering::render_spec(&cr, &wanted, cluster, charts);
     rendered
         .map(|rendered| (rendered.merged, rendered.rendered))
         .map_err(|rejection| rejection.errors)
@@ -58,7 +58,7 @@ pub async fn plan_for(
     let cr = put_given(cr, &mut state);
     for known in state.all_crs() {
         let wanted = Wanted::Spec(ControlPlanes::of(&known, &state.live));
-        let rendered = rendering::render_spec(&known, &wanted, cluster, charts, &|| true);
+        let rendered = rendering::render_spec(&known, &wanted, cluster, charts);
         match &rendered {
             Ok(rendered) if annotations_of(&known).is_paused => {
                 state.set_paused(&CrKey::of(&known), &rendered.merged, &rendered.rendered)
@@ -70,7 +70,7 @@ pub async fn plan_for(
         };
     }
     let render = |wanted| {
-        let rendered = rendering::render_spec(&cr, &wanted, cluster, charts, &|| true);
+        let rendered = rendering::render_spec(&cr, &wanted, cluster, charts);
         rendered.map_err(|rejection| rejection.errors)
     };
     let mut rendered = render(Wanted::Spec(ControlPlanes::of(&cr, &state.live)))?;

@@ -53,6 +53,8 @@ struct PlannedPass {
     probe: Option<InjectionProbe>,
     /// How long one component may take to become ready.
     timeout: Duration,
+    /// The request for a pass that is answered.
+    request: Option<String>,
 }
 
 /// Brings the cluster one step closer to what a CR says, and its status up to date.
@@ -76,6 +78,7 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
         return publish_progress(ctx, &cr, progress).await;
     }
     // Ahead of every write: if one is refused, other CRs still learn what this one renders, and need not wait for it.
+    let request = annotations_of(&cr).requested_at;
     let rendered = render_spec(ctx, key, &cr).await;
     let generation = cr.metadata.generation;
     let cr = match ensure_finalizer(ctx, cr).await? {
@@ -90,12 +93,12 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
     };
     let rendered = match rendered {
         Ok(rendered) => rendered,
-        Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
+        Err(rejection) => return reject_spec(ctx, &cr, rejection, request).await,
     };
     mark_reconciling(ctx, &cr, &rendered).await?;
     let draft = match catch_panic(|| Ok(make_plan(ctx, &cr, rendered))) {
-        Ok(draft) => draft,
-        Err(rejection) => return reject_spec(ctx, &cr, rejection).await,
+        Ok(draft) => PlannedPass { request, ..draft },
+        Err(rejection) => return reject_spec(ctx, &cr, rejection, request).await,
     };
     let inputs_digest = draft.inputs_digest;
     let upgrade = draft.upgrade.as_ref();
@@ -284,6 +287,7 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         held_proxy,
         probe: probe.filter(|_| plan.has_to_prove_injection),
         timeout: cr.update_strategy().timeout(),
+        request: None,
         plan,
     }
 }
@@ -304,6 +308,7 @@ async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgre
         held_proxy,
         probe,
         timeout,
+        request,
     } = draft;
     let mut applied = apply(&ctx.sender, plan).await;
     let mut unproven = None;
@@ -325,6 +330,7 @@ async fn apply_plan(ctx: &Ctx, key: &CrKey, draft: PlannedPass) -> InstallProgre
         held_proxy,
         unproven,
         timeout,
+        request,
         applied,
     }
 }
@@ -334,14 +340,19 @@ async fn reject_spec(
     ctx: &Ctx,
     cr: &IstioOperator,
     rejection: SpecRejection,
+    request: Option<String>,
 ) -> Result<Action, ApplyError> {
     let SpecRejection {
         reason,
         errors,
         is_transient,
     } = rejection;
-    ctx.publish(cr, &PassResult::Rejected { reason, errors })
-        .await?;
+    let result = PassResult::Rejected {
+        reason,
+        errors,
+        request,
+    };
+    ctx.publish(cr, &result).await?;
     Ok(if is_transient {
         Action::BACKOFF
     } else {

@@ -12,6 +12,7 @@ use kube::ResourceExt;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+use super::limits::Limits;
 use crate::api::condition::reason;
 use crate::api::{FieldError, HeldProxyStatus, Path, PlanStatus, RollbackStatus, StoredCr};
 use crate::catalogue::Version;
@@ -112,7 +113,7 @@ pub struct RenderThread {
 
 impl RenderThread {
     /// Starts the thread. The error is that of the operating system.
-    pub fn start(charts: Arc<Charts>, cluster: Cluster) -> std::io::Result<Self> {
+    pub fn start(charts: Arc<Charts>, cluster: Cluster, limits: Limits) -> std::io::Result<Self> {
         let (jobs, queue) = mpsc::channel::<Job>();
         let work = move || {
             for Job { cr, wanted, result } in queue {
@@ -126,8 +127,15 @@ impl RenderThread {
                     };
                     let deadline = Instant::now() + TIME_LIMIT * renders;
                     let has_time = || Instant::now() < deadline;
+                    let rendering = Rendering {
+                        cr: &cr,
+                        cluster,
+                        charts: &charts,
+                        limits: &limits,
+                        has_time: &has_time,
+                    };
                     // Nobody may wait any more by now.
-                    let _ = result.send(render_spec(&cr, &wanted, cluster, &charts, &has_time));
+                    let _ = result.send(rendering.run(&wanted));
                 }
             }
         };
@@ -161,33 +169,21 @@ impl SpecRejection {
     }
 }
 
-/// CR → merged → rendered.
+/// CR → merged → rendered, without limits: for commands, which have no operator.
 pub(super) fn render_spec(
     cr: &StoredCr,
     wanted: &Wanted,
     cluster: Cluster,
     charts: &Charts,
-    has_time: HasTime,
 ) -> RenderResult {
     let rendering = Rendering {
         cr,
         cluster,
         charts,
-        has_time,
+        limits: &Limits::none(),
+        has_time: &|| true,
     };
-    catch_panic(|| match wanted {
-        Wanted::Version(version) => rendering.alone(&cr.spec.0, Some(*version)),
-        Wanted::Plane(plane, asked) => rendering.plane(plane, *asked),
-        Wanted::WithProxy(image) => rendering.alone(&with_proxy_image(&cr.spec.0, image), None),
-        Wanted::Spec(planes) => {
-            let merged = rendering.merge(&cr.spec.0, None)?;
-            if merged.is_canary() {
-                rendering.on_course(merged, planes)
-            } else {
-                rendering.render(merged)
-            }
-        }
-    })
+    rendering.run(wanted)
 }
 
 /// One CR that is rendered.
@@ -195,10 +191,28 @@ struct Rendering<'a> {
     cr: &'a StoredCr,
     cluster: Cluster,
     charts: &'a Charts,
+    limits: &'a Limits,
     has_time: HasTime<'a>,
 }
 
 impl Rendering<'_> {
+    fn run(&self, wanted: &Wanted) -> RenderResult {
+        let spec = &self.cr.spec.0;
+        catch_panic(|| match wanted {
+            Wanted::Version(version) => self.alone(spec, Some(*version)),
+            Wanted::Plane(plane, asked) => self.plane(plane, *asked),
+            Wanted::WithProxy(image) => self.alone(&with_proxy_image(spec, image), None),
+            Wanted::Spec(planes) => {
+                let merged = self.merge(spec, None)?;
+                if merged.is_canary() {
+                    self.on_course(merged, planes)
+                } else {
+                    self.render(merged)
+                }
+            }
+        })
+    }
+
     /// What the CR is beside the control planes that it has.
     fn on_course(&self, merged: Merged, planes: &ControlPlanes) -> RenderResult {
         let asked = merged.version;
@@ -252,6 +266,8 @@ impl Rendering<'_> {
             is_transient: matches!(errors[..], [RenderError::OutOfTime(_)]),
             ..SpecRejection::new(reason::RENDER_FAILED, &errors)
         })?;
+        let allowed = self.limits.check(&merged, &rendered);
+        allowed.map_err(|errors| SpecRejection::new(reason::NOT_ALLOWED, &errors))?;
         Ok(RenderedSpec {
             merged,
             rendered,
@@ -329,18 +345,24 @@ mod tests {
     fn a_render_without_time_left_is_told_as_transient() {
         let charts = Charts::embedded().unwrap();
         let cr = IstioOperator::new("cr", RawSpec(json!({"profile": "minimal"}))).into();
-        let rejected =
-            render_spec(&cr, &spec(), Cluster::default(), &charts, &|| false).unwrap_err();
+        let rendering = Rendering {
+            cr: &cr,
+            cluster: Cluster::default(),
+            charts: &charts,
+            limits: &Limits::none(),
+            has_time: &|| false,
+        };
+        let rejected = rendering.run(&spec()).unwrap_err();
         assert!(rejected.is_transient);
         assert_eq!(rejected.reason, reason::RENDER_FAILED);
         assert_eq!(rejected.errors.len(), 1, "{:?}", rejected.errors);
-        assert!(render_spec(&cr, &spec(), Cluster::default(), &charts, &|| true).is_ok());
+        assert!(render_spec(&cr, &spec(), Cluster::default(), &charts).is_ok());
     }
 
     #[tokio::test]
     async fn a_panic_in_one_render_leaves_the_thread_to_the_next_ones() {
         let charts = Arc::new(Charts::embedded().unwrap());
-        let thread = RenderThread::start(charts, Cluster::default()).unwrap();
+        let thread = RenderThread::start(charts, Cluster::default(), Limits::none()).unwrap();
         let cr = |spec| Arc::new(IstioOperator::new("cr", RawSpec(spec)).into());
         let caught = catch_panic::<()>(|| panic!("oops")).unwrap_err();
         assert_eq!(caught.reason, reason::INTERNAL_ERROR);

@@ -3,6 +3,7 @@
 //! Everything in here is plain data behind one lock that is never held across a call to the API server. So each change is
 //! one step, and returns the CRs to requeue.
 
+mod gateways;
 mod in_sync;
 mod listings;
 mod memory;

@@ -13,7 +13,7 @@ mod templates;
 mod usage;
 mod words;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::time::Instant;
 
@@ -139,6 +139,21 @@ impl DataPlane {
             } += count;
         }
         rows.into_values().collect()
+    }
+
+    /// The Istio versions of the pods of one of Istio's own workloads, such as `Deployment/edge`, oldest first.
+    #[must_use]
+    pub fn versions_of(&self, namespace: &str, workload: &str) -> BTreeSet<Version> {
+        let pods = self.records.get(sources::ISTIO_PODS).into_iter().flatten();
+        let versions = pods.filter_map(|(place, record)| match record {
+            Record::Pod(pod)
+                if *place.namespace == *namespace && pod.workload.as_deref() == Some(workload) =>
+            {
+                pod.version
+            }
+            _ => None,
+        });
+        versions.collect()
     }
 
     fn set(&mut self, source: &'static str, place: Place, record: Option<Record>, now: Instant) {

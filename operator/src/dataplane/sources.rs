@@ -49,6 +49,9 @@ const RUNNING: Option<&str> = Some("status.phase!=Succeeded,status.phase!=Failed
 /// The source of the pods that istiod makes for gateways and waypoints. It brings them to its own version.
 pub(super) const MANAGED_PODS: &str = "pods of gateways";
 
+/// The source of the pods of Istio itself, gateways of IstioOperators among them.
+pub(super) const ISTIO_PODS: &str = "pods of Istio";
+
 /// Every watch. No two of those for pods follow the same pod.
 pub const SOURCES: [Source; 8] = [
     Source {
@@ -59,7 +62,7 @@ pub const SOURCES: [Source; 8] = [
     Source {
         labels: Some("!gateway.istio.io/managed,app.kubernetes.io/part-of=istio"),
         fields: RUNNING,
-        ..core("pods of Istio", "Pod", "pods", Tells::PodWithImage)
+        ..core(ISTIO_PODS, "Pod", "pods", Tells::PodWithImage)
     },
     Source {
         labels: Some("gateway.istio.io/managed"),

@@ -235,6 +235,7 @@ fn sample() -> Rendered {
         components,
         names_default_tag: false,
         warnings: Vec::new(),
+        privileges: Vec::new(),
     }
 }
 

@@ -11,6 +11,7 @@ mod kubernetes;
 mod object;
 mod operator;
 mod overlay;
+mod privileges;
 mod settings;
 mod strategic;
 mod trace;
@@ -45,6 +46,8 @@ pub struct Rendered {
     pub names_default_tag: bool,
     /// Settings that had no effect, such as an overlay that matches no object.
     pub warnings: Vec<Warning>,
+    /// What settings reach that the charts by themselves do not, such as an overlay that makes a pod privileged.
+    pub privileges: Vec<FieldError>,
 }
 
 /// The objects of one component.
@@ -195,6 +198,7 @@ struct Part {
     component: RenderedComponent,
     names_default_tag: bool,
     warnings: Vec<Warning>,
+    privileges: Vec<FieldError>,
 }
 
 /// Joins rendered components, or the errors of those that failed.
@@ -204,6 +208,7 @@ fn collect(parts: Vec<Result<Part, Vec<RenderError>>>) -> Result<Rendered, Vec<R
         components: Vec::new(),
         names_default_tag: false,
         warnings: Vec::new(),
+        privileges: Vec::new(),
     };
     for part in parts {
         match part {
@@ -211,6 +216,7 @@ fn collect(parts: Vec<Result<Part, Vec<RenderError>>>) -> Result<Rendered, Vec<R
                 rendered.components.push(part.component);
                 rendered.names_default_tag |= part.names_default_tag;
                 rendered.warnings.extend(part.warnings);
+                rendered.privileges.extend(part.privileges);
             }
             Err(all) => errors.extend(all),
         }
@@ -272,7 +278,11 @@ fn objects_of(
     settings::apply(merged, component, &mut objects, &mut warnings)?;
     let injects = merged.revision.is_empty() && objects.iter().any(injects_for_default_tag);
     let plane = &merged.control_plane();
-    overlay::apply(component, plane, &mut objects, &mut warnings, has_time)?;
+    let mut findings = overlay::Findings {
+        warnings,
+        privileges: privileges::of_settings(component, &values.own),
+    };
+    overlay::apply(component, plane, &mut objects, &mut findings, has_time)?;
     if injects && !objects.iter().any(injects_for_default_tag) {
         let path = component.path.key("k8s").key("overlays");
         let problem = "delete the webhooks of the default tag; no pod would be injected, because the \
@@ -288,7 +298,8 @@ fn objects_of(
     Ok(Part {
         component,
         names_default_tag,
-        warnings,
+        warnings: findings.warnings,
+        privileges: findings.privileges,
     })
 }
 

@@ -11,11 +11,22 @@ mod pattern;
 mod tree;
 mod typed;
 
-use super::{HasTime, Object, RenderError, check_time};
-use crate::api::{FieldError, Warning};
+use serde_json::Value;
+
+use super::{HasTime, Object, RenderError, check_time, privileges};
+use crate::api::{FieldError, Path, Warning};
 use crate::charts::yaml::{DEEPEST, Manifest, depth};
 use crate::merge::{Component, ControlPlane, Overlay};
 use tree::{Node, Origin};
+
+/// What overlays lead to beside the objects.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// Overlays and patches without effect.
+    pub(super) warnings: Vec<Warning>,
+    /// What patches reach that the charts by themselves do not.
+    pub(super) privileges: Vec<FieldError>,
+}
 
 /// Applies the overlays of a component of `plane` to its objects, in order. It fails if an object loses its kind or name, if a patch is
 /// deeper than objects may be, or once `has_time` says no.
@@ -23,7 +34,7 @@ pub(super) fn apply(
     component: &Component,
     plane: &ControlPlane,
     objects: &mut [Object],
-    warnings: &mut Vec<Warning>,
+    findings: &mut Findings,
     has_time: HasTime,
 ) -> Result<(), RenderError> {
     for overlay in &component.overlays {
@@ -42,12 +53,14 @@ pub(super) fn apply(
             };
             if is_named(object, &name) {
                 found = true;
-                *object = patched_object(overlay, object, warnings, has_time)?;
+                *object = patched_object(overlay, object, findings, has_time)?;
             }
         }
         if !found {
             let text = matches_nothing(overlay, objects);
-            warnings.push(Warning::new(overlay.path.clone(), text));
+            findings
+                .warnings
+                .push(Warning::new(overlay.path.clone(), text));
         }
     }
     Ok(())
@@ -77,10 +90,11 @@ fn matches_nothing(overlay: &Overlay, objects: &[Object]) -> String {
 fn patched_object(
     overlay: &Overlay,
     object: &Object,
-    warnings: &mut Vec<Warning>,
+    findings: &mut Findings,
     has_time: HasTime,
 ) -> Result<Object, RenderError> {
-    let mut root = Node::of(&object.body.value(), Origin::Object);
+    let before = object.body.value();
+    let mut root = Node::of(&before, Origin::Object);
     for patch in &overlay.patches {
         check_time(has_time, &patch.path)?;
         let elements = path::elements(&patch.target);
@@ -93,13 +107,53 @@ fn patched_object(
         }
         if let Err(problem) = root.patch(&elements, &value) {
             let text = format!("{:?} changes nothing: {problem}", patch.target);
-            warnings.push(Warning::new(patch.path.clone(), text));
+            findings
+                .warnings
+                .push(Warning::new(patch.path.clone(), text));
         }
     }
-    Object::of(Manifest::from(&root.into_value())).map_err(|problem| {
+    let after = root.into_value();
+    let added = privileges::added(&before, &after);
+    let patched = Object::of(Manifest::from(&after)).map_err(|problem| {
         let problem = format!("leaves {problem}");
         RenderError::Setting(FieldError::new(overlay.path.clone(), problem))
-    })
+    })?;
+    if !added.is_empty() {
+        let told = blame(overlay, object, &before, added, has_time)?;
+        findings.privileges.extend(told);
+    }
+    Ok(patched)
+}
+
+/// Tells of each privilege that an overlay adds to an object which patch it comes from: the first one that it is there after.
+fn blame(
+    overlay: &Overlay,
+    object: &Object,
+    before: &Value,
+    mut added: Vec<String>,
+    has_time: HasTime,
+) -> Result<Vec<FieldError>, RenderError> {
+    let key = &object.key;
+    let told = |path: &Path, what: &str| FieldError::new(path.clone(), format!("{what} ({key})"));
+    let mut found = Vec::new();
+    let mut root = Node::of(before, Origin::Object);
+    for patch in &overlay.patches {
+        check_time(has_time, &patch.path)?;
+        let elements = path::elements(&patch.target);
+        // A patch that changes nothing has its warning.
+        let _ = root.patch(&elements, &typed::read(object, &elements, &patch.value));
+        let now = privileges::added(before, &root.clone().into_value());
+        added.retain(|what| {
+            let is_new = now.contains(what);
+            if is_new {
+                found.push(told(&patch.path, what));
+            }
+            !is_new
+        });
+    }
+    // What only several patches together are.
+    found.extend(added.iter().map(|what| told(&overlay.path, what)));
+    Ok(found)
 }
 
 #[cfg(test)]

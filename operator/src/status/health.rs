@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::history::{Before, Dip, History, Wait};
+use crate::api::condition::reason;
 use crate::api::{
     ComponentKind, ComponentStatus, GatewayStatus, InstallState, IstioOperatorStatus, NodePort,
 };
@@ -228,6 +229,20 @@ impl Problem {
         }
     }
 
+    /// Why an installation is stalled by it, if it is.
+    pub const fn stalled_reason(&self) -> Option<&'static str> {
+        match self.severity {
+            Severity::ManagedBy(tool) => Some(tool.reason()),
+            Severity::OwnedByAnother => Some(reason::OWNED_BY_ANOTHER),
+            Severity::Conflict => Some(reason::OTHER_WRITER),
+            Severity::Refused => Some(reason::APPLY_REFUSED),
+            _ if self.is_overdue => Some(reason::DEADLINE_EXCEEDED),
+            Severity::Retrying | Severity::Degraded | Severity::RollingOut | Severity::Waiting => {
+                None
+            }
+        }
+    }
+
     /// Problems that need a person come first, then the worst ones.
     pub fn rank(&self) -> (bool, Severity) {
         (self.state() != InstallState::Error, self.severity)
@@ -255,11 +270,13 @@ impl ComponentHealth {
         }
         let gateway = kind.gateway_key().map(|_| {
             let mut keys = objects.iter().map(|(key, _)| key);
-            let addresses = keys.clone().flat_map(|key| judge.live.addresses(key));
+            let exposures = keys.clone().filter_map(|key| judge.live.exposure(key));
             GatewayStatus {
                 name: name.clone(),
                 ready: problems.is_empty(),
-                addresses: addresses.cloned().collect(),
+                addresses: exposures.flat_map(Exposure::reached_at).collect(),
+                // Its pods are known to who watches them.
+                version: None,
                 namespace: keys
                     .find_map(|key| key.namespace.clone())
                     .unwrap_or_default(),
@@ -293,6 +310,16 @@ impl ComponentHealth {
 }
 
 impl Severity {
+    /// Why an installation goes on.
+    pub const fn progress_reason(self) -> &'static str {
+        match self {
+            Self::Retrying => reason::RETRYING,
+            Self::Degraded => reason::SCALING_OR_ROLLING_OUT,
+            Self::RollingOut => reason::ROLLING_OUT,
+            _ => reason::PROGRESSING,
+        }
+    }
+
     /// The kind of problem, as a word by which waits are told apart.
     const fn as_str(self) -> &'static str {
         match self {

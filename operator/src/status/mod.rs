@@ -70,6 +70,8 @@ pub enum PassResult {
         reason: &'static str,
         /// Everything that is wrong, one text each.
         errors: Vec<String>,
+        /// The request for a pass that is answered.
+        request: Option<String>,
     },
     /// The CR is paused by its annotation.
     Paused,
@@ -121,6 +123,8 @@ pub struct InstallProgress {
     pub unproven: Option<String>,
     /// How long one component may take to become ready.
     pub timeout: Duration,
+    /// The request for a pass that is answered.
+    pub request: Option<String>,
     /// What became of every object.
     pub applied: Applied,
 }
@@ -176,6 +180,15 @@ pub struct StatusInput<'a> {
 }
 
 impl PassResult {
+    /// The request for a pass that this one answers. A CR that is paused, or that goes, gets no answer.
+    fn request(&self) -> Option<&String> {
+        match self {
+            Self::Applied(progress) => progress.request.as_ref(),
+            Self::Rejected { request, .. } => request.as_ref(),
+            Self::Started(_) | Self::Paused | Self::Deleting(_) => None,
+        }
+    }
+
     /// The Istio version that the spec asks for, where it is known.
     #[must_use]
     pub const fn version(&self) -> Option<Version> {
@@ -210,6 +223,9 @@ pub fn of(
     };
     let mut conditions = Conditions::new(&input.before.conditions, input.generation, input.now);
     let mut next_change = None;
+    if let Some(request) = result.request() {
+        status.last_handled_reconcile_at = Some(request.clone());
+    }
     match result {
         PassResult::Started(start) => {
             mark_reconciling(&mut status, &mut conditions, start.version);
@@ -223,7 +239,7 @@ pub fn of(
                 set_upgrade(&mut status, start.upgrade.as_ref(), &version, false);
             }
         }
-        PassResult::Rejected { reason, errors } => {
+        PassResult::Rejected { reason, errors, .. } => {
             let message = bounded(errors.join("; "));
             status.status = Some(InstallState::Error);
             stall(&mut conditions, reason, &message);
@@ -233,6 +249,12 @@ pub fn of(
             history.end_waits();
             conditions.keep(&[Kept::WhilePaused, Kept::UntilKnown]);
             let message = "the annotation install.istio.io/ignoreReconcile is true";
+            if input.before.observed_generation != Some(input.generation) {
+                // Nothing is done of this spec, so whoever waits for it goes on waiting.
+                status.observed_generation = input.before.observed_generation;
+                status.status = Some(InstallState::Reconciling);
+                status.message = Some(format!("the change waits: {message}"));
+            }
             conditions.set(condition::SUSPENDED, Truth::True, reason::PAUSED, message);
         }
         PassResult::Applied(progress) => {
@@ -423,12 +445,12 @@ fn set_outcome(
             conditions.set(condition::READY, Truth::True, reason, message);
         }
         Some(worst) => {
-            if let Some(reason) = stalled_reason(worst) {
+            if let Some(reason) = worst.stalled_reason() {
                 status.status = Some(InstallState::Error);
                 stall(conditions, reason, message);
             } else {
                 status.status = Some(under_way(status, progress.next_version()));
-                let reason = progress_reason(worst.severity);
+                let reason = worst.severity.progress_reason();
                 conditions.set(condition::READY, Truth::False, reason, message);
                 conditions.set(condition::RECONCILING, Truth::True, reason, message);
             }
@@ -448,28 +470,6 @@ fn unpruned(applied: &Applied, judge: &mut Judge<'_>) -> Vec<Problem> {
         judge.refusal(key, error, text)
     });
     unpruned.collect()
-}
-
-/// Why an installation is stalled by its worst problem, if it is.
-const fn stalled_reason(worst: &Problem) -> Option<&'static str> {
-    match worst.severity {
-        Severity::ManagedBy(tool) => Some(tool.reason()),
-        Severity::OwnedByAnother => Some(reason::OWNED_BY_ANOTHER),
-        Severity::Conflict => Some(reason::OTHER_WRITER),
-        Severity::Refused => Some(reason::APPLY_REFUSED),
-        _ if worst.is_overdue => Some(reason::DEADLINE_EXCEEDED),
-        Severity::Retrying | Severity::Degraded | Severity::RollingOut | Severity::Waiting => None,
-    }
-}
-
-/// Why an installation goes on.
-const fn progress_reason(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Retrying => reason::RETRYING,
-        Severity::Degraded => reason::SCALING_OR_ROLLING_OUT,
-        Severity::RollingOut => reason::ROLLING_OUT,
-        _ => reason::PROGRESSING,
-    }
 }
 
 fn summary(worst: &Problem, count: usize) -> String {

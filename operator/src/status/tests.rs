@@ -157,6 +157,24 @@ fn nothing_is_waited_for_while_the_cr_is_paused() {
     assert_eq!(story.next_change, Some(TIMEOUT));
 }
 
+/// A spec that came while the CR is paused is neither installed nor wrong.
+#[test]
+fn a_change_of_a_paused_cr_is_on_its_way() {
+    let mut story = Story::new();
+    story.mark_reconciling();
+    story.istiod(2);
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), DONE);
+    assert_eq!(story.step(&PassResult::Paused), DONE);
+    story.generation += 1;
+    for _ in 0..2 {
+        story.step(&PassResult::Paused);
+        assert_eq!(story.status.observed_generation, Some(1));
+        assert_eq!(story.status.status, Some(InstallState::Reconciling));
+    }
+    story.mark_reconciling();
+    assert_eq!(story.progress(istiod(Verdict::Unchanged)), DONE);
+}
+
 #[test]
 fn a_process_that_starts_says_what_the_last_one_said() {
     let mut story = Story::new();
@@ -184,7 +202,8 @@ fn a_fix_clears_a_stale_error_before_anything_is_rendered() {
     assert_eq!(
         story.step(&PassResult::Rejected {
             reason: reason::INVALID_SPEC,
-            errors
+            errors,
+            request: None,
         }),
         FAILED
     );
@@ -281,7 +300,6 @@ fn a_paused_cr_keeps_its_health() {
     story.mark_reconciling();
     story.istiod(2);
     story.progress(istiod(Verdict::Unchanged));
-    story.generation = 2;
     assert_eq!(story.step(&PassResult::Paused), DONE);
     assert!(conditions::holds(&story.status.conditions, condition::SUSPENDED).is_some());
     story.mark_reconciling();
@@ -320,6 +338,7 @@ fn warnings_are_a_condition_of_their_own() {
             canary: None,
             held_proxy: None,
             unproven: None,
+            request: None,
             timeout: TIMEOUT,
             version: INSTALLED,
             revision: "default".into(),
@@ -430,6 +449,7 @@ fn events_tell_of_transitions_once() {
     story.step(&PassResult::Rejected {
         reason: reason::INVALID_SPEC,
         errors,
+        request: None,
     });
     let sent = status_events(&before, &story.status);
     assert_eq!(sent.len(), 1);

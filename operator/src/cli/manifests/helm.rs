@@ -115,11 +115,16 @@ fn marked(values: &Value, path: &str) -> Value {
 
 /// A text with Helm's expressions where marks are.
 fn with_values(text: &str) -> Result<String, Failure> {
-    let marks = Regex::new("[\"']?⟦([^⟧]+)⟧[\"']?").map_err(Failure::input)?;
+    let marks = Regex::new("(value: )?[\"']?⟦([^⟧]+)⟧[\"']?").map_err(Failure::input)?;
     let text = escaped(text);
-    let expression = |found: &Captures| match &found[1] {
-        release if release.starts_with("Release.") => format!("{{{{ .{release} }}}}"),
-        value => format!("{{{{ toJson .Values.{value} }}}}"),
+    let expression = |found: &Captures| match (found.get(1), &found[2]) {
+        (_, release) if release.starts_with("Release.") => format!("{{{{ .{release} }}}}"),
+        // The value of a variable is a text, also where the chart's value is none.
+        (Some(key), value) => {
+            let key = key.as_str();
+            format!("{key}{{{{ toJson (toString .Values.{value}) }}}}")
+        }
+        (None, value) => format!("{{{{ toJson .Values.{value} }}}}"),
     };
     Ok(marks.replace_all(&text, expression).into_owned())
 }
@@ -192,10 +197,9 @@ mod tests {
 
     #[test]
     fn marks_become_expressions() {
-        let text =
-            "a: '⟦image⟧'\nb: ⟦serviceMonitor.labels⟧\nn: \"⟦Release.Namespace⟧\"\nc: {{x}}\n";
+        let text = "a: '⟦image⟧'\nb: ⟦serviceMonitor.labels⟧\nn: \"⟦Release.Namespace⟧\"\nvalue: '⟦log⟧'\nc: {{x}}\n";
         let expected = "a: {{ toJson .Values.image }}\nb: {{ toJson .Values.serviceMonitor.labels }}\n\
-                        n: {{ .Release.Namespace }}\nc: {{ \"{{\" }}x}}\n";
+                        n: {{ .Release.Namespace }}\nvalue: {{ toJson (toString .Values.log) }}\nc: {{ \"{{\" }}x}}\n";
         assert_eq!(with_values(text).ok().as_deref(), Some(expected));
     }
 

@@ -227,6 +227,7 @@ fn a_settled_pass_holds_while_spec_and_cluster_stay() {
         canary: None,
         held_proxy: None,
         unproven: None,
+        request: None,
         timeout: Duration::from_mins(10),
         version: Version {
             minor: 31,

@@ -43,6 +43,8 @@ pub struct Users {
     leaving: HashSet<CrKey>,
     /// A digest of what was told of the revisions of each CR, and when.
     told: HashMap<CrKey, (u64, Instant)>,
+    /// A digest of what was told of the gateways of each CR.
+    pub(super) told_gateways: HashMap<CrKey, u64>,
     /// The change up to which everything was told.
     told_up_to: u64,
 }
@@ -62,6 +64,7 @@ impl Default for Users {
             restarts: HashMap::new(),
             leaving: HashSet::new(),
             told: HashMap::new(),
+            told_gateways: HashMap::new(),
             told_up_to: 0,
         }
     }
@@ -153,6 +156,7 @@ impl Users {
     pub fn forget(&mut self, cr: &CrKey) {
         self.restarts.remove(cr);
         self.told.remove(cr);
+        self.told_gateways.remove(cr);
         self.policies.remove(cr);
         self.verdicts.remove(cr);
         self.leaving.remove(cr);
@@ -205,7 +209,8 @@ impl State {
         revisions
     }
 
-    /// The CRs whose statuses do not tell what is known of their control planes, unless they were told of late.
+    /// The CRs whose statuses do not tell what is known of their control planes, unless they were told of late. Gateways are
+    /// few, and their versions change with updates only, so these are told at once.
     pub fn untold_revisions(&mut self, now: Instant) -> ToRequeue {
         let changes = self.users.changes();
         if changes == self.users.told_up_to {
@@ -216,6 +221,9 @@ impl State {
             let Some((told, at)) = self.users.told.get(&cr).copied() else {
                 continue;
             };
+            if self.has_untold_gateways(&cr) {
+                untold.insert(cr.clone());
+            }
             let revisions = self.users.told_digest(&cr, &self.revisions_of(&cr));
             if told == revisions {
                 continue;
@@ -446,7 +454,7 @@ impl State {
     }
 
     /// The workloads of a CR that `is_meant`, as pods name them.
-    fn workloads(
+    pub(super) fn workloads(
         &self,
         cr: &CrKey,
         is_meant: impl Fn(&ObjectKey, &LiveObject) -> bool,

@@ -25,6 +25,7 @@ fn tagged(revision: &str) -> Rendered {
         components: vec![istiod],
         names_default_tag: false,
         warnings: Vec::new(),
+        privileges: Vec::new(),
     }
 }
 
@@ -214,6 +215,7 @@ fn istiod_is_not_pruned_while_the_default_tag_leads_to_it() {
         components: Vec::new(),
         names_default_tag: false,
         warnings: Vec::new(),
+        privileges: Vec::new(),
     };
     let unused = Verdict::Unused { is_over: false };
     world.verdicts.insert("default".into(), unused);

@@ -21,6 +21,7 @@ fn mesh() -> Rendered {
         components: vec![istiod],
         names_default_tag: false,
         warnings: Vec::new(),
+        privileges: Vec::new(),
     }
 }
 

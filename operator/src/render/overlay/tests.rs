@@ -2,14 +2,17 @@ use super::*;
 use crate::api::{ComponentKind, Path};
 use crate::catalogue::Version;
 use crate::merge::OverlayPatch;
-use serde_json::{Value, json};
+use serde_json::json;
 
 fn apply(
     component: &Component,
     objects: &mut [Object],
     warnings: &mut Vec<Warning>,
 ) -> Result<(), RenderError> {
-    super::apply(component, &plane(""), objects, warnings, &|| true)
+    let mut findings = Findings::default();
+    let applied = super::apply(component, &plane(""), objects, &mut findings, &|| true);
+    warnings.append(&mut findings.warnings);
+    applied
 }
 
 /// Kind, name and patches of an overlay.
@@ -48,19 +51,19 @@ fn an_overlay_finds_its_object_in_every_version() {
         let mut objects = [object];
         let patches: &[(&str, Value)] = &[("spec.replicas", json!(2))];
         let component = component(&[("Deployment", "a", patches)]);
-        let mut warnings = Vec::new();
+        let mut findings = Findings::default();
         super::apply(
             &component,
             &plane(revision),
             &mut objects,
-            &mut warnings,
+            &mut findings,
             &|| true,
         )
         .unwrap();
         assert_eq!(
-            warnings.is_empty(),
+            findings.warnings.is_empty(),
             is_found,
-            "{name} {revision}: {warnings:?}"
+            "{name} {revision}: {findings:?}"
         );
         let replicas = &objects[0].body.field("spec")["replicas"];
         assert_eq!(*replicas == 2, is_found, "{name} {revision}");
@@ -380,4 +383,39 @@ fn a_path_that_is_too_deep_is_refused() {
     assert_eq!(refusal(&path, json!([[]])).as_deref(), Some(error));
     let path = format!("spec{}", ".a".repeat(500_000));
     assert!(refusal(&path, json!(1)).is_some());
+}
+
+/// What each patch of an overlay reaches that the chart does not.
+#[test]
+fn a_privilege_is_told_of_the_patch_that_brings_it() {
+    let mut objects = [deployment(
+        json!({"template": {"spec": {"containers": [{"name": "x"}]}}}),
+    )];
+    let pod = "spec.template.spec";
+    let patches: &[(&str, Value)] = &[
+        ("spec.replicas", json!(2)),
+        (&format!("{pod}.hostNetwork"), json!(true)),
+        (
+            &format!("{pod}.containers.[name:x].securityContext.privileged"),
+            json!("true"),
+        ),
+    ];
+    let component = component(&[("Deployment", "a", patches)]);
+    let mut findings = Findings::default();
+    super::apply(&component, &plane(""), &mut objects, &mut findings, &|| {
+        true
+    })
+    .unwrap();
+    let told: Vec<_> = findings
+        .privileges
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "overlays.patches[1]: has pods share the node's (hostNetwork) (Deployment a)",
+            "overlays.patches[2]: has pods be privileged (Deployment a)",
+        ]
+    );
 }

@@ -49,6 +49,59 @@ fn a_gateway_shows_the_addresses_of_its_service() {
     assert_eq!(served.addresses, addresses);
 }
 
+/// Accepted row 6: whoever has no load balancer learns the ports to use.
+#[test]
+fn a_gateway_without_load_balancer_shows_the_ports_of_nodes() {
+    let exposure = |service_type: &str| Exposure {
+        service_type: service_type.into(),
+        addresses: vec!["198.51.100.1".into()],
+        node_ports: vec![NodePort {
+            name: "http2".into(),
+            port: 80,
+            node_port: 30080,
+        }],
+    };
+    let of_nodes = exposure("NodePort").reached_at();
+    assert_eq!(of_nodes, ["198.51.100.1", "NodePort 80:30080"]);
+    // A load balancer has its own address, and the ports behind it are no news.
+    assert_eq!(exposure("LoadBalancer").reached_at(), ["198.51.100.1"]);
+}
+
+/// Accepted row 6: a request is answered by the pass that acted upon it, and the answer stays.
+#[test]
+fn a_request_is_answered_by_the_pass_that_acts_upon_it() {
+    let mut story = Story::new();
+    story.istiod(2);
+    let requested = |request: Option<&str>| {
+        let mut result = progress(applied(istiod(Verdict::Unchanged)));
+        if let PassResult::Applied(progress) = &mut result {
+            progress.request = request.map(str::to_owned);
+        }
+        result
+    };
+    story.mark_reconciling();
+    assert_eq!(story.status.last_handled_reconcile_at, None);
+    for (request, answer) in [
+        (None, None),
+        (Some("one"), Some("one")),
+        (None, Some("one")),
+    ] {
+        story.step(&requested(request));
+        let told = story.status.last_handled_reconcile_at.as_deref();
+        assert_eq!(told, answer);
+    }
+    story.step(&PassResult::Rejected {
+        reason: reason::INVALID_SPEC,
+        errors: vec!["spec.hub: expected text".into()],
+        request: Some("two".into()),
+    });
+    let told = story.status.last_handled_reconcile_at.as_deref();
+    assert_eq!(told, Some("two"));
+    story.step(&PassResult::Paused);
+    let told = story.status.last_handled_reconcile_at.as_deref();
+    assert_eq!(told, Some("two"));
+}
+
 #[test]
 fn an_addon_shows_itself_and_holds_nothing_up_until_it_fails() {
     let mut story = Story::new();
