@@ -168,7 +168,7 @@ fn made_once(
     made: &Made,
     helper: &Helper<'_>,
     context: &Context,
-    make: impl FnOnce() -> Result<Value, RenderError>,
+    compute: impl FnOnce() -> Result<Value, RenderError>,
 ) -> Result<Value, RenderError> {
     let paths = helper.params().iter().map(|param| param.value().as_str());
     let paths: Vec<_> = paths.map(Option::unwrap_or_default).collect();
@@ -181,7 +181,7 @@ fn made_once(
     if let Some(known) = known {
         return Ok(known);
     }
-    let text = make()?;
+    let text = compute()?;
     let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
     made.insert(key, text.clone());
     Ok(text)

@@ -268,6 +268,7 @@ fn objects_of(
     let values = values::chart_values(charts, component.kind, minor, &component.values)?;
     let names_default_tag = named_tags(&values.own).iter().any(|tag| tag == DEFAULT_TAG);
     let variables = entries::Variables::of(&values);
+    let privileges = privileges::of_settings(component, &values.own);
     let context = context(merged, component, values, charts)?;
     let mut objects = Vec::new();
     for output in charts.execute(component.kind.info().chart, context)? {
@@ -280,7 +281,7 @@ fn objects_of(
     let plane = &merged.control_plane();
     let mut findings = overlay::Findings {
         warnings,
-        privileges: privileges::of_settings(component, &values.own),
+        privileges,
     };
     overlay::apply(component, plane, &mut objects, &mut findings, has_time)?;
     if injects && !objects.iter().any(injects_for_default_tag) {
