@@ -62,18 +62,18 @@ pub async fn is_told(
     namespace: &str,
     addon: &str,
 ) -> Result<(), Error> {
-    let place = format!("--namespace={namespace}");
-    a_service_is_deleted(plane, &place).await?;
+    let here = format!("--namespace={namespace}");
+    a_service_is_deleted(plane, &here).await?;
     let off = json!({"spec": {"addonComponents": {addon: {"enabled": false}}}});
     cr.patch(&off).await?;
     wait_until("the addon to go", SOON, || async {
-        let left = plane.kubectl(["get", "deployment", addon, "--ignore-not-found", &place])?;
+        let left = plane.kubectl(["get", "deployment", addon, "--ignore-not-found", &here])?;
         ensure(left.is_empty(), left)
     })
     .await?;
-    a_taken_port_is_wanted(plane, &place).await?;
+    a_taken_port_is_wanted(plane, &here).await?;
     // At last, because nothing is pruned while somebody insists on another value.
-    an_autoscaler_is_edited(plane, &place).await?;
+    an_autoscaler_is_edited(plane, &here).await?;
     cr.wait_for_condition("Conflict", "True", None, SOON)
         .await?;
     for (what, query) in TOLD {
@@ -91,14 +91,14 @@ pub async fn is_told(
     say(&format!("Prometheus judges by {} alerts", rules.len()))
 }
 
-async fn a_service_is_deleted(plane: &ControlPlane, place: &str) -> Result<(), Error> {
+async fn a_service_is_deleted(plane: &ControlPlane, here: &str) -> Result<(), Error> {
     let identity = || {
         let path = "-o=jsonpath={.metadata.uid}";
-        let get = ["get", "service", "prometheus", path, place];
+        let get = ["get", "service", "prometheus", path, here];
         plane.kubectl(get)
     };
     let before = identity()?;
-    plane.kubectl(["delete", "service", "prometheus", place])?;
+    plane.kubectl(["delete", "service", "prometheus", here])?;
     wait_until("the Service to be back", SOON, || async {
         let now = identity()?;
         ensure(now != before, "it is not deleted yet")
@@ -106,15 +106,15 @@ async fn a_service_is_deleted(plane: &ControlPlane, place: &str) -> Result<(), E
     .await
 }
 
-async fn an_autoscaler_is_edited(plane: &ControlPlane, place: &str) -> Result<(), Error> {
+async fn an_autoscaler_is_edited(plane: &ControlPlane, here: &str) -> Result<(), Error> {
     let maximum = || {
         let path = "-o=jsonpath={.spec.maxReplicas}";
-        plane.kubectl(["get", "hpa", "istiod", path, place])
+        plane.kubectl(["get", "hpa", "istiod", path, here])
     };
     let edit = || {
         let patch = "--patch={\"spec\":{\"maxReplicas\":9}}";
         let manager = format!("--field-manager={VANDAL}");
-        plane.kubectl(["patch", "hpa", "istiod", patch, &manager, place])
+        plane.kubectl(["patch", "hpa", "istiod", patch, &manager, here])
     };
     let wanted = maximum()?;
     for _ in 0..REPAIRS {
@@ -129,9 +129,9 @@ async fn an_autoscaler_is_edited(plane: &ControlPlane, place: &str) -> Result<()
 }
 
 /// Another `IstioOperator` wants the port of the nodes that the gateway has.
-async fn a_taken_port_is_wanted(plane: &ControlPlane, place: &str) -> Result<(), Error> {
+async fn a_taken_port_is_wanted(plane: &ControlPlane, here: &str) -> Result<(), Error> {
     let path = "-o=jsonpath={.spec.ports[0].nodePort}";
-    let taken = plane.kubectl(["get", "service", "istio-ingressgateway", path, place])?;
+    let taken = plane.kubectl(["get", "service", "istio-ingressgateway", path, here])?;
     let taken: u16 = taken
         .parse()
         .map_err(|_| Error::Unexpected(format!("the gateway has the port {taken:?}")))?;
