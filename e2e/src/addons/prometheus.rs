@@ -21,6 +21,8 @@ use crate::{
 
 /// The name of all that belongs to the addon.
 const NAME: &str = "prometheus";
+/// The file that names all others.
+const CONFIGURATION: &str = "prometheus.yml";
 
 /// A running Prometheus; ends when dropped.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ pub struct Prometheus {
 
 impl Prometheus {
     /// Starts Prometheus in place of the addon's Deployment in `namespace` and waits until it is ready; it reaches pods by
-    /// way of `pods`, and scrapes every `interval` instead of the addon's. Builds it if it is missing.
+    /// way of `pods`, and scrapes and judges every `interval` instead of the addon's. Builds it if it is missing.
     pub async fn start(
         plane: &ControlPlane,
         pods: &PodProxy,
@@ -43,7 +45,7 @@ impl Prometheus {
         let container = ContainerConfig::of(&deployments.get(NAME).await?, NAME, NAME)?;
         let maps: Api<ConfigMap> = Api::namespaced(client, namespace);
         let map = maps.get(NAME).await?.data.unwrap_or_default();
-        let text = map.get("prometheus.yml").cloned().unwrap_or_default();
+        let text = map.get(CONFIGURATION).cloned().unwrap_or_default();
         let kubeconfig = plane
             .kubeconfig_of(namespace, &container.service_account)
             .await?;
@@ -54,7 +56,10 @@ impl Prometheus {
             proxy: &pods.url(),
             interval,
         };
-        let configuration = dir.join("prometheus.yml");
+        for (name, rules) in map.iter().filter(|(name, _)| *name != CONFIGURATION) {
+            write(&dir.join(name), rules)?;
+        }
+        let configuration = dir.join(CONFIGURATION);
         write(&configuration, here.configuration(&text)?.to_string())?;
         let port = ports::free()?;
         let at = |flag: &str| match flag {
@@ -116,6 +121,14 @@ impl Prometheus {
             .unwrap_or_default())
     }
 
+    /// The rules that it judges by, each with its health and its state.
+    pub async fn rules(&self) -> Result<Vec<Value>, Error> {
+        let data = self.ask("rules", &[]).await?;
+        let groups = data["groups"].as_array().into_iter().flatten();
+        let rules = groups.flat_map(|group| group["rules"].as_array().into_iter().flatten());
+        Ok(rules.cloned().collect())
+    }
+
     async fn ask(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Value, Error> {
         let mut encoded = form_urlencoded::Serializer::new(String::new());
         encoded.extend_pairs(parameters);
@@ -143,10 +156,11 @@ struct Here<'a> {
 impl Here<'_> {
     /// The configuration with the way to the API server and to pods in it.
     fn configuration(&self, text: &str) -> Result<Value, Error> {
-        let mut documents = yaml::documents("prometheus.yml", text)?;
+        let mut documents = yaml::documents(CONFIGURATION, text)?;
         let mut configuration = documents.pop().unwrap_or_default();
         configuration["global"]["scrape_interval"] = self.interval.into();
         configuration["global"]["scrape_timeout"] = self.interval.into();
+        configuration["global"]["evaluation_interval"] = self.interval.into();
         let jobs = configuration["scrape_configs"].as_array_mut();
         for job in jobs.into_iter().flatten() {
             job["proxy_url"] = self.proxy.into();

@@ -129,7 +129,6 @@ async fn run(
         follow::until_scaled(&plane, &input.crs, limit).await?;
     }
     tables::print(&plane)?;
-    tables::print_addons(&plane, &input.crs).await?;
     let mut traffic = match (&outcome, missing) {
         (Err(_), _) => None,
         (Ok(()), Some(missing)) => {
@@ -138,6 +137,7 @@ async fn run(
         }
         (Ok(()), None) => Traffic::start(&plane, limit).await?,
     };
+    tables::print_addons(&plane, &input.crs).await?;
     if args.exit {
         return outcome;
     }

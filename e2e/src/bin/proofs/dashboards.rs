@@ -13,7 +13,7 @@ const WINDOW: &str = "20s";
 pub struct Query {
     pub dashboard: String,
     pub panel: String,
-    text: String,
+    pub text: String,
 }
 
 /// The queries of all dashboards, and those that gave data.

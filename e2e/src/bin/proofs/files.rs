@@ -1,7 +1,7 @@
 //! What the charts render in every minor, before the programs that read it.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::Write,
     path::Path,
@@ -21,10 +21,12 @@ use serde_json::{Value, json};
 
 use crate::{ensure, say};
 
-/// The configurations and flags of Prometheus, and the dashboards of Grafana, are valid in every minor.
+/// The configurations, rules and flags of Prometheus, and the dashboards of Grafana, are valid in every minor.
 pub fn prove() -> Result<(), Error> {
     let programs = Bundle::Prometheus.dir()?;
+    let promtool = programs.join("promtool");
     let (mut configurations, mut dashboards, mut flags) = (0, Vec::new(), BTreeSet::new());
+    let mut rules = BTreeMap::from([("PrometheusRule".to_owned(), rules_for_helm()?)]);
     let minors = minors()?;
     for minor in &minors {
         let spec = json!({
@@ -34,9 +36,19 @@ pub fn prove() -> Result<(), Error> {
         });
         for object in operator::render(&manifest("mesh", &spec).to_string())? {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
-            if let Some(text) = object["data"]["prometheus.yml"].as_str() {
-                check_configuration(&programs.join("promtool"), minor, text)?;
-                configurations += 1;
+            for (file, text) in object["data"].as_object().into_iter().flatten() {
+                let text = text.as_str().unwrap_or_default();
+                match file.as_str() {
+                    "prometheus.yml" => {
+                        check_configuration(&promtool, minor, text)?;
+                        configurations += 1;
+                    }
+                    file if file.ends_with("-rules.yml") => {
+                        // They are the same in every minor, so the last one stands for all.
+                        rules.insert(file.to_owned(), text.to_owned());
+                    }
+                    _ => {}
+                }
             }
             if name.ends_with("grafana-dashboards") {
                 let texts = object["data"].as_object().into_iter().flatten();
@@ -51,6 +63,10 @@ pub fn prove() -> Result<(), Error> {
         configurations == minors.len(),
         format!("{configurations} configurations of {} minors", minors.len()),
     )?;
+    for (name, text) in &rules {
+        let found = check_rules(&promtool, name, text)?;
+        say(&format!("promtool takes the rules of {name}: {found}"))?;
+    }
     let help = output(&programs.join("prometheus"), &["--help-long"], "")?;
     let unknown: Vec<_> = flags.iter().filter(|flag| !help.contains(*flag)).collect();
     ensure(
@@ -95,6 +111,40 @@ fn check_configuration(promtool: &Path, minor: &str, text: &str) -> Result<(), E
         &path.display().to_string(),
     ];
     output(promtool, &args, "").map(drop)
+}
+
+/// Gives what promtool found.
+fn check_rules(promtool: &Path, name: &str, text: &str) -> Result<String, Error> {
+    let path = state_dir().join(format!("rules-of-{name}"));
+    fs::write(&path, text).map_err(Error::io(path.display().to_string()))?;
+    let path = path.display().to_string();
+    let args = ["check", "rules", "--lint=all", "--lint-fatal", &path];
+    let said = output(promtool, &args, "")?;
+    let found = said.split_once("SUCCESS: ").map(|(_, found)| found.trim());
+    let found = found.filter(|found| !found.starts_with('0'));
+    found
+        .map(str::to_owned)
+        .ok_or_else(|| Error::Unexpected(format!("{name}: {said}")))
+}
+
+/// The rules of the Helm chart of the operator, as Helm renders them.
+fn rules_for_helm() -> Result<String, Error> {
+    let dir = state_dir().join("chart-with-alerts");
+    let dir = dir.display().to_string();
+    operator::manifests_with(&["--helm", &dir])?;
+    let helm = Bundle::Istio.dir()?.join("helm");
+    let args = [
+        "template",
+        "istio-operator",
+        &dir,
+        "--set=alerts.enabled=true",
+    ];
+    let rendered = yaml::documents("helm template", &output(&helm, &args, "")?)?;
+    let rule = rendered
+        .iter()
+        .find(|object| object["kind"] == "PrometheusRule");
+    let rule = rule.ok_or_else(|| Error::Unexpected("the chart has no PrometheusRule".into()))?;
+    Ok(rule["spec"].to_string())
 }
 
 /// The names of the flags that a Deployment has.

@@ -3,6 +3,8 @@
 mod addons;
 mod dashboards;
 mod files;
+mod meddling;
+mod silence;
 
 use std::{
     io::{self, Write},

@@ -1,13 +1,20 @@
 //! Checks that the addons of a CR fit together, and tells how far they reach.
 
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::{Checked, Findings};
 use crate::api::ComponentKind::{self, Grafana, Jaeger, Kiali, Loki, Pilot, Prometheus, Zipkin};
-use crate::api::{Path, format};
+use crate::api::{Path, format, quantity};
 use crate::charts::tree::at;
 use crate::merge::addons::{Addons, PROVIDER, Tracing, mesh_field};
 use crate::merge::tree::text_at;
+
+/// The bytes of a volume that is meant.
+const SMALLEST: i128 = 1 << 20;
+
+/// What Grafana calls the time zone of whoever looks.
+const BROWSER: &str = "browser";
 
 pub(super) fn check(checked: &Checked, findings: &mut Findings) {
     if let Some(provider) = text_at(checked.spec, &PROVIDER)
@@ -25,6 +32,7 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
         return;
     }
     combinations(addons, findings);
+    sizes(addons, findings);
     replicas(checked, findings);
     exposure(checked, addons, findings);
     kiali(addons, findings);
@@ -49,6 +57,21 @@ fn combinations(addons: Addons, findings: &mut Findings) {
         let problem = "expected at least 1d, because Loki deletes whole days";
         findings.error(path(Loki).key("retention"), problem);
     }
+    let zone = addons
+        .get(Grafana)
+        .and_then(|addon| text_at(addon, &["timezone"]));
+    // If it does not look like one, the check of its format says so.
+    let is_unknown = |zone: &&str| {
+        *zone != BROWSER
+            && format::holds("time-zone", &(*zone).into())
+            && TimeZone::get(zone).is_err()
+    };
+    if let Some(zone) = zone.filter(is_unknown) {
+        let problem = format!(
+            "{zone:?} is no time zone; Grafana would fall back to that of the browser without a word"
+        );
+        findings.error(path(Grafana).key("timezone"), problem);
+    }
     if is_on(Jaeger) && is_on(Zipkin) {
         let problem = "cannot be installed beside jaeger, because both keep the traces; switch one of them off";
         findings.error(path(Zipkin), problem);
@@ -66,6 +89,24 @@ fn combinations(addons: Addons, findings: &mut Findings) {
     if is_on(Grafana) && !is_on(Prometheus) && !knows(Grafana) {
         let text = "shows nothing without metrics: switch on spec.addonComponents.prometheus, or set prometheusURL";
         findings.warn(path(Grafana), text);
+    }
+}
+
+/// Refuses volumes without room for anything: a number without a unit is one of bytes.
+fn sizes(addons: Addons, findings: &mut Findings) {
+    for kind in ComponentKind::ALL
+        .into_iter()
+        .filter(|kind| kind.is_addon())
+    {
+        let size = addons
+            .get(kind)
+            .and_then(|addon| at(addon, &["storage", "size"]));
+        let bytes = size.and_then(quantity::amount);
+        if bytes.is_some_and(|nano| nano < SMALLEST * 1_000_000_000) {
+            let problem =
+                "expected at least 1Mi; without a unit such as Gi, it is a number of bytes";
+            findings.error(path(kind).keys(&["storage", "size"]), problem);
+        }
     }
 }
 

@@ -9,11 +9,16 @@ use crate::merge::tree::scalar_text;
 use crate::merge::version::minor_of;
 
 /// Where hubs stand below `spec`, beside those of components.
-const HUBS: [&[&str]; 4] = [
+const HUBS: [&[&str]; 9] = [
     &["hub"],
     &["values", "global", "hub"],
     &["values", "pilot", "hub"],
     &["values", "cni", "hub"],
+    &["values", "prometheus", "hub"],
+    &["values", "grafana", "hub"],
+    &["values", "kiali", "hub"],
+    &["values", "tracing", "jaeger", "hub"],
+    &["values", "tracing", "zipkin", "hub"],
 ];
 
 /// Where tags of all images stand below `spec`.
@@ -29,7 +34,10 @@ pub(super) fn check(checked: &Checked, findings: &mut Findings) {
     }
     for (path, component) in written_components(checked.user) {
         hub(component.get("hub"), &path.key("hub"), findings);
-        tag(checked, component.get("tag"), &path.key("tag"), findings);
+        // The images of addons have versions of their own.
+        if !path.to_string().starts_with("spec.addonComponents.") {
+            tag(checked, component.get("tag"), &path.key("tag"), findings);
+        }
     }
 }
 

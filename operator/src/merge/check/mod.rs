@@ -172,13 +172,14 @@ fn elements<'v>(
         .map(move |(index, element)| (path.index(index), element))
 }
 
-/// The components that a spec writes, each with its path.
+/// The components that a spec writes, addons among them, each with its path.
 fn written_components(spec: &Value) -> Vec<(Path, &Value)> {
     let mut found = Vec::new();
-    for kind in ComponentKind::ALL {
-        let key = kind.spec_key();
-        let path = Path::root("spec").key("components").key(key);
-        let written = at(spec, &["components", key]);
+    let tracing = ["addonComponents", "tracing"];
+    let kinds = ComponentKind::ALL.into_iter();
+    for keys in kinds.map(ComponentKind::spec_keys).chain([tracing]) {
+        let path = Path::root("spec").keys(&keys);
+        let written = at(spec, &keys);
         found.extend(elements(written, &path));
         found.extend(
             written
