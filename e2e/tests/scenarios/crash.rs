@@ -1,7 +1,7 @@
 //! An operator that is killed after any of its writes and started again ends in the same state as one that was not: after
 //! an installation and after a deletion.
 
-use std::time::Duration;
+use std::{env, time::Duration};
 
 use e2e::{
     actions::{api_proxy::ApiProxy, cr::Cr},
@@ -14,8 +14,15 @@ use tokio::time::timeout;
 
 use crate::{SOON, sample};
 
+const STRIDE: usize = 2;
+
 /// Side by side, because a round mostly waits for pods to become ready.
 pub const CONTROL_PLANES: usize = 3;
+
+/// After one of how many writes a sweep kills the operator: `usual`, or after each of them with `EVERY_WRITE=1`.
+pub fn stride(usual: usize) -> usize {
+    env::var("EVERY_WRITE").map_or(usual, |_| 1)
+}
 
 /// One control plane, with the operator behind a proxy that limits its writes.
 pub struct Site {
@@ -40,7 +47,8 @@ async fn killed_after_any_write_it_ends_in_the_same_state() {
     let sweeps = sites.map(|(number, mut site)| {
         let reference = &reference;
         async move {
-            for write in (1 + number..=most).step_by(CONTROL_PLANES) {
+            let writes = (1..=most).step_by(stride(STRIDE));
+            for write in writes.skip(number).step_by(CONTROL_PLANES) {
                 site.survives(write, reference).await;
             }
         }

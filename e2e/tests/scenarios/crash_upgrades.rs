@@ -1,8 +1,6 @@
 //! An operator that is killed after any of its writes of an upgrade, a promotion or the way back, and started again, ends in
 //! the same state as one that was not. So does the deletion of a CR in the middle of an upgrade.
 
-use std::env;
-
 use e2e::{actions::cr::Cr, observe::inventory::differences, wait::wait_until};
 use futures::future::join_all;
 use kube::api::ResourceExt;
@@ -11,13 +9,12 @@ use serde_json::json;
 use crate::{
     SOON,
     canary::with_gateways_and_tag,
-    crash::{CONTROL_PLANES, End, Site},
+    crash::{CONTROL_PLANES, End, Site, stride},
     deletion::only_crds_are_left,
     healthy, running,
 };
 
-/// Of so many writes, the operator is killed after one, each time another. `EVERY_WRITE=1` kills it after each of them.
-const STRIDE: usize = 7;
+const STRIDE: usize = 15;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_survives_a_crash_after_any_write() {
@@ -77,8 +74,8 @@ async fn survives(kind: &str) {
     let down = step(&mut first, "1.30", kind).await;
     println!("{kind}: {} writes up, {} back", up.writes, down.writes);
     assert!((10..120).contains(&up.writes) && (10..120).contains(&down.writes));
-    let stride = env::var("EVERY_WRITE").map_or(STRIDE, |_| 1);
-    let writes: Vec<_> = (1..=up.writes.max(down.writes)).step_by(stride).collect();
+    let writes = 1..=up.writes.max(down.writes);
+    let writes: Vec<_> = writes.step_by(stride(STRIDE)).collect();
     let others = (1..CONTROL_PLANES).map(|_| async {
         let mut site = Site::start().await;
         for version in ["1.30", "1.31", "1.30"] {

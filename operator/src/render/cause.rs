@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::kubernetes::{Place, Problem, Step, problems};
-use super::{CRD, HasTime, Object, RenderError, objects_of};
+use super::{HasTime, Object, RenderError, objects_of};
 use crate::api::{FieldError, Path};
 use crate::charts::Charts;
 use crate::charts::tree::at;
@@ -231,16 +231,26 @@ impl Search<'_, '_> {
     }
 }
 
-/// The problems of objects. CRDs are large, and nothing but overlays reaches them.
+/// The problems of objects. CRDs are large, and nothing but overlays reaches them. An object of an output that is recalled was
+/// checked before, unless a setting changed it.
 fn find<'o>(objects: &'o [Object], component: &Component) -> Vec<Found<'o>> {
     let is_reached = |object: &&Object| {
-        !object.body.is_checked() && (!component.overlays.is_empty() || object.key.kind != CRD)
+        let is_crd = object.key.kind == "CustomResourceDefinition";
+        !object.body.is_checked() && (!component.overlays.is_empty() || !is_crd)
     };
-    let of = |object| {
-        let all = problems(object).into_iter();
-        all.map(move |problem| Found { object, problem })
-    };
-    objects.iter().filter(is_reached).flat_map(of).collect()
+    let mut found = Vec::new();
+    for object in objects.iter().filter(is_reached) {
+        let problems = problems(object);
+        if problems.is_empty() {
+            object.body.mark_checked();
+        }
+        found.extend(
+            problems
+                .into_iter()
+                .map(|problem| Found { object, problem }),
+        );
+    }
+    found
 }
 
 /// The settings of a spec that a component is rendered with, in the order in which they are tried.

@@ -1,36 +1,20 @@
 //! Reads the objects in a template's output.
 
-use super::kubernetes::problems;
-use super::{CRD, Object, RenderError};
+use super::{Object, RenderError};
 use crate::charts::yaml::Manifest;
 use crate::charts::{Charts, Output};
 
 /// Reads the objects in a template's output.
 pub(super) fn objects(output: Output, charts: &Charts) -> Result<Vec<Object>, RenderError> {
     let file = output.file.clone();
-    let bodies = charts.recall(output, checked)?;
-    let object = |body| object(&file, body);
-    bodies.into_iter().map(object).collect()
-}
-
-fn object(file: &str, body: Manifest) -> Result<Object, RenderError> {
-    Object::of(body).map_err(|message| RenderError::Output {
-        file: file.to_owned(),
-        message,
-    })
-}
-
-/// The bodies of an output. Those that the API server would take are marked, so that an output that is recalled is not
-/// checked again. CRDs are not checked: they are large, and nothing but overlays reaches them.
-fn checked(output: &Output) -> Result<Vec<Manifest>, RenderError> {
-    let check = |body| {
-        let mut object = object(&output.file, body)?;
-        if object.key.kind != CRD && problems(&object).is_empty() {
-            object.body.mark_checked();
-        }
-        Ok(object.body)
+    let bodies = charts.recall(output, bodies)?;
+    let object = |body| {
+        Object::of(body).map_err(|message| RenderError::Output {
+            file: file.clone(),
+            message,
+        })
     };
-    bodies(output)?.into_iter().map(check).collect()
+    bodies.into_iter().map(object).collect()
 }
 
 /// The documents of an output that have a kind, as they are written. Lines that begin with `---` separate documents. A

@@ -371,9 +371,6 @@ fn resource_scope(
     Ok(wanted.cloned().unwrap_or_else(|| "all".into()))
 }
 
-/// The kind of the objects that make up most of a rendering.
-const CRD: &str = "CustomResourceDefinition";
-
 /// The label with the revision tag that an object belongs to.
 pub const TAG: &str = "istio.io/tag";
 

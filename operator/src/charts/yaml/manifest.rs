@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value};
 
@@ -29,7 +30,8 @@ pub fn depth(value: &Value) -> usize {
 #[derive(Clone, Debug, Default)]
 pub struct Manifest {
     fields: BTreeMap<String, Arc<str>>,
-    is_checked: bool,
+    /// Whether the API server would take these fields. Copies share it until they are changed.
+    is_checked: Arc<AtomicBool>,
 }
 
 impl Manifest {
@@ -37,19 +39,19 @@ impl Manifest {
     pub fn read(text: &str) -> Result<Self, YamlError> {
         Ok(Self {
             fields: read::fields(text)?,
-            is_checked: false,
+            is_checked: Arc::default(),
         })
     }
 
-    /// Notes that the API server would take it as it is. Its copies are checked too, and every change undoes it.
-    pub fn mark_checked(&mut self) {
-        self.is_checked = true;
+    /// Notes that the API server would take it as it is, in all its copies. Every change undoes it.
+    pub fn mark_checked(&self) {
+        self.is_checked.store(true, Ordering::Relaxed);
     }
 
     /// Whether the API server would take it as it is; if not, nobody has looked since its last change.
     #[must_use]
     pub fn is_checked(&self) -> bool {
-        self.is_checked
+        self.is_checked.load(Ordering::Relaxed)
     }
 
     /// The value of a field, null if it is absent.
@@ -92,7 +94,7 @@ impl Manifest {
         } else {
             self.fields.insert(key.to_owned(), value.to_string().into());
         }
-        self.is_checked = false;
+        self.is_checked = Arc::default();
         result
     }
 
@@ -107,7 +109,7 @@ impl Manifest {
     /// Leaves a field out.
     pub fn remove(&mut self, key: &str) {
         if self.fields.remove(key).is_some() {
-            self.is_checked = false;
+            self.is_checked = Arc::default();
         }
     }
 
@@ -129,7 +131,7 @@ impl From<&Value> for Manifest {
             fields: fields
                 .map(|(key, value)| (key.clone(), value.to_string().into()))
                 .collect(),
-            is_checked: false,
+            is_checked: Arc::default(),
         }
     }
 }
@@ -183,9 +185,9 @@ mod tests {
     fn a_change_undoes_the_check() {
         let mut checked = Manifest::read("a: 1\n").unwrap();
         assert!(!checked.is_checked());
-        checked.mark_checked();
+        checked.clone().mark_checked();
         checked.remove("z");
-        assert!(checked.clone().is_checked());
+        assert!(checked.is_checked());
         for change in [
             |manifest: &mut Manifest| manifest.change("a", |a| *a = 2.into()),
             |manifest: &mut Manifest| manifest.change_all(|all| all["b"] = 1.into()),
@@ -194,6 +196,7 @@ mod tests {
             let mut changed = checked.clone();
             change(&mut changed);
             assert!(!changed.is_checked());
+            assert!(checked.is_checked());
         }
     }
 
