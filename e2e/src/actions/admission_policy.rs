@@ -29,6 +29,16 @@ pub struct Requests<'a> {
     pub condition: &'a str,
 }
 
+impl Requests<'static> {
+    /// Every Deployment that is made.
+    pub const NEW_DEPLOYMENTS: Self = Self {
+        api_group: "apps",
+        resource: "deployments",
+        operations: &["CREATE"],
+        condition: "true",
+    };
+}
+
 impl<'a> AdmissionPolicy<'a> {
     /// Refuses requests, with 422 and `message`, until [`AdmissionPolicy::lift`]. Waits until the API server does so.
     pub async fn refuse(

@@ -104,10 +104,8 @@ async fn an_installation_that_admission_refuses_in_part_writes_nothing() {
     let (plane, operator) = running().await;
     plane.create_namespace("istio-system").unwrap();
     let requests = Requests {
-        api_group: "apps",
-        resource: "deployments",
-        operations: &["CREATE"],
         condition: "object.metadata.name == 'edge'",
+        ..Requests::NEW_DEPLOYMENTS
     };
     let policy = AdmissionPolicy::refuse(&plane, "no-edge", requests, "no gateways here")
         .await

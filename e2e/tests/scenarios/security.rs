@@ -199,12 +199,7 @@ async fn nobody_gets_to_know_a_secret() {
         plane.create_namespace(namespace).unwrap();
     }
     plane.apply(&secrets(&texts)).unwrap();
-    let requests = Requests {
-        api_group: "apps",
-        resource: "deployments",
-        operations: &["CREATE"],
-        condition: "true",
-    };
+    let requests = Requests::NEW_DEPLOYMENTS;
     let policy = AdmissionPolicy::refuse(&plane, "not-yet", requests, "not yet")
         .await
         .unwrap();

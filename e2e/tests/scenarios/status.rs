@@ -29,12 +29,7 @@ fn minimal(name: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_that_may_pass_is_an_error_only_after_a_minute() {
     let (plane, _operator) = running().await;
-    let requests = Requests {
-        api_group: "apps",
-        resource: "deployments",
-        operations: &["CREATE"],
-        condition: "true",
-    };
+    let requests = Requests::NEW_DEPLOYMENTS;
     let policy = AdmissionPolicy::refuse(&plane, "no-deployments", requests, "not yet")
         .await
         .unwrap();

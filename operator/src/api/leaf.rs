@@ -23,6 +23,26 @@ pub fn leaves(tree: &Value) -> Vec<Leaf<'_>> {
     found
 }
 
+/// The key that a step of a JSON pointer stands for (RFC 6901).
+#[must_use]
+pub fn key_of_step(step: &str) -> String {
+    step.replace("~1", "/").replace("~0", "~")
+}
+
+/// The path of what a JSON pointer leads to in `tree`, with the indexes of lists, as it is written.
+#[must_use]
+pub fn path_of_pointer(root: Path, tree: &Value, pointer: &str) -> Path {
+    let (mut path, mut found) = (root, tree);
+    for step in pointer.split('/').skip(1) {
+        let key = key_of_step(step);
+        let index = key.parse::<usize>().ok().filter(|_| found.is_array());
+        let below = index.map_or_else(|| found.get(&key), |index| found.get(index));
+        found = below.unwrap_or(&Value::Null);
+        path = index.map_or_else(|| path.key(&key), |index| path.index(index));
+    }
+    path
+}
+
 /// The names of a list's elements, if each has one of its own.
 #[must_use]
 pub fn names_of(list: &[Value]) -> Option<Vec<&str>> {
@@ -95,5 +115,12 @@ mod tests {
             None
         );
         assert_eq!(names_of(&[]), None);
+    }
+
+    #[test]
+    fn a_pointer_has_the_path_that_people_write() {
+        let tree = json!({"a": [{"name": "x", "b.c/d": {"7": true}}]});
+        let path = path_of_pointer(Path::root("spec"), &tree, "/a/0/b.c~1d/7");
+        assert_eq!(path.to_string(), "spec.a[0][\"b.c/d\"].7");
     }
 }

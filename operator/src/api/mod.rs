@@ -44,7 +44,7 @@ pub use annotations::Annotations;
 pub(crate) use beside_spec::name_beside_spec;
 pub use beside_spec::{belongs_into_spec, keep_beside_spec};
 pub use component::{ComponentInfo, ComponentKind, Section, ValuesScope, Workload, WorkloadName};
-pub use leaf::{Leaf, leaves, names_of};
+pub use leaf::{Leaf, key_of_step, leaves, names_of, path_of_pointer};
 pub use path::{FieldError, Path, Warning};
 pub use quantity::is_same_quantity;
 pub use resource::{CRD, IstioOperator, RawSpec, documented_schema, generated_crd, strict_schema};

@@ -6,9 +6,9 @@
 
 use serde_json::Value;
 
-use crate::api::{FieldError, Path, leaves};
+use crate::api::{FieldError, Path, leaves, path_of_pointer};
 use crate::merge::{Component, Merged};
-use crate::render::{Object, Rendered};
+use crate::render::{CONTAINERS, Object, Rendered};
 use crate::settings::{Settings, named};
 
 /// What an IstioOperator may reach.
@@ -137,9 +137,10 @@ fn setting(spec: &Value, component: &Path, is_it: impl Fn(&str, &str) -> bool) -
             .as_str()
             .is_some_and(|text| !text.is_empty() && is_it(leaf.path.last(), text))
     });
-    let root = Path::root("spec");
     // A leaf calls elements of lists by their names, and what is refused should be found as it is written.
-    let mut found: Vec<_> = found.map(|leaf| below(&root, &leaf.pointer)).collect();
+    let mut found: Vec<_> = found
+        .map(|leaf| path_of_pointer(Path::root("spec"), spec, &leaf.pointer))
+        .collect();
     let own = component.to_string();
     found.sort_by_key(|path| (!path.to_string().starts_with(&own), path.clone()));
     let is_of_another = |path: &Path| {
@@ -153,15 +154,6 @@ fn setting(spec: &Value, component: &Path, is_it: impl Fn(&str, &str) -> bool) -
         .unwrap_or_else(|| component.clone())
 }
 
-/// The path of a JSON pointer.
-fn below(root: &Path, pointer: &str) -> Path {
-    let steps = pointer.split('/').skip(1);
-    steps.fold(root.clone(), |path, step| match step.parse() {
-        Ok(index) => path.index(index),
-        Err(_) => path.key(&step.replace("~1", "/").replace("~0", "~")),
-    })
-}
-
 /// The images that an object runs, or has others run, in full.
 fn images(object: &Object) -> Vec<String> {
     if object.key.kind == "ConfigMap" {
@@ -169,8 +161,7 @@ fn images(object: &Object) -> Vec<String> {
     }
     let spec = object.body.field("spec");
     let pod = spec.pointer("/template/spec");
-    let lists = ["initContainers", "containers", "ephemeralContainers"];
-    let containers = lists
+    let containers = CONTAINERS
         .iter()
         .filter_map(|list| pod?.get(list)?.as_array())
         .flatten();

@@ -96,8 +96,8 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
         Err(rejection) => return reject_spec(ctx, &cr, rejection, request).await,
     };
     mark_reconciling(ctx, &cr, &rendered).await?;
-    let draft = match catch_panic(|| Ok(make_plan(ctx, &cr, rendered))) {
-        Ok(draft) => PlannedPass { request, ..draft },
+    let draft = match catch_panic(|| Ok(make_plan(ctx, &cr, rendered, request.clone()))) {
+        Ok(draft) => draft,
         Err(rejection) => return reject_spec(ctx, &cr, rejection, request).await,
     };
     let inputs_digest = draft.inputs_digest;
@@ -226,7 +226,12 @@ fn is_noticed(cr: &IstioOperator) -> bool {
 }
 
 /// Rendered → planned, from what is known at this moment.
-fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPass {
+fn make_plan(
+    ctx: &Ctx,
+    cr: &IstioOperator,
+    rendered: RenderedSpec,
+    request: Option<String>,
+) -> PlannedPass {
     let RenderedSpec {
         merged,
         rendered,
@@ -287,7 +292,7 @@ fn make_plan(ctx: &Ctx, cr: &IstioOperator, rendered: RenderedSpec) -> PlannedPa
         held_proxy,
         probe: probe.filter(|_| plan.has_to_prove_injection),
         timeout: cr.update_strategy().timeout(),
-        request: None,
+        request,
         plan,
     }
 }

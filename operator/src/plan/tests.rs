@@ -9,6 +9,7 @@ mod others;
 mod webhook_order;
 
 use serde_json::{Value, json};
+use std::mem;
 
 use super::namespaces::network;
 use super::*;
@@ -147,6 +148,16 @@ impl World {
             };
             self.live.put(key, object);
         }
+    }
+
+    /// Goes on with another CR; gives the one before.
+    fn turn_to(&mut self, namespace: &str, name: &str) -> CrKey {
+        let other = CrKey {
+            namespace: namespace.into(),
+            name: name.into(),
+        };
+        self.desired.add_cr(&other);
+        mem::replace(&mut self.cr, other)
     }
 
     fn install(&mut self) {

@@ -25,6 +25,7 @@ pub use object::{Object, ObjectKey};
 pub use operator::{
     OperatorTemplate, operator, operator_templates, operator_values, operator_values_schema,
 };
+pub(crate) use privileges::CONTAINERS;
 pub use trace::template_lines;
 
 use crate::api::{ComponentKind, FieldError, Path, ValuesScope, Warning};

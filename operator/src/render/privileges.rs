@@ -17,7 +17,7 @@ const POD: &str = "/spec/template/spec";
 /// Fields of pods by which they share what is the node's.
 const SHARED_WITH_NODE: [&str; 3] = ["hostNetwork", "hostPID", "hostIPC"];
 /// Lists of containers of a pod.
-const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
+pub(crate) const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
 /// Values of charts that become a part of a pod as they are, and the field of the pod.
 const POD_VALUES: [(&str, &str); 3] = [
     ("volumes", "volumes"),

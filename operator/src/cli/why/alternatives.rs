@@ -1,5 +1,6 @@
 //! Other values that a setting could have, to see what depends on it.
 
+use istio_operator::api::key_of_step;
 use serde_json::{Map, Value};
 
 /// What is put behind a text to recognize it.
@@ -51,7 +52,7 @@ pub(super) fn put(tree: &mut Value, pointer: &str, value: Option<Value>) {
     } else if let Some((above, key)) = pointer.rsplit_once('/')
         && let Some(Value::Object(fields)) = tree.pointer_mut(above)
     {
-        fields.remove(&key.replace("~1", "/").replace("~0", "~"));
+        fields.remove(&key_of_step(key));
     }
 }
 
@@ -59,7 +60,7 @@ pub(super) fn put(tree: &mut Value, pointer: &str, value: Option<Value>) {
 pub(super) fn as_setting<'v>(tree: &'v Value, pointer: &str) -> (Vec<String>, &'v Value) {
     let (mut keys, mut found) = (Vec::new(), tree);
     for step in pointer.split('/').skip(1) {
-        let key = step.replace("~1", "/").replace("~0", "~");
+        let key = key_of_step(step);
         match found.as_object().and_then(|fields| fields.get(&key)) {
             Some(below) => {
                 keys.push(key);

@@ -1,5 +1,6 @@
 //! Who holds a field in the cluster, from the managed fields of an object.
 
+use istio_operator::api::key_of_step;
 use istio_operator::cluster::MANAGER;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -64,7 +65,7 @@ fn is_held(fields: &Value, whole: &Value, pointer: &str) -> bool {
         if fields.as_object().is_some_and(serde_json::Map::is_empty) {
             return true;
         }
-        let key = step.replace("~1", "/").replace("~0", "~");
+        let key = key_of_step(step);
         let below = match value {
             Value::Array(list) => {
                 let element = key.parse::<usize>().ok().and_then(|index| list.get(index));

@@ -5,7 +5,9 @@ use std::num::NonZero;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use istio_operator::api::{ComponentKind, IstioOperator, Leaf, Path, RawSpec, ValuesScope, leaves};
+use istio_operator::api::{
+    ComponentKind, IstioOperator, Leaf, Path, RawSpec, ValuesScope, leaves, path_of_pointer,
+};
 use istio_operator::catalogue::Version;
 use istio_operator::charts::Charts;
 use istio_operator::charts::tree::{at, merge_over};
@@ -368,16 +370,8 @@ fn named(spec: &Value, pointer: &str, is_users: bool, profile: &str) -> (Layer, 
 
 /// The path of a field of the spec, with the indexes of lists.
 fn path_of(spec: &Value, steps: &[&str]) -> String {
-    let mut path = Path::root("spec");
-    let mut found = spec;
-    for step in steps {
-        let key = step.replace("~1", "/").replace("~0", "~");
-        let index = key.parse::<usize>().ok().filter(|_| found.is_array());
-        let below = index.map_or_else(|| found.get(&key), |index| found.get(index));
-        found = below.unwrap_or(&Value::Null);
-        path = index.map_or_else(|| path.key(&key), |index| path.index(index));
-    }
-    path.to_string()
+    let pointer = format!("/{}", steps.join("/"));
+    path_of_pointer(Path::root("spec"), spec, &pointer).to_string()
 }
 
 /// The keys under `values` by which users set a default of a chart: below the chart's own root if the schema has it there.

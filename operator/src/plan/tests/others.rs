@@ -6,12 +6,7 @@ use super::*;
 fn an_object_of_another_living_cr_is_shared_and_taken_over_when_that_goes() {
     let mut world = World::new();
     world.install();
-    let first = world.cr.clone();
-    world.cr = CrKey {
-        namespace: "mesh".into(),
-        name: "two".into(),
-    };
-    world.desired.add_cr(&world.cr);
+    let first = world.turn_to("mesh", "two");
     let plan = world.plan(sample());
     assert!(plan.waves.is_empty());
     let decided = plan
@@ -36,13 +31,8 @@ fn an_object_of_another_living_cr_is_shared_and_taken_over_when_that_goes() {
 fn an_owner_that_is_not_watched_is_told_with_the_way_out() {
     let mut world = World::new();
     world.install();
-    let first = world.cr.clone();
     world.desired = DesiredInventory::new(Some(vec!["watched".into()]));
-    world.cr = CrKey {
-        namespace: "watched".into(),
-        name: "two".into(),
-    };
-    world.desired.add_cr(&world.cr);
+    let first = world.turn_to("watched", "two");
     let plan = world.plan(sample());
     assert!(plan.waves.is_empty());
     let texts: Vec<_> = plan.findings.iter().map(|found| &found.text).collect();
@@ -61,12 +51,7 @@ fn a_new_object_is_sent_by_one_pass_at_a_time() {
     assert_eq!(sent.len(), 2, "base");
     let sent = sent.into_iter().cloned().collect();
     world.desired.set_claims(&world.cr, sent);
-    let first = world.cr.clone();
-    world.cr = CrKey {
-        namespace: "mesh".into(),
-        name: "two".into(),
-    };
-    world.desired.add_cr(&world.cr);
+    let first = world.turn_to("mesh", "two");
     let plan = world.plan(sample());
     assert!(plan.waves.is_empty());
     assert!(!plan.is_in_sync);
