@@ -9,6 +9,7 @@ COPY charts charts
 COPY crds crds
 COPY e2e e2e
 COPY goldens goldens
+COPY yaml yaml
 RUN cargo build --release --locked --package istio-operator
 
 FROM scratch

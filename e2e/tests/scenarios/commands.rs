@@ -1,6 +1,7 @@
 //! The commands for people at a terminal, on a running installation: what they say is so, and what they leave alone stays.
 
 use std::path::Path;
+use std::process::Command;
 
 use e2e::{
     actions::cr::Cr,
@@ -46,6 +47,27 @@ async fn a_diff_tells_what_an_apply_changes() {
     what_comes_and_goes_is_told(&users, &plane);
     a_plan_is_asked_of_the_cluster_that_is_named(&users);
     who_may_not_look_learns_it(&users);
+    names_are_completed_from_the_cluster_that_was_typed(&users);
+}
+
+/// A shell asks for the names of IstioOperators.
+fn names_are_completed_from_the_cluster_that_was_typed(users: &Users) {
+    let completed = |kubeconfig: &Path| {
+        let words = ["--", "istio-operator", "status", "--kubeconfig"];
+        let output = Command::new(operator::binary().unwrap())
+            .args(words)
+            .args([kubeconfig.as_os_str(), "".as_ref()])
+            .envs([("COMPLETE", "fish"), ("KUBECONFIG", "/nonexistent")])
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let offered = completed(&users.reader);
+    assert!(
+        offered.starts_with("istio-system/acceptance\n"),
+        "{offered}"
+    );
+    assert!(!completed(&users.nobody).contains("acceptance"));
 }
 
 async fn a_change_is_told_field_by_field(users: &Users, cr: &Cr) {

@@ -15,7 +15,6 @@ mod template;
 pub mod tree;
 mod version_gates;
 mod versioned_values;
-pub mod yaml;
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
@@ -34,6 +33,7 @@ pub use schema::ChartSchema;
 pub use template::Output;
 use template::Templates;
 use versioned_values::VersionedValues;
+pub use yaml;
 use yaml::Manifest;
 
 /// Why charts cannot be used.

@@ -1,10 +1,10 @@
 //! `istio-operator completion` and `istio-operator man`: what shells and man need to know of the commands.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::{env, fs};
 
-use clap::ValueEnum;
+use clap::{ArgMatches, FromArgMatches, ValueEnum};
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
 use clap_complete::env::{Bash, EnvCompleter, Fish, Powershell, Zsh};
@@ -18,7 +18,7 @@ use super::{Failure, NAME, command};
 
 /// Print the script by which a shell completes the commands, their flags and the names of IstioOperators.
 ///
-/// The shell asks this program, which asks the cluster of the current context for names.
+/// The shell asks this program, which asks the cluster for names: that of the current context, or of the flags before the cursor.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   istio-operator completion bash > istio-operator.bash
@@ -70,7 +70,7 @@ pub(super) fn completion(args: &Args) -> Result<(), Failure> {
 pub(super) fn is_answered() -> Result<bool, clap::Error> {
     CompleteEnv::with_factory(command)
         .var(ASKED_BY)
-        .try_complete(std::env::args_os(), None)
+        .try_complete(env::args_os(), None)
 }
 
 pub(super) fn man(args: &ManArgs) -> Result<(), Failure> {
@@ -85,7 +85,7 @@ pub(super) fn names_of_crs() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let names = block_on(async {
             let looked = timeout(PATIENCE, async {
-                let connection = ClusterArgs::default().connect().await?;
+                let connection = typed_cluster().connect().await?;
                 Ok::<_, Failure>(Observed::of_crs(&connection).await.crs)
             });
             // Nothing can be said while a command is being typed.
@@ -95,4 +95,24 @@ pub(super) fn names_of_crs() -> ArgValueCandidates {
         let names: Vec<String> = names.unwrap_or_default();
         names.into_iter().map(CompletionCandidate::new).collect()
     })
+}
+
+/// Completes the name of a context.
+pub(super) fn names_of_contexts() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let names = typed_cluster().contexts().into_iter();
+        names.map(CompletionCandidate::new).collect()
+    })
+}
+
+/// The cluster that the words before the cursor name.
+fn typed_cluster() -> ClusterArgs {
+    // The shell gives them behind `--`.
+    let words = env::args_os().skip_while(|word| word != "--").skip(1);
+    let matches = command().ignore_errors(true).try_get_matches_from(words);
+    let mut matches: ArgMatches = matches.unwrap_or_default();
+    while let Some((_, below)) = matches.remove_subcommand() {
+        matches = below;
+    }
+    ClusterArgs::from_arg_matches(&matches).unwrap_or_default()
 }

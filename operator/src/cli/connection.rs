@@ -12,6 +12,7 @@ use kube::{Client, Config};
 use tokio::time::timeout;
 
 use super::Failure;
+use super::completion::names_of_contexts;
 
 /// How long the API server has for its first answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,7 +25,7 @@ pub(super) struct ClusterArgs {
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
     /// The context of the kubeconfig, instead of the current one.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = names_of_contexts())]
     context: Option<String>,
     /// The namespace of the IstioOperator, instead of that of the context.
     #[arg(short, long, value_name = "NAME")]
@@ -66,6 +67,17 @@ impl ClusterArgs {
             namespace: self.namespace.clone(),
             default_namespace,
         })
+    }
+
+    /// The contexts of the kubeconfig; none if it cannot be read.
+    pub(super) fn contexts(&self) -> Vec<String> {
+        let read = match &self.kubeconfig {
+            Some(file) => Kubeconfig::read_from(file),
+            None => Kubeconfig::read(),
+        };
+        let contexts = read.map(|kubeconfig| kubeconfig.contexts);
+        let contexts = contexts.unwrap_or_default().into_iter();
+        contexts.map(|context| context.name).collect()
     }
 
     async fn config(&self) -> Result<Config, String> {

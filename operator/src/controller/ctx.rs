@@ -99,7 +99,8 @@ impl Ctx {
         is_same.then_some(newest)
     }
 
-    /// Publishes the status that follows from `result`; returns how soon it changes although nothing happens.
+    /// Publishes the status that follows from `result`; returns how soon it changes although nothing happens. One that only
+    /// words the progress of a rollout anew may wait for a second.
     ///
     /// Somebody else may have changed the CR since it was read. Then the status is computed again from the newest one,
     /// unless that has another spec, which gets a pass of its own.
@@ -162,7 +163,17 @@ impl Ctx {
             let is_observed = matches!(result, PassResult::Applied(_));
             status::add_broken_watches(&mut status, input, &broken, is_observed);
         }
+        if matches!(result, PassResult::Applied(_))
+            && status::is_reworded(&before, &status)
+            && let Some(delay) = self.state().reword_delay(&key, input.instant)
+        {
+            let next_change = next_change.map_or(delay, |next| next.min(delay));
+            return Ok((None, Some(next_change)));
+        }
         let written = self.publisher.publish(cr, &status).await?;
+        if written.is_some() {
+            self.state().remember_published(&key, Instant::now());
+        }
         Ok((written, next_change))
     }
 

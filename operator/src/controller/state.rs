@@ -51,6 +51,8 @@ pub struct State {
     healthy: HashMap<CrKey, Arc<StoredCr>>,
     /// What the last dry run of a pod showed of the injection of each CR.
     proofs: HashMap<CrKey, (Version, Injection)>,
+    /// When the status of each CR was written last.
+    published: HashMap<CrKey, Instant>,
     /// How listing each kind went.
     listings: BTreeMap<&'static str, Listing>,
     /// How listing the CRs of each namespace went; of all of them where the name is absent.
@@ -85,6 +87,7 @@ impl State {
             carried_out: HashMap::new(),
             healthy: HashMap::new(),
             proofs: HashMap::new(),
+            published: HashMap::new(),
             listings: kinds.map(|kind| (kind, Listing::Pending)).collect(),
             cr_listings: scopes.map(|scope| (scope, Listing::Pending)).collect(),
             live: Live::default(),
@@ -152,6 +155,7 @@ impl State {
         self.carried_out.remove(key);
         self.healthy.remove(key);
         self.proofs.remove(key);
+        self.published.remove(key);
         self.retries.forget(key);
         self.histories.remove(key);
         self.users.forget(key);

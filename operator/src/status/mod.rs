@@ -52,7 +52,7 @@ pub use canary::CanaryProgress;
 pub use history::{DIP_PATIENCE, History};
 pub use overwrites::overwrite_event;
 pub use pass_events::{gone_revisions_event, skipped_checks_event};
-pub use publish::{Publisher, StatusEvent, patch, status_events};
+pub use publish::{Publisher, StatusEvent, is_reworded, patch, status_events};
 
 /// The longest message; a condition may hold 32 KiB, and a person reads far less.
 const MAX_MESSAGE: usize = 4096;

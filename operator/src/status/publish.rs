@@ -209,6 +209,22 @@ pub fn patch(before: &IstioOperatorStatus, after: &IstioOperatorStatus) -> Optio
     difference(&before, &after).map(|status| json!({"status": status}))
 }
 
+/// Whether both statuses tell the same of a rollout, and differ in their texts only, such as how many objects it waits for.
+#[must_use]
+pub fn is_reworded(before: &IstioOperatorStatus, after: &IstioOperatorStatus) -> bool {
+    let without_texts = |status: &IstioOperatorStatus| {
+        let mut status = status.clone();
+        status.message = None;
+        let texts = status.conditions.iter_mut().map(|it| &mut it.message);
+        texts.for_each(String::clear);
+        let components = status.component_status.values_mut();
+        components.for_each(|component| component.error = None);
+        status
+    };
+    let is_rollout = holds(&after.conditions, condition::RECONCILING).is_some();
+    is_rollout && without_texts(before) == without_texts(after)
+}
+
 fn difference(before: &Value, after: &Value) -> Option<Value> {
     let (Value::Object(old), Value::Object(new)) = (before, after) else {
         return (before != after).then(|| after.clone());
@@ -307,5 +323,38 @@ mod tests {
             json!({"status": {"componentStatus": {"Cni": null, "Pilot": {"status": "ERROR"}}}});
         assert_eq!(patch(&before, &after), Some(expected));
         assert_eq!(patch(&after, &after), None);
+    }
+
+    #[test]
+    fn other_words_for_the_same_progress_are_no_news() {
+        let status = |kind: &str, waits: &str, pilot: &str| IstioOperatorStatus {
+            message: Some(waits.to_owned()),
+            component_status: serde_json::from_value(
+                json!({"Pilot": {"status": pilot, "error": waits}}),
+            )
+            .unwrap(),
+            conditions: vec![Condition {
+                type_: kind.to_owned(),
+                message: waits.to_owned(),
+                ..installed().conditions.remove(0)
+            }],
+            ..IstioOperatorStatus::default()
+        };
+        let before = status(condition::RECONCILING, "2 to go", "RECONCILING");
+        for (after, expected) in [
+            (
+                status(condition::RECONCILING, "1 to go", "RECONCILING"),
+                true,
+            ),
+            (status(condition::RECONCILING, "1 to go", "HEALTHY"), false),
+            (status(condition::STALLED, "1 to go", "RECONCILING"), false),
+        ] {
+            assert_eq!(is_reworded(&before, &after), expected, "{after:?}");
+        }
+        let stalled = status(condition::STALLED, "1 to go", "ERROR");
+        assert!(!is_reworded(
+            &status(condition::STALLED, "2 to go", "ERROR"),
+            &stalled
+        ));
     }
 }

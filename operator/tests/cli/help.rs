@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use serde_json::json;
+
 use super::run::{succeed, text};
 
 /// The commands and their subcommands, as `--help` lists them.
@@ -193,11 +195,33 @@ fn shells_complete_commands_and_flags() {
             "{script}"
         );
     }
+    assert!(completed(&["sta"]).starts_with("status"));
+}
+
+/// What fish is offered for the last of these words.
+fn completed(words: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_istio-operator"))
-        .args(["--", "istio-operator", "sta"])
+        .args(["--", "istio-operator"])
+        .args(words)
         .envs([("COMPLETE", "fish"), ("KUBECONFIG", "/nonexistent")])
         .output()
         .unwrap();
-    let offered = text(&output.stdout);
-    assert!(offered.starts_with("status"), "{offered}");
+    text(&output.stdout)
+}
+
+/// Names come from the kubeconfig that stands before the cursor.
+#[test]
+fn shells_complete_contexts_of_the_kubeconfig_that_was_typed() {
+    let file = std::env::temp_dir().join(format!("contexts-{}.yaml", std::process::id()));
+    let contexts = ["here", "there"].map(|name| json!({"name": name, "context": null}));
+    let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "contexts": contexts});
+    fs::write(&file, kubeconfig.to_string()).unwrap();
+    let path = file.to_str().unwrap();
+    let offered = completed(&["status", "--kubeconfig", path, "--context", ""]);
+    let equals = format!("--kubeconfig={path}");
+    let of_word = completed(&["wait", &equals, "--context", "th"]);
+    fs::remove_file(&file).unwrap();
+    assert_eq!(offered, "here\nthere\n");
+    assert_eq!(of_word, "there\n");
+    assert_eq!(completed(&["status", "--context", ""]), "");
 }

@@ -1,6 +1,7 @@
 //! What passes of CRs did and found out.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::State;
 use crate::api::{InstallState, IstioOperator, IstioOperatorStatus, StoredCr};
@@ -8,7 +9,23 @@ use crate::catalogue::Version;
 use crate::cluster::CrKey;
 use crate::plan::Injection;
 
+/// How far apart statuses are written that differ in their texts only. An installation waits for dozens of objects, and a
+/// status for each of them would be most of its requests.
+const REWORD_INTERVAL: Duration = Duration::from_secs(1);
+
 impl State {
+    /// Remembers that the status of a CR was written.
+    pub fn remember_published(&mut self, key: &CrKey, now: Instant) {
+        self.published.insert(key.clone(), now);
+    }
+
+    /// How long a status waits that says the same as the last one in other words; `None` if it need not.
+    pub fn reword_delay(&self, key: &CrKey, now: Instant) -> Option<Duration> {
+        let next = *self.published.get(key)? + REWORD_INTERVAL;
+        let delay = next.saturating_duration_since(now);
+        (!delay.is_zero()).then_some(delay)
+    }
+
     /// Remembers that the spec of a CR was applied.
     pub fn remember_carried_out(&mut self, cr: &Arc<StoredCr>) {
         self.carried_out.insert(CrKey::of(cr), Arc::clone(cr));
@@ -54,4 +71,27 @@ impl State {
 fn same(remembered: Option<&Arc<StoredCr>>, cr: &IstioOperator) -> Option<Arc<StoredCr>> {
     let remembered = remembered?;
     (remembered.metadata.uid == cr.metadata.uid).then(|| Arc::clone(remembered))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_words_wait_until_a_second_after_the_last_status() {
+        let mut state = State::new(None, std::iter::empty());
+        let cr = CrKey {
+            namespace: "mesh".into(),
+            name: "one".into(),
+        };
+        let now = Instant::now();
+        assert_eq!(state.reword_delay(&cr, now), None);
+        state.remember_published(&cr, now);
+        let later = now + Duration::from_millis(400);
+        assert_eq!(
+            state.reword_delay(&cr, later),
+            Some(Duration::from_millis(600))
+        );
+        assert_eq!(state.reword_delay(&cr, now + REWORD_INTERVAL), None);
+    }
 }

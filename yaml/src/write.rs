@@ -192,7 +192,7 @@ impl<'de> Visitor<'de> for Node<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::charts::yaml::parse;
+    use crate::parse;
     use serde_json::json;
 
     #[test]

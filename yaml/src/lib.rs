@@ -3,7 +3,7 @@
 //! [`write()`] gives the bytes that Go's YAML library gives (`order` its order of keys, `style` its quotes and line breaks). This
 //! keeps a promise: the operator takes over an installation of istioctl, and the texts in `ConfigMap`s that both make from
 //! the same settings (mesh configuration, mesh networks, defaults of `GatewayClass`es) keep their bytes. Proxies and tools that
-//! watch them see no change. `tests/config_maps.rs` compares them with texts of istioctl. Nothing but quotes, line breaks and
+//! watch them see no change. `operator/tests/config_maps.rs` compares them with texts of istioctl. Nothing but quotes, line breaks and
 //! order differs from what a library writes, so `render` prints objects with the same writer; a second one would be
 //! slower, because it needs a tree of every object.
 

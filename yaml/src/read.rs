@@ -294,7 +294,7 @@ fn plain(text: &str) -> Option<Cow<'_, str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::charts::yaml::depth;
+    use crate::depth;
     use serde_json::json;
 
     #[test]

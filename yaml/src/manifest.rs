@@ -74,7 +74,7 @@ impl Manifest {
         )
     }
 
-    /// Everything as one document of a YAML stream, in the style of [`write()`](super::write()) and with sorted keys.
+    /// Everything as one document of a YAML stream, in the style of [`write()`](crate::write()) and with sorted keys.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         // Most of it is indentation. A text that grows is copied with each step.
