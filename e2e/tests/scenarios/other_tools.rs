@@ -114,7 +114,7 @@ async fn objects_of_flux_and_argo_cd_are_told_and_those_of_istioctl_taken_over()
     assert!(reader.contains("owning-resource"), "{reader}");
 }
 
-/// The version of an istiod that Helm installed counts for the step, once the user lets it be taken over.
+/// The version of an istiod that Helm installed counts for the step, also once the user lets it be taken over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_istiod_of_helm_skips_no_minor_either() {
     let (plane, operator) = running().await;
@@ -141,9 +141,13 @@ async fn an_istiod_of_helm_skips_no_minor_either() {
 
     let since = Timestamp::now();
     let cr = Cr::apply(&plane, &minimal()).await.unwrap();
-    let name = format!("Deployment {NAMESPACE}/istiod");
-    until_managed(&cr, "ManagedByHelm", &name).await;
+    let told = cr.wait_for("ERROR", SOON).await.unwrap().data;
+    let conflict = condition(&told, "OwnershipConflict");
+    assert_eq!(conflict["reason"], "ManagedByHelm", "{told}");
     cr.patch(&adopt(Some("true"))).await.unwrap();
+    cr.wait_for_no_condition("OwnershipConflict", SOON)
+        .await
+        .unwrap();
     let told = cr.wait_for("ERROR", SOON).await.unwrap().data;
     let stalled = condition(&told, "Stalled");
     assert_eq!(stalled["reason"], "UpgradeRefused", "{stalled}");
