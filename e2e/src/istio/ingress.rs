@@ -1,12 +1,6 @@
 //! A gateway as the world outside reaches it: the port of the nodes that its Service has, and real proxies for its pods.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    thread,
-};
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use k8s_openapi::{
     api::core::v1::{Pod, Service, ServicePort},
@@ -21,7 +15,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     control_plane::ControlPlane,
     error::Error,
-    host::tunnel::tunnel,
+    host::balancer::Balancer,
     istio::{mesh::Mesh, proxy::Proxy},
 };
 
@@ -31,20 +25,8 @@ pub struct Ingress {
     pods: Api<Pod>,
     selector: BTreeMap<String, String>,
     proxies: Vec<Proxy>,
-    node_port: u16,
     target_port: u16,
-    backends: Arc<Mutex<Backends>>,
-}
-
-/// Where connections go, in turn.
-#[derive(Debug, Default)]
-struct Backends {
-    addresses: Vec<SocketAddr>,
-    next: usize,
-    /// Who took the last connection.
-    last: Option<SocketAddr>,
-    /// Whether no more connections are wanted.
-    closing: bool,
+    balancer: Balancer,
 }
 
 impl Ingress {
@@ -67,25 +49,12 @@ impl Ingress {
                 "Service {service} has no node port for port {port}"
             ))
         })?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, node_port)).map_err(|error| {
-            match error.kind() {
-                io::ErrorKind::AddrInUse => Error::PortTaken(node_port),
-                _ => Error::io(format!("port {node_port}"))(error),
-            }
-        })?;
-        let backends: Arc<Mutex<Backends>> = Arc::default();
-        let shared = Arc::clone(&backends);
-        thread::Builder::new()
-            .name("ingress".into())
-            .spawn(move || serve(&listener, &shared))
-            .map_err(Error::io("ingress"))?;
         let mut ingress = Self {
             pods: Api::namespaced(client, namespace),
             selector: spec.selector.unwrap_or_default(),
             proxies: Vec::new(),
-            node_port,
             target_port,
-            backends,
+            balancer: Balancer::start(node_port)?,
         };
         ingress.follow(plane, mesh).await?;
         Ok(ingress)
@@ -138,13 +107,13 @@ impl Ingress {
     /// Where it is reached.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.node_port).into()
+        self.balancer.address()
     }
 
     /// The proxy that took the last connection.
     #[must_use]
     pub fn last(&self) -> Option<&Proxy> {
-        let last = lock(&self.backends).last?;
+        let last = self.balancer.last()?;
         self.proxies
             .iter()
             .find(|proxy| last.ip() == proxy.address())
@@ -153,15 +122,7 @@ impl Ingress {
     fn tell(&self) {
         let proxies = self.proxies.iter();
         let addresses = proxies.map(|proxy| (proxy.address(), self.target_port).into());
-        lock(&self.backends).addresses = addresses.collect();
-    }
-}
-
-impl Drop for Ingress {
-    fn drop(&mut self) {
-        lock(&self.backends).closing = true;
-        // Wakes the thread that waits for connections; if it cannot be reached it is gone already.
-        let _ = TcpStream::connect(self.address());
+        self.balancer.lead_to(addresses.collect());
     }
 }
 
@@ -181,41 +142,4 @@ fn is_ready(pod: &Pod) -> bool {
     let mut conditions = conditions.flat_map(|status| status.conditions.iter().flatten());
     let is_ready = conditions.any(|one| one.type_ == "Ready" && one.status == "True");
     is_ready && pod.metadata.deletion_timestamp.is_none()
-}
-
-/// Accepts connections and hands each to the next backend that takes it.
-fn serve(listener: &TcpListener, backends: &Arc<Mutex<Backends>>) {
-    for from in listener.incoming().flatten() {
-        if lock(backends).closing {
-            break;
-        }
-        let backends = Arc::clone(backends);
-        thread::spawn(move || {
-            if let Some(to) = connect(&backends) {
-                tunnel(from, to);
-            }
-        });
-    }
-}
-
-fn connect(backends: &Mutex<Backends>) -> Option<TcpStream> {
-    let addresses = {
-        let mut backends = lock(backends);
-        backends.next = backends.next.wrapping_add(1);
-        let mut addresses = backends.addresses.clone();
-        let first = backends.next % addresses.len().max(1);
-        addresses.rotate_left(first);
-        addresses
-    };
-    for address in addresses {
-        if let Ok(stream) = TcpStream::connect(address) {
-            lock(backends).last = Some(address);
-            return Some(stream);
-        }
-    }
-    None
-}
-
-fn lock(backends: &Mutex<Backends>) -> MutexGuard<'_, Backends> {
-    backends.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,16 +4,24 @@
 //! environment, the Deployment's service account, and the configuration in the cluster. Calls of the
 //! API server to its webhooks reach it through the Service, as in a real cluster.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use k8s_openapi::{
     ByteString,
     api::{
         admissionregistration::v1::{MutatingWebhookConfiguration, WebhookClientConfig},
         apps::v1::Deployment,
+        core::v1::Pod,
     },
 };
-use kube::{Api, Client, Config, api::ListParams};
+use kube::{
+    Api, Client, Config,
+    api::{ListParams, ResourceExt},
+};
 use pem::Pem;
 use serde_json::{Value, json};
 
@@ -30,6 +38,7 @@ use crate::{
         process::{Process, Program},
         workspace::create_dir,
     },
+    istio::{proxy::Discovery, release::Release},
     wait::{SOON, wait_until},
 };
 
@@ -54,8 +63,23 @@ struct Ports {
     introspection: u16,
 }
 
+/// What an istiod stands for.
+struct StandIn<'a> {
+    /// Its name for messages and files.
+    name: &'a str,
+    service: &'a str,
+    /// The pods that it answers for.
+    pods: Target,
+}
+
+/// The container of it in its pods.
+pub(crate) const CONTAINER: &str = "discovery";
+
 /// The port of its pods that the webhooks' Service leads to.
 const WEBHOOK_PORT: u16 = 15017;
+
+/// How long it may take to end; that is what kubelets give it.
+const GRACE: Duration = Duration::from_secs(30);
 
 impl Istiod {
     /// Starts istiod in place of the Deployment `deployment` (`istiod`, or `istiod-<revision>`) and
@@ -75,53 +99,87 @@ impl Istiod {
         deployment: &str,
         env: &[(&str, &str)],
     ) -> Result<Self, Error> {
-        let path = Bundle::Istio.dir()?.join("pilot-discovery");
-        let client = plane.client().await?;
-        let deployments: Api<Deployment> = Api::namespaced(client, namespace);
-        let mut container =
-            ContainerConfig::of(&deployments.get(deployment).await?, "discovery", deployment)?;
-        let kubeconfig = plane
-            .kubeconfig_of(namespace, &container.service_account)
-            .await?;
-        let ports = Ports::free()?;
-        let mut args = container.args;
-        args.push(format!("--kubeconfig={}", kubeconfig.display()));
-        args.extend(ports.flags());
-        // The last value of a variable counts.
-        let env = env
-            .iter()
-            .map(|(name, value)| ((*name).into(), (*value).into()));
-        container.env.extend(env);
-        // Its own empty directory: it prefers files in its working directory to the cluster's.
-        let dir = plane.dir().join(deployment);
-        create_dir(&dir)?;
-        let log = plane.dir().join(format!("{deployment}.log"));
-        let name = deployment.into();
-        let program = Program {
-            name,
-            path,
-            args,
-            env: container.env,
-            dir,
-            log,
-        };
+        let deployments: Api<Deployment> = Api::namespaced(plane.client().await?, namespace);
+        let container =
+            ContainerConfig::of(&deployments.get(deployment).await?, CONTAINER, deployment)?;
         // Others change with the version, and this process stands for the pods of every version.
-        let mut labels = container.pod_labels;
+        let mut labels = container.pod_labels.clone();
         labels.retain(|key, _| ["app", "istio.io/rev"].contains(&key.as_str()));
-        plane.route(Route {
-            to: Target::Pods {
+        let stand_in = StandIn {
+            name: deployment,
+            service: deployment,
+            pods: Target::Pods {
                 namespace: namespace.into(),
                 labels,
             },
+        };
+        Self::launch(plane, &Bundle::Istio.dir()?, stand_in, container, env).await
+    }
+
+    /// Starts istiod in place of one pod, whose address is `ip`, with programs of this release.
+    pub(crate) async fn start_for_pod(
+        plane: &ControlPlane,
+        release: Release,
+        pod: &Pod,
+        ip: IpAddr,
+        env: &[(&str, &str)],
+    ) -> Result<Self, Error> {
+        let container = ContainerConfig::of_pod(pod, CONTAINER)?;
+        let revision = pod.labels().get("istio.io/rev").map(String::as_str);
+        let service = match revision {
+            None | Some("default") => "istiod".into(),
+            Some(revision) => format!("istiod-{revision}"),
+        };
+        let stand_in = StandIn {
+            name: &pod.name_any(),
+            service: &service,
+            pods: Target::Address(ip),
+        };
+        Self::launch(plane, &release.programs()?, stand_in, container, env).await
+    }
+
+    async fn launch(
+        plane: &ControlPlane,
+        programs: &Path,
+        stand_in: StandIn<'_>,
+        container: ContainerConfig,
+        env: &[(&str, &str)],
+    ) -> Result<Self, Error> {
+        let ContainerConfig {
+            namespace,
+            service_account,
+            mut args,
+            env: mut variables,
+            ..
+        } = container;
+        let kubeconfig = plane.kubeconfig_of(&namespace, &service_account).await?;
+        let ports = Ports::free()?;
+        args.push(format!("--kubeconfig={}", kubeconfig.display()));
+        args.extend(ports.flags());
+        // The last value of a variable counts.
+        let own = env.iter();
+        variables.extend(own.map(|(name, value)| ((*name).into(), (*value).into())));
+        // Its own empty directory: it prefers files in its working directory to the cluster's.
+        let dir = plane.dir().join(stand_in.name);
+        create_dir(&dir)?;
+        plane.route(Route {
+            to: stand_in.pods,
             port: WEBHOOK_PORT,
             local_port: ports.webhook,
         });
-        let mut process = Process::start(program)?;
+        let mut process = Process::start(Program {
+            name: stand_in.name.into(),
+            path: programs.join("pilot-discovery"),
+            args,
+            env: variables,
+            dir,
+            log: plane.dir().join(format!("{}.log", stand_in.name)),
+        })?;
         wait_until_ready(&mut process, ports.http).await?;
         Ok(Self {
             process,
-            namespace: namespace.into(),
-            service: deployment.into(),
+            namespace,
+            service: stand_in.service.into(),
             ports,
             admin_kubeconfig: plane.kubeconfig(),
         })
@@ -136,10 +194,13 @@ impl Istiod {
         });
     }
 
-    /// Port on 127.0.0.1 where proxies get their configuration and their certificates.
+    /// Where proxies get their configuration and their certificates.
     #[must_use]
-    pub fn discovery_port(&self) -> u16 {
-        self.ports.discovery
+    pub fn discovery(&self) -> Discovery {
+        Discovery {
+            address: (Ipv4Addr::LOCALHOST, self.ports.discovery).into(),
+            server_name: self.server_name(),
+        }
     }
 
     /// Port on 127.0.0.1 of its metrics.
@@ -152,6 +213,11 @@ impl Istiod {
     #[must_use]
     pub fn server_name(&self) -> String {
         format!("{}.{}.svc", self.service, self.namespace)
+    }
+
+    /// Ends it as a kubelet does.
+    pub fn stop(mut self) -> Result<(), Error> {
+        self.process.stop(GRACE).map(drop)
     }
 
     /// The process, to measure it, kill it, or read its log.

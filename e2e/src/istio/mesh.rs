@@ -3,17 +3,17 @@
 use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     control_plane::ControlPlane,
     error::Error,
     host::ports,
-    istio::{istiod::Istiod, proxy::Proxy},
+    istio::{istiod::Istiod, proxy::Proxy, release::Release},
 };
 
 /// Istio's own Envoy has filters that the stock one lacks. These settings of istiod leave two of them out of what it sends.
-const STOCK_ENVOY: [(&str, &str); 2] = [
+pub(crate) const STOCK_ENVOY: [(&str, &str); 2] = [
     ("PILOT_ENABLE_METADATA_EXCHANGE", "false"),
     ("PILOT_ENABLE_ALPN_FILTER", "false"),
 ];
@@ -33,17 +33,7 @@ impl Mesh {
         deployment: &str,
     ) -> Result<Self, Error> {
         let istiod = Istiod::start_with(plane, namespace, deployment, &STOCK_ENVOY).await?;
-        // The third filter counts requests for Istio's metrics.
-        let telemetry = json!({
-            "apiVersion": "telemetry.istio.io/v1",
-            "kind": "Telemetry",
-            "metadata": {"name": "stock-envoy", "namespace": namespace},
-            "spec": {"metrics": [{
-                "providers": [{"name": "prometheus"}],
-                "overrides": [{"disabled": true}],
-            }]},
-        });
-        plane.apply(&telemetry.to_string())?;
+        plane.apply(&without_metrics(namespace).to_string())?;
         Ok(Self {
             istiod,
             namespace: namespace.into(),
@@ -62,30 +52,63 @@ impl Mesh {
         pod: Pod,
         address: Ipv4Addr,
     ) -> Result<Proxy, Error> {
-        Box::pin(Proxy::start(plane, &self.istiod, pod, address)).await
+        let discovery = self.istiod.discovery();
+        Box::pin(Proxy::start(
+            plane,
+            Release::Current,
+            &discovery,
+            pod,
+            address,
+        ))
+        .await
     }
 
     /// Starts the proxy of a gateway's pod, on an address of its own.
     pub async fn gateway(&self, plane: &ControlPlane, pod: Pod) -> Result<Proxy, Error> {
         let address = ports::address()?;
-        // The listeners of a gateway would be on all addresses of the machine.
-        let filter = json!({
-            "apiVersion": "networking.istio.io/v1alpha3",
-            "kind": "EnvoyFilter",
-            "metadata": {"name": format!("loopback-{address}"), "namespace": self.namespace},
-            "spec": {"configPatches": [{
-                "applyTo": "LISTENER",
-                "match": {
-                    "context": "GATEWAY",
-                    "proxy": {"metadata": {"LOOPBACK": address.to_string()}},
-                },
-                "patch": {
-                    "operation": "MERGE",
-                    "value": {"address": {"socket_address": {"address": address.to_string()}}},
-                },
-            }]},
-        });
+        let filter = gateway_on_loopback(&self.namespace, address);
         plane.apply(&filter.to_string())?;
-        Box::pin(Proxy::start(plane, &self.istiod, pod, address)).await
+        let discovery = self.istiod.discovery();
+        Box::pin(Proxy::start(
+            plane,
+            Release::Current,
+            &discovery,
+            pod,
+            address,
+        ))
+        .await
     }
+}
+
+/// The third filter that the stock Envoy lacks counts requests for Istio's metrics; this leaves it out.
+pub(crate) fn without_metrics(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "telemetry.istio.io/v1",
+        "kind": "Telemetry",
+        "metadata": {"name": "stock-envoy", "namespace": namespace},
+        "spec": {"metrics": [{
+            "providers": [{"name": "prometheus"}],
+            "overrides": [{"disabled": true}],
+        }]},
+    })
+}
+
+/// The listeners of a gateway would be on all addresses of the machine; this moves those of one gateway to its address.
+pub(crate) fn gateway_on_loopback(namespace: &str, address: Ipv4Addr) -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1alpha3",
+        "kind": "EnvoyFilter",
+        "metadata": {"name": format!("loopback-{address}"), "namespace": namespace},
+        "spec": {"configPatches": [{
+            "applyTo": "LISTENER",
+            "match": {
+                "context": "GATEWAY",
+                "proxy": {"metadata": {"LOOPBACK": address.to_string()}},
+            },
+            "patch": {
+                "operation": "MERGE",
+                "value": {"address": {"socket_address": {"address": address.to_string()}}},
+            },
+        }]},
+    })
 }

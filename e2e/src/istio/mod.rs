@@ -5,4 +5,7 @@ pub mod ingress;
 pub mod istioctl;
 pub mod istiod;
 pub mod mesh;
+pub mod node;
+pub mod pod_process;
 pub mod proxy;
+pub mod release;

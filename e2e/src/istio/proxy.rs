@@ -22,13 +22,11 @@ use crate::{
     },
     error::Error,
     host::{
-        envoy,
-        go_programs::Bundle,
         http, ports,
         process::{Process, Program},
         workspace::{create_dir, read, write},
     },
-    istio::istiod::Istiod,
+    istio::release::Release,
 };
 
 /// A running proxy; ends when dropped.
@@ -40,8 +38,17 @@ pub struct Proxy {
     admin: SocketAddr,
 }
 
+/// Where a proxy gets its configuration and its certificate.
+#[derive(Clone, Debug)]
+pub struct Discovery {
+    /// On 127.0.0.1.
+    pub address: SocketAddr,
+    /// The name in the certificate of the istiod there.
+    pub server_name: String,
+}
+
 /// The container of it, in gateways and in injected pods.
-const CONTAINER: &str = "istio-proxy";
+pub(crate) const CONTAINER: &str = "istio-proxy";
 
 /// The field of Envoy's first configuration that says where its connections come from, and the field before which it goes.
 const BOUND: &str = "upstream_bind_config";
@@ -51,16 +58,17 @@ const LAST_FIELD: &str = "\"deferred_stat_options\": {";
 const DRAINING: Duration = Duration::from_secs(30);
 
 impl Proxy {
-    /// Starts the proxy of a pod, configured by `istiod`, on an address of 127.0.0.0/8, and waits until it serves. Builds
-    /// and fetches the programs if they are missing.
+    /// Starts the proxy of a pod, on an address of 127.0.0.0/8, and waits until it serves. Builds and fetches the programs
+    /// if they are missing.
     pub async fn start(
         plane: &ControlPlane,
-        istiod: &Istiod,
+        release: Release,
+        discovery: &Discovery,
         pod: Pod,
         address: Ipv4Addr,
     ) -> Result<Self, Error> {
         let name = format!("{}-{}", pod.namespace().unwrap_or_default(), pod.name_any());
-        let programs = Bundle::Istio.dir()?;
+        let programs = release.programs()?;
         let config = ContainerConfig::of_pod(&pod, CONTAINER)?;
         let dir = plane.dir().join(&name);
         create_dir(&dir)?;
@@ -85,7 +93,12 @@ impl Proxy {
         let program = Program {
             path: programs.join("pilot-agent"),
             args: config.args,
-            env: environment(config.env, istiod, address, admin.port())?,
+            env: environment(
+                config.env,
+                &release.envoy()?,
+                discovery,
+                (address, admin.port()),
+            ),
             log: plane.dir().join(format!("{name}.log")),
             name,
             dir,
@@ -127,6 +140,11 @@ impl Proxy {
         }
     }
 
+    /// The process, to look whether it still runs.
+    pub(crate) fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
     /// The version of Envoy, and the name by which istiod knows this one, as it says itself.
     pub async fn identity(&self) -> Result<(String, String), Error> {
         let info: Value =
@@ -160,22 +178,20 @@ fn kept_on_loopback(template: &str, address: Ipv4Addr) -> String {
         .replace("{{ .wildcard }}", &address.to_string())
 }
 
-/// The environment of the container, but for where things are on this machine.
+/// The environment of the container, but for where things are on this machine: Envoy's program, and the proxy's own address
+/// with the port of its administration.
 fn environment(
     mut env: Vec<(String, String)>,
-    istiod: &Istiod,
-    address: Ipv4Addr,
-    admin_port: u16,
-) -> Result<Vec<(String, String)>, Error> {
+    envoy: &Path,
+    discovery: &Discovery,
+    (address, admin_port): (Ipv4Addr, u16),
+) -> Vec<(String, String)> {
     let given = env.iter().find(|(name, _)| name == "PROXY_CONFIG");
     let given = given.and_then(|(_, text)| serde_json::from_str(text).ok());
     let mut config: Map<String, Value> = given.unwrap_or_default();
     let own = [
-        (
-            "discoveryAddress",
-            json!(format!("127.0.0.1:{}", istiod.discovery_port())),
-        ),
-        ("binaryPath", json!(envoy::path()?)),
+        ("discoveryAddress", json!(discovery.address)),
+        ("binaryPath", json!(envoy)),
         ("proxyAdminPort", admin_port.into()),
         ("concurrency", 1.into()),
     ];
@@ -184,12 +200,12 @@ fn environment(
     env.retain(|(name, _)| name != "CA_ADDR" && name != "PROXY_CONFIG");
     let own = [
         ("PROXY_CONFIG", Value::from(config).to_string()),
-        ("ISTIOD_SAN", istiod.server_name()),
+        ("ISTIOD_SAN", discovery.server_name.clone()),
         // It would ask the metadata servers of clouds.
         ("CLOUD_PLATFORM", "none".into()),
         // By this, an EnvoyFilter finds it.
         ("ISTIO_META_LOOPBACK", address.to_string()),
     ];
     env.extend(own.map(|(name, value)| (name.into(), value)));
-    Ok(env)
+    env
 }

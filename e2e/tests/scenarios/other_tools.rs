@@ -114,6 +114,55 @@ async fn objects_of_flux_and_argo_cd_are_told_and_those_of_istioctl_taken_over()
     assert!(reader.contains("owning-resource"), "{reader}");
 }
 
+/// The version of an istiod that Helm installed counts for the step, also once the user lets it be taken over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_istiod_of_helm_skips_no_minor_either() {
+    let (plane, operator) = running().await;
+    plane.kubectl(["create", "namespace", NAMESPACE]).unwrap();
+    let pod = json!({"app": "istiod", "istio": "pilot"});
+    let mut istiod = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "istiod", "namespace": NAMESPACE, "labels": {
+            "app": "istiod",
+            "app.kubernetes.io/managed-by": "Helm",
+            "app.kubernetes.io/version": "1.28.10",
+            "install.operator.istio.io/owning-resource": "unknown",
+            "istio.io/rev": "default",
+            "operator.istio.io/component": "Pilot",
+        }},
+        "spec": {"selector": {"matchLabels": pod}, "template": {
+            "metadata": {"labels": pod},
+            "spec": {"containers": [{"name": "discovery", "image": "example.com/pilot:1.28.10"}]},
+        }},
+    });
+    istiod["metadata"]["annotations"] = json!({"meta.helm.sh/release-name": "istiod"});
+    plane.apply(&istiod.to_string()).unwrap();
+
+    let since = Timestamp::now();
+    let cr = Cr::apply(&plane, &minimal()).await.unwrap();
+    let told = cr.wait_for("ERROR", SOON).await.unwrap().data;
+    let conflict = condition(&told, "OwnershipConflict");
+    assert_eq!(conflict["reason"], "ManagedByHelm", "{told}");
+    cr.patch(&adopt(Some("true"))).await.unwrap();
+    cr.wait_for_no_condition("OwnershipConflict", SOON)
+        .await
+        .unwrap();
+    let told = cr.wait_for("ERROR", SOON).await.unwrap().data;
+    let stalled = condition(&told, "Stalled");
+    assert_eq!(stalled["reason"], "UpgradeRefused", "{stalled}");
+    let message = stalled["message"].as_str().unwrap();
+    for part in [
+        "from Istio 1.28.10 to",
+        "set spec.version to \"1.29\" first",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
+    let written = object_writes(&plane, &operator, since);
+    let is_istiod = |write: &String| write.contains("deployments");
+    assert!(!written.iter().any(is_istiod), "{written:?}");
+}
+
 /// The look costs one read for each component of a new installation, and every object is sent once. How many statuses
 /// are written depends on how long the pods take.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,10 @@
 //! Another `spec.version` is followed in place, step by step, where Istio supports the step, and refused with the way out
 //! where it does not.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use e2e::{
     actions::cr::resource,
@@ -43,6 +46,8 @@ async fn each_step_in_place_ends_as_a_fresh_installation() {
         json!({"metadata": {"annotations": {"install.istio.io/skip-checks": "injection"}}});
     cr.patch(&skipped).await.unwrap();
     let services = uids(&plane);
+    plane.apply(&rule().to_string()).unwrap();
+    let mut versions = versions_of_crds(&plane);
     let kinds = [resource(), ApiResource::erase::<Deployment>(&())];
     let history = History::record(&client, &kinds).await.unwrap();
     for release in &releases[1..] {
@@ -57,11 +62,66 @@ async fn each_step_in_place_ends_as_a_fresh_installation() {
         let items = inventory.owned().await.unwrap();
         is_as_printed(&client, &minor, &items, &operator::render(&text).unwrap()).await;
         templates_follow_istiod(&plane, &operator, since);
+        let before = std::mem::replace(&mut versions, versions_of_crds(&plane));
+        no_version_is_lost(&before, &versions);
         let took = Timestamp::now().duration_since(since).as_secs_f64();
         println!("to {minor}: {took:.1} s");
     }
     assert_eq!(uids(&plane), services, "Services were made anew");
+    let stored = &versions["destinationrules.networking.istio.io"].stored;
+    assert_eq!(stored.iter().collect::<Vec<_>>(), ["v1", "v1beta1"]);
+    plane
+        .kubectl([
+            "get",
+            "destinationrules.v1beta1.networking.istio.io",
+            "from-before",
+        ])
+        .unwrap();
     never_without_pods(&history.entries().unwrap());
+}
+
+/// Upgrade row 5: a gateway whose tag is written down stays in that version, while what has no tag follows istiod.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_is_pinned_by_its_tag_stays_in_its_version() {
+    let (plane, _operator) = running().await;
+    let mesh = |version: &str| {
+        let gateways = json!([
+            {"name": "following", "enabled": true},
+            {"name": "pinned", "enabled": true, "tag": "1.30.5"},
+        ]);
+        let spec = json!({
+            "profile": "minimal",
+            "version": version,
+            "components": {"ingressGateways": gateways},
+        });
+        let mut cr = manifest("mesh", &spec);
+        // The pods of istiod are simulated, and inject nothing.
+        cr["metadata"]["annotations"] = json!({"install.istio.io/skip-checks": "injection"});
+        cr.to_string()
+    };
+    let images = || {
+        ["istiod", "following", "pinned"].map(|name| {
+            let image = "-o=jsonpath={.spec.template.spec.containers[0].image}";
+            let found = plane.kubectl(["get", "deployment", name, "-n=istio-system", image]);
+            let found = found.unwrap();
+            found.rsplit(':').next().unwrap_or_default().to_owned()
+        })
+    };
+    let cr = healthy(&plane, &mesh("1.30")).await;
+    assert_eq!(images(), ["1.30.5"; 3]);
+    plane.apply(&mesh("1.31")).unwrap();
+    let told = cr.wait_for("HEALTHY", SOON).await.unwrap().data;
+    assert_eq!(told["status"]["version"], "1.31.1");
+    assert_eq!(images(), ["1.31.1", "1.31.1", "1.30.5"]);
+    let gateways = told["status"]["gateways"].as_array().unwrap().iter();
+    let versions: Vec<_> = gateways
+        .map(|one| (&one["name"], &one["version"]))
+        .collect();
+    let expected = [
+        (&json!("following"), &json!("1.31.1")),
+        (&json!("pinned"), &json!("1.30.5")),
+    ];
+    assert_eq!(versions, expected);
 }
 
 /// Upgrade row 3: a step that Istio does not support changes nothing, says why and what to do, and what runs is repaired at
@@ -138,6 +198,64 @@ async fn a_step_that_istio_does_not_support_is_refused() {
     let told = cr.wait_for("HEALTHY", SOON).await.unwrap().data;
     assert_eq!(told["status"]["version"], "1.30.5");
     assert_eq!(crd_versions(&plane), crds);
+}
+
+/// An object whose CRD the API server stores in another version since Istio 1.27.
+fn rule() -> Value {
+    json!({
+        "apiVersion": "networking.istio.io/v1beta1",
+        "kind": "DestinationRule",
+        "metadata": {"name": "from-before", "namespace": "default"},
+        "spec": {"host": "shop.example.com"},
+    })
+}
+
+/// The versions of a CRD.
+struct Versions {
+    known: BTreeSet<String>,
+    stored: BTreeSet<String>,
+}
+
+fn versions_of_crds(plane: &ControlPlane) -> BTreeMap<String, Versions> {
+    let selector = "--selector=install.operator.istio.io/owning-resource";
+    let text = plane.kubectl(["get", "crds", "-o=json", selector]).unwrap();
+    let list: Value = serde_json::from_str(&text).unwrap();
+    let texts = |list: &Value, pointer: &str| {
+        let items = list.as_array().unwrap().iter();
+        let texts = items.map(|item| item.pointer(pointer).unwrap().as_str().unwrap().to_owned());
+        texts.collect()
+    };
+    let items = list["items"].as_array().unwrap().iter();
+    items
+        .map(|item| {
+            let name = item["metadata"]["name"].as_str().unwrap().to_owned();
+            let known = texts(&item["spec"]["versions"], "/name");
+            let stored = texts(&item["status"]["storedVersions"], "");
+            (name, Versions { known, stored })
+        })
+        .collect()
+}
+
+/// A CRD keeps each version that it had, and those in which objects are stored above all.
+fn no_version_is_lost(before: &BTreeMap<String, Versions>, now: &BTreeMap<String, Versions>) {
+    for (name, before) in before {
+        let now = now.get(name).unwrap_or_else(|| panic!("{name} is gone"));
+        assert!(
+            now.known.is_superset(&before.known),
+            "{name}: {:?}",
+            now.known
+        );
+        assert!(
+            now.stored.is_superset(&before.stored),
+            "{name}: {:?}",
+            now.stored
+        );
+        assert!(
+            now.known.is_superset(&now.stored),
+            "{name}: {:?}",
+            now.stored
+        );
+    }
 }
 
 /// How a check in a status came out.

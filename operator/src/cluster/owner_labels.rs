@@ -20,6 +20,8 @@ const NOT_PRUNED: &str = "install.operator.istio.io/owning-resource-not-pruned";
 const COMPONENT: &str = "operator.istio.io/component";
 const MANAGED: &str = "operator.istio.io/managed";
 const VERSION: &str = "operator.istio.io/version";
+/// The label by which Istio's own charts tell the version, also where Helm installed them.
+const CHART_VERSION: &str = "app.kubernetes.io/version";
 /// The label that names the revision of an object. Webhook configurations of Istio carry it whoever made them.
 pub const REVISION: &str = "istio.io/rev";
 
@@ -84,7 +86,7 @@ impl OwnerLabels {
                     .find(|kind| kind.as_str() == name)
             }),
             revision: labels.get(REVISION).cloned(),
-            version: labels.get(VERSION).cloned(),
+            version: labels.get(VERSION).or(labels.get(CHART_VERSION)).cloned(),
             kept: labels.get(NOT_PRUNED).is_some_and(|value| value == "true"),
         }
     }
@@ -162,6 +164,18 @@ mod tests {
             label(&mut metadata, &cr, ComponentKind::Base, "1.26.8", "canary");
             assert_eq!(metadata["labels"]["istio.io/rev"], "canary");
         }
+    }
+
+    #[test]
+    fn what_helm_installed_tells_its_version_too() {
+        let mut labels = BTreeMap::from([
+            (OWNER.to_owned(), "unknown".to_owned()),
+            (CHART_VERSION.to_owned(), "1.28.10".to_owned()),
+        ]);
+        let version = |labels: &BTreeMap<String, String>| OwnerLabels::read(labels).version;
+        assert_eq!(version(&labels).as_deref(), Some("1.28.10"));
+        labels.insert(VERSION.to_owned(), "1.29.8".to_owned());
+        assert_eq!(version(&labels).as_deref(), Some("1.29.8"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Only the CR, the catalogue and what watches tell is asked. What they do not tell is reported as not checked, never as
 //! passed. Facts: upstream's documentation of upgrades and its issues, by number at each check.
 
+mod disruption;
 mod mesh;
 mod step_notes;
 
@@ -88,6 +89,7 @@ impl Precheck {
             kubernetes(merged, catalogue),
             patch(oldest, to, catalogue),
             replicas(istiod),
+            disruption::disruption_budgets(merged, live),
             node_agents(merged, live),
             data_plane(to, proxies),
             mesh::gateway_api(from, to, catalogue, proxies),
@@ -125,6 +127,7 @@ impl Precheck {
             canary_step(from, to),
             kubernetes(merged, catalogue),
             patch(oldest, to, catalogue),
+            disruption::disruption_budgets(merged, live),
             node_agents(merged, live),
             data_plane(to, proxies),
             mesh::gateway_api(Some(from), to, catalogue, proxies),

@@ -5,6 +5,7 @@ mod dashboards;
 mod files;
 mod meddling;
 mod silence;
+mod upgrade;
 
 use std::{
     io::{self, Write},
@@ -29,11 +30,14 @@ struct Args {
 enum Proof {
     /// Prometheus scrapes istiod, gateways and the operator; dashboards find data; Zipkin gets traces of Envoy.
     Addons,
+    /// No request fails and no new pod is refused while Istio 1.30 becomes 1.31, in place and by a canary that is also taken back.
+    Upgrade,
 }
 
 fn main() -> ExitCode {
     let proof = match Args::parse().proof {
         Proof::Addons => addons::prove(),
+        Proof::Upgrade => upgrade::prove(),
     };
     match proof {
         Ok(()) => ExitCode::SUCCESS,

@@ -167,6 +167,46 @@ fn steps_count_from_what_serves_and_the_way_back_is_open() {
 }
 
 #[test]
+fn a_budget_over_a_single_pod_is_told_unless_it_lets_that_pod_go() {
+    let charts = Charts::embedded().unwrap();
+    let of = |spec: serde_json::Value, replicas: i64| {
+        let cr = IstioOperator::new("cr", RawSpec(spec));
+        let merged = merge(&cr, Some("1.27"), Cluster::default(), &charts).unwrap();
+        let mut live = Live::default();
+        let workload_of = |desired| LiveObject {
+            readiness: Some(Readiness::Workload(Workload {
+                desired,
+                ..Workload::default()
+            })),
+            ..LiveObject::default()
+        };
+        for (name, replicas) in [("istiod", replicas), ("istio-ingressgateway", 2)] {
+            let deployment = workload("Deployment", "istio-system", name);
+            let budget = crate::render::ObjectKey {
+                group: "policy".to_owned(),
+                kind: "PodDisruptionBudget".to_owned(),
+                ..deployment.clone()
+            };
+            live.put(deployment, workload_of(replicas));
+            live.put(budget, LiveObject::default());
+        }
+        disruption::disruption_budgets(&merged, &live)
+    };
+    let default = || json!({"profile": "default"});
+    let found = of(default(), 1);
+    assert_eq!(found.result, CheckResult::Warning);
+    assert!(
+        found.message.contains("only pods of istiod may"),
+        "{}",
+        found.message
+    );
+    assert_eq!(of(default(), 2).result, CheckResult::Passed);
+    let may_go =
+        json!({"components": {"pilot": {"k8s": {"podDisruptionBudget": {"maxUnavailable": 1}}}}});
+    assert_eq!(of(may_go, 1).result, CheckResult::Passed);
+}
+
+#[test]
 fn a_version_that_no_label_tells_is_not_passed() {
     for label in [None, Some("1.20.3-vendor0"), Some("unknown")] {
         let found = in_between("1.30.5", label, "1.31.1").unwrap();
