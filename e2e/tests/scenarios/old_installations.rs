@@ -203,7 +203,7 @@ pub async fn of_old_releases(site: &Site) {
     {
         site.plane.apply(&objects).unwrap();
         let before = site.look().await;
-        let spec = manifest("mesh", &json!({"profile": "default"}));
+        let spec = manifest("mesh", &json!({"profile": "minimal"}));
         let cr = Cr::apply(&site.plane, &spec.to_string()).await.unwrap();
         let why = until_refused(&cr, condition, reason).await;
         assert!(why.contains(told), "{why}");

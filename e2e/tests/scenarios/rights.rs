@@ -227,9 +227,13 @@ impl Cluster {
 
     /// Deletes an object that a rule is about; gives the right by which it would come back. One is enough, because others may wait for it.
     async fn take_one(&self, rule: &PolicyRule) -> Option<String> {
-        let owned = self.inventory.owned().await.unwrap();
         let rights = Right::of(rule);
         let patches = rights.iter().filter(|right| right.verb == "patch");
+        let patches: Vec<_> = patches.collect();
+        if patches.is_empty() {
+            return None;
+        }
+        let owned = self.inventory.owned().await.unwrap();
         for right in patches {
             let is_meant = |item: &&Item| {
                 item.resource.group == right.group && item.resource.plural == right.resource
