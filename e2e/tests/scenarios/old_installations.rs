@@ -184,9 +184,9 @@ spec:
         },
         Old {
             objects: istiod("1.17.8", of_helm, release),
-            condition: "OwnershipConflict",
-            reason: "ManagedByHelm",
-            told: "Deployment istio-system/istiod",
+            condition: "Stalled",
+            reason: "UpgradeRefused",
+            told: "from Istio 1.17.8",
         },
     ]
 }
