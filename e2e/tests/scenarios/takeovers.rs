@@ -303,7 +303,7 @@ impl Site {
         Reader::of(&self.plane, "migration.md")
     }
 
-    /// Deletes an IstioOperator and the Deployment of the operator, so that the next page begins without.
+    /// Deletes an IstioOperator and what `operator install` brought, so that the next page begins without.
     pub async fn remove(&self, name: &str) {
         let client = self.plane.client().await.unwrap();
         Cr::of(client, "istio-system", name)
@@ -312,7 +312,7 @@ impl Site {
             .unwrap();
         let deployment = [
             "delete",
-            "deployment",
+            "deployment,service",
             "istio-operator",
             "-n=istio-operator",
         ];
