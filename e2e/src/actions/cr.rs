@@ -79,6 +79,16 @@ impl Cr {
             .await?)
     }
 
+    /// Gives it another spec.
+    pub async fn replace_spec(&self, spec: &Value) -> Result<DynamicObject, Error> {
+        let operations = json!([{"op": "replace", "path": "/spec", "value": spec}]);
+        let operations = serde_json::from_value(operations)
+            .map_err(|error| Error::Unexpected(error.to_string()))?;
+        let patch = Patch::Json::<()>(operations);
+        let params = PatchParams::default();
+        Ok(self.api.patch(&self.name, &params, &patch).await?)
+    }
+
     /// Waits until the operator says of the present generation that it is in `state`, such as
     /// `HEALTHY`; gives the CR as it is then.
     pub async fn wait_for(&self, state: &str, deadline: Duration) -> Result<DynamicObject, Error> {

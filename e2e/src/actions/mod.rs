@@ -4,3 +4,4 @@ pub mod admission_policy;
 pub mod api_proxy;
 pub mod cr;
 pub mod damage;
+pub mod rights;

@@ -245,6 +245,13 @@ impl Bundle {
         write(&dir.join("envoy_bootstrap.json"), read(&template)?)
     }
 
+    /// The directory with the source of a module that this bundle requires; fetches it if it is missing.
+    pub fn source(self, module: &str) -> Result<PathBuf, Error> {
+        self.go(&["mod", "download", module])?;
+        let dir = self.go(&["list", "-m", "-f", "{{.Dir}}", module])?;
+        Ok(PathBuf::from(dir.trim()))
+    }
+
     /// Runs Go in this bundle's module and returns what it prints.
     fn go(self, args: &[&str]) -> Result<String, Error> {
         let output = self.go_command(args).output().map_err(go_error)?;

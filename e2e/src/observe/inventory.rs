@@ -67,7 +67,18 @@ impl Inventory {
         self.applied(&ListParams::default()).await
     }
 
+    /// All objects, whoever made them.
+    pub async fn everything(&self) -> Result<Vec<Item>, Error> {
+        self.list(&ListParams::default()).await
+    }
+
     async fn applied(&self, params: &ListParams) -> Result<Vec<Item>, Error> {
+        let mut items = self.list(params).await?;
+        items.retain(Item::is_by_operator);
+        Ok(items)
+    }
+
+    async fn list(&self, params: &ListParams) -> Result<Vec<Item>, Error> {
         let lists = self.resources.iter().map(|resource| async move {
             let api: Api<DynamicObject> = Api::all_with(self.client.clone(), resource);
             let objects = api.list(params).await?.items;
@@ -86,7 +97,6 @@ impl Inventory {
                 };
                 objects.into_iter().map(item)
             })
-            .filter(Item::is_by_operator)
             .collect();
         items.sort_by_key(Item::name);
         Ok(items)

@@ -31,7 +31,7 @@ use crate::accepted_inputs::inputs;
 pub(crate) const PARALLEL: usize = 16;
 
 /// A kind that no Kubernetes serves by itself; Multus brings it.
-const FOREIGN: &str = r#"{
+pub(crate) const FOREIGN: &str = r#"{
   "apiVersion": "apiextensions.k8s.io/v1",
   "kind": "CustomResourceDefinition",
   "metadata": {"name": "network-attachment-definitions.k8s.cni.cncf.io"},

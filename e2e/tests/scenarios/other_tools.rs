@@ -182,8 +182,8 @@ async fn the_look_before_the_first_write_is_cheap() {
     let others = ["events", "istiooperators", "namespaces"];
     requests.retain(|event| !others.contains(&event.object_ref.resource.as_str()));
     let (reads, writes): (Vec<_>, Vec<_>) = requests.iter().partition(|event| event.verb == "get");
-    // One of each component, and of both workloads whether there are pods that the installation would replace.
-    assert_eq!(reads.len(), 3 + 2, "{reads:#?}");
+    // One of each component, the mesh configuration, and of both workloads whether there are pods that would be replaced.
+    assert_eq!(reads.len(), 3 + 1 + 2, "{reads:#?}");
     let (writes, dry_runs): (Vec<_>, Vec<_>) =
         writes.into_iter().partition(|event| event.is_write());
     println!(

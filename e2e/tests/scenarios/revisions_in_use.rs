@@ -135,7 +135,7 @@ fn users() -> Vec<User> {
 }
 
 /// The Gateway API, as far as the operator looks at it.
-fn gateway_api(plane: &ControlPlane) {
+pub(crate) fn gateway_api(plane: &ControlPlane) {
     let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let version = json!({
         "name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": open},

@@ -27,6 +27,9 @@ pub const OWNERSHIP_CONFLICT: &str = "OwnershipConflict";
 /// `True` while a watch is broken on which the CR depends, so that what is said of its objects may be outdated.
 pub const WATCH_BROKEN: &str = "WatchBroken";
 
+/// `True` while the operator lacks rights, whether or not the CR needs them now.
+pub const RIGHTS_MISSING: &str = "RightsMissing";
+
 /// What holds for one type of condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -63,7 +66,7 @@ pub enum Kept {
 }
 
 /// Every type of condition that the operator sets. Conditions of other types belong to others and stay as they are.
-pub const ALL: [Rule; 11] = [
+pub const ALL: [Rule; 12] = [
     rule(READY, EventRule::EachReason, Kept::WhilePaused),
     rule(RECONCILING, EventRule::EachReason, Kept::WhilePaused),
     rule(STALLED, EventRule::EachMessage, Kept::WhilePaused),
@@ -74,6 +77,7 @@ pub const ALL: [Rule; 11] = [
     rule(OUTDATED, EventRule::EachMessage, Kept::WithoutVersion),
     rule(OLD_REVISION, EventRule::EachReason, Kept::UntilKnown),
     rule(WATCH_BROKEN, EventRule::EachMessage, Kept::Never),
+    rule(RIGHTS_MISSING, EventRule::EachMessage, Kept::Never),
     rule(OWNERSHIP_CONFLICT, EventRule::EachMessage, Kept::UntilKnown),
 ];
 
@@ -125,6 +129,8 @@ pub mod reason {
     pub const SCALING_OR_ROLLING_OUT: &str = "ScalingOrRollingOut";
     /// A watch does not work.
     pub const WATCH_BROKEN: &str = "WatchBroken";
+    /// The API server denies the operator a right.
+    pub const RIGHTS_MISSING: &str = "RightsMissing";
     /// The CR is being deleted.
     pub const DELETING: &str = "Deleting";
     /// The CR is paused by its annotation.
@@ -151,6 +157,8 @@ pub mod reason {
     pub const MANAGED_BY_ARGO_CD: &str = "ManagedByArgoCD";
     /// Flux manages objects that this `IstioOperator` renders.
     pub const MANAGED_BY_FLUX: &str = "ManagedByFlux";
+    /// An Istio older than istiod uses objects that this `IstioOperator` renders.
+    pub const OLDER_ISTIO: &str = "OlderIstio";
     /// Somebody changed an object under the name of our field manager, and it was changed back.
     pub const OVERWRITTEN: &str = "Overwritten";
     /// Another `IstioOperator` owns objects that this one renders.

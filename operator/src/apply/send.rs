@@ -252,7 +252,7 @@ impl Sender {
             }
         };
         let object = self.read(call).await?;
-        Ok(object.and_then(|object| ManagingTool::read(&object.metadata)))
+        Ok(object.and_then(|object| ManagingTool::of_unlabeled(&key.kind, &object.metadata)))
     }
 
     /// Deletes the object that was judged, in the very state that was judged; gives whether it is gone already.

@@ -1,6 +1,6 @@
 //! Lists of the objects that the operator would watch.
 
-use istio_operator::cluster::{Kind, LiveObject, Readiness, WatchedSpec, WatchedStatus};
+use istio_operator::cluster::{Kind, LiveObject, WatchedSpec, WatchedStatus};
 use istio_operator::render::ObjectKey;
 use kube::Client;
 use kube::api::{Api, DynamicObject, ListParams, PartialObjectMeta};
@@ -22,8 +22,7 @@ pub(super) async fn list_objects(
                 Api::all_with(client.clone(), &kind.resource());
             let reduce = |object: Object<WatchedSpec, WatchedStatus>| {
                 let status = object.status.unwrap_or_default();
-                let readiness = Readiness::read(kind.kind, &object.spec, &status);
-                LiveObject::of(kind, &object.metadata, readiness)
+                LiveObject::of(kind, &object.metadata, Some((&object.spec, &status)))
             };
             api.list(&params).await.map(|list| {
                 found.extend(list.items.into_iter().map(reduce));

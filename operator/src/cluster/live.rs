@@ -18,7 +18,7 @@ use super::injector::{Injector, was_repointed};
 use super::kinds::Kind;
 use super::managing_tool::ManagingTool;
 use super::owner_labels::{CrKey, OwnerLabels};
-use super::readiness::{Exposure, Readiness, Workload};
+use super::readiness::{Exposure, Readiness, WatchedSpec, WatchedStatus, Workload};
 use crate::catalogue::Version;
 use crate::render::ObjectKey;
 
@@ -66,6 +66,8 @@ pub struct LiveObject {
     pub injector: Option<Injector>,
     /// How far it is, for kinds whose status says so.
     pub readiness: Option<Readiness>,
+    /// The version of Istio that its pods run, if it is a workload.
+    pub image_version: Option<Version>,
 }
 
 impl LiveObject {
@@ -96,16 +98,22 @@ impl LiveObject {
             co_owned: CoOwnedFields::read(kind, entries),
             injector: Injector::read(kind, labels),
             readiness: None,
+            image_version: None,
         }
     }
 
-    /// The identity of an object of `kind` and what is kept of it, from its metadata and from what its status says.
+    /// The identity of an object of `kind` and what is kept of it, from its metadata and from what else was read.
     #[must_use]
-    pub fn of(kind: &Kind, meta: &ObjectMeta, readiness: Option<Readiness>) -> (ObjectKey, Self) {
+    pub fn of(
+        kind: &Kind,
+        meta: &ObjectMeta,
+        read: Option<(&WatchedSpec, &WatchedStatus)>,
+    ) -> (ObjectKey, Self) {
         let name = meta.name.clone().unwrap_or_default();
         let key = kind.key(meta.namespace.clone(), name);
         let object = Self {
-            readiness,
+            readiness: read.and_then(|(spec, status)| Readiness::read(kind.kind, spec, status)),
+            image_version: read.and_then(|(spec, _)| spec.image_version()),
             ..Self::read(kind.kind, meta)
         };
         (key, object)
@@ -128,6 +136,7 @@ impl LiveObject {
             co_owned,
             injector,
             readiness,
+            image_version,
         } = self;
         *uid == other.uid
             && *owner_labels == other.owner_labels
@@ -140,6 +149,7 @@ impl LiveObject {
             && *co_owned == other.co_owned
             && *injector == other.injector
             && *readiness == other.readiness
+            && *image_version == other.image_version
     }
 
     /// Whether the object belongs to `cr` by its labels, and our applies made it or took it over.
@@ -148,10 +158,12 @@ impl LiveObject {
         self.our_fields.is_some() && self.owner_labels.owner.as_ref() == Some(cr)
     }
 
-    /// The Istio version that the object is of, by its label.
+    /// The Istio version that the object is of: by its label, or else by the image of its pods. What was rendered and applied
+    /// by hand has no such label.
     #[must_use]
     pub fn istio_version(&self) -> Option<Version> {
-        Version::parse(self.owner_labels.version.as_deref()?)
+        let label = self.owner_labels.version.as_deref();
+        label.and_then(Version::parse).or(self.image_version)
     }
 
     /// The replicas that the object asks for, if it is a workload whose status was seen.
@@ -319,6 +331,7 @@ impl Live {
             Some(_) if self.is_overtaken(&key, &object) => return,
             Some(before) if before.uid == object.uid => {
                 object.readiness.clone_from(&before.readiness);
+                object.image_version = before.image_version;
                 object.unexplained = before.unexplained;
             }
             None if told.is_some_and(|told| told >= object.version) => return,

@@ -20,6 +20,9 @@ const FLUX: [&str; 2] = [
     "helm.toolkit.fluxcd.io/name",
 ];
 
+/// What an Istio of revisions labels everything with, which came with 1.6.
+const REVISION: &str = "istio.io/rev";
+
 /// A tool other than `istioctl` and this operator that manages an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ManagingTool {
@@ -29,6 +32,8 @@ pub enum ManagingTool {
     ArgoCd,
     /// Flux.
     Flux,
+    /// Whatever installed an Istio whose control plane is not istiod, and which would lose its mesh configuration.
+    OlderIstio,
 }
 
 impl ManagingTool {
@@ -55,6 +60,16 @@ impl ManagingTool {
         }
     }
 
+    /// Reads the metadata of an object of `kind` that has no owner label, as nothing of an old Istio has.
+    #[must_use]
+    pub fn of_unlabeled(kind: &str, meta: &ObjectMeta) -> Option<Self> {
+        let is_mesh_config = kind == "ConfigMap" && meta.name.as_deref() == Some("istio");
+        let labels = meta.labels.as_ref();
+        let has_revision = labels.is_some_and(|labels| labels.contains_key(REVISION));
+        let is_old = is_mesh_config && !has_revision;
+        Self::read(meta).or(is_old.then_some(Self::OlderIstio))
+    }
+
     /// The reason of a condition that tells of objects which this tool manages.
     #[must_use]
     pub const fn reason(self) -> &'static str {
@@ -62,6 +77,7 @@ impl ManagingTool {
             Self::Helm => reason::MANAGED_BY_HELM,
             Self::ArgoCd => reason::MANAGED_BY_ARGO_CD,
             Self::Flux => reason::MANAGED_BY_FLUX,
+            Self::OlderIstio => reason::OLDER_ISTIO,
         }
     }
 }
@@ -82,6 +98,7 @@ impl fmt::Display for ManagingTool {
             Self::Helm => "Helm",
             Self::ArgoCd => "Argo CD",
             Self::Flux => "Flux",
+            Self::OlderIstio => "an Istio older than 1.6",
         })
     }
 }
@@ -127,6 +144,20 @@ mod tests {
             read(json!({"annotations": tracking})),
             Some(ManagingTool::ArgoCd)
         );
+    }
+
+    #[test]
+    fn an_istio_without_revisions_is_recognized_by_its_mesh_configuration() {
+        let of = |kind: &str, meta: Value| {
+            let meta = serde_json::from_value(meta).unwrap();
+            ManagingTool::of_unlabeled(kind, &meta)
+        };
+        let old = json!({"name": "istio", "labels": {"app": "istio", "heritage": "Tiller"}});
+        assert_eq!(of("ConfigMap", old.clone()), Some(ManagingTool::OlderIstio));
+        assert_eq!(of("Service", old), None);
+        let new = json!({"name": "istio", "labels": {"istio.io/rev": "default"}});
+        assert_eq!(of("ConfigMap", new), None);
+        assert_eq!(of("ConfigMap", json!({"name": "istio-mixer"})), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::api::NodePort;
+use crate::catalogue::Version;
 
 /// How far a live object is, from its status.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,6 +164,36 @@ pub struct WatchedSpec {
     #[serde(rename = "externalIPs")]
     external_ips: Option<Vec<String>>,
     ports: Option<Vec<NodePort>>,
+    template: Option<PodTemplate>,
+}
+
+/// The images of the pods of a workload.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodTemplate {
+    spec: PodSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodSpec {
+    containers: Vec<Container>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Container {
+    image: Option<String>,
+}
+
+impl WatchedSpec {
+    /// The version of Istio that the images of the pods are of.
+    #[must_use]
+    pub fn image_version(&self) -> Option<Version> {
+        let containers = &self.template.as_ref()?.spec.containers;
+        let mut images = containers.iter().filter_map(|one| one.image.as_deref());
+        images.find_map(Version::of_image)
+    }
 }
 
 /// The part of a status that says how far an object is; everything else is skipped while parsing.

@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use tokio::sync::Notify;
 
 use super::limits::Limits;
+use super::missing_rights::MissingRights;
 use super::queue::Queue;
 use super::rendering::RenderThread;
 use super::requeue::Action;
@@ -35,6 +36,7 @@ pub(super) struct Ctx {
     pub(super) publisher: Publisher,
     pub(super) queue: Queue,
     pub(super) watches: Watches,
+    pub(super) missing_rights: Arc<MissingRights>,
     /// Tells that sources which the cluster did not serve are to be tried again now.
     pub(super) absent_sources: Notify,
     /// The broken watches at the last heartbeat.
@@ -51,6 +53,7 @@ impl Ctx {
         cluster: Cluster,
         sender: Sender,
         health: Arc<Health>,
+        missing_rights: Arc<MissingRights>,
     ) -> std::io::Result<Self> {
         let charts = Arc::new(charts);
         let render_thread =
@@ -67,6 +70,7 @@ impl Ctx {
             publisher,
             queue: Queue::default(),
             watches: Watches::default(),
+            missing_rights,
             absent_sources: Notify::new(),
             broken_watches: Mutex::default(),
             health,
@@ -162,6 +166,7 @@ impl Ctx {
             let broken = self.broken_watches_of(&key);
             let is_observed = matches!(result, PassResult::Applied(_));
             status::add_broken_watches(&mut status, input, &broken, is_observed);
+            status::add_missing_rights(&mut status, input, &self.missing_rights.told());
         }
         if matches!(result, PassResult::Applied(_))
             && status::is_reworded(&before, &status)
@@ -175,6 +180,28 @@ impl Ctx {
             self.state().remember_published(&key, Instant::now());
         }
         Ok((written, next_change))
+    }
+
+    /// Tells of missing rights in the status of a CR whose pass failed, and leaves everything else in it.
+    pub(super) async fn tell_missing_rights(&self, key: &CrKey) -> Result<(), ApplyError> {
+        let rights = self.missing_rights.told();
+        let Some(cr) = self.state().cr(key).filter(|_| !rights.is_empty()) else {
+            return Ok(());
+        };
+        let before = cr.status.clone().unwrap_or_default();
+        let mut status = before.clone();
+        let input = StatusInput {
+            generation: cr.metadata.generation.unwrap_or_default(),
+            before: &before,
+            now: Timestamp::now(),
+            instant: Instant::now(),
+            outdated: &[],
+        };
+        status::add_missing_rights(&mut status, input, &rights);
+        if let Some(written) = self.publisher.publish(&cr, &status).await? {
+            self.store_answer(written);
+        }
+        Ok(())
     }
 
     /// The broken watches on which a CR depends, by name.

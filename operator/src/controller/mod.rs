@@ -9,6 +9,7 @@ mod data_plane_watch;
 mod finalizer;
 mod injection;
 mod limits;
+mod missing_rights;
 mod planning;
 mod proxy_hold;
 mod queue;
@@ -47,6 +48,7 @@ use crate::serve::{Health, serve};
 use crate::settings::Settings;
 use crate::telemetry;
 use ctx::Ctx;
+use missing_rights::MissingRights;
 pub use planning::{Planned, plan_for, render_beside};
 use state::scopes;
 use worker::run_workers;
@@ -113,7 +115,9 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
         .await
         .map_err(|error| Error::Unreachable(error.to_string()))?;
     let health = Arc::new(Health::default());
-    let (client, found) = connect(counted_client(config.clone(), &health)?).await?;
+    let missing_rights = Arc::new(MissingRights::default());
+    let client = missing_rights.client(counted_client(config.clone(), &health)?);
+    let (client, found) = connect(client).await?;
     let cluster = Cluster {
         is_adapted_to: settings.auto_gke_detection,
         ..found
@@ -125,7 +129,7 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
         Err(source) => Error::Serve { address, source },
         Ok(()) => Error::TaskEnded("probes".to_owned()),
     }));
-    let mut candidate = candidate(&settings, config, &health)?;
+    let mut candidate = candidate(&settings, config, &health, &missing_rights)?;
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -146,7 +150,8 @@ async fn operate(settings: Settings, charts: Charts) -> Result<(), Error> {
         .as_ref()
         .map_or_else(Leadership::alone, Candidate::leadership);
     let sender = Sender::new(client, Arc::new(move || leadership.left()));
-    let ctx = Arc::new(Ctx::new(&settings, charts, cluster, sender, health)?);
+    let ctx = Ctx::new(&settings, charts, cluster, sender, health, missing_rights)?;
+    let ctx = Arc::new(ctx);
     let drain = Arc::new(Semaphore::new(0));
     spawn_watches(&ctx, &settings, &mut tasks);
     let mut passes = tokio::spawn(run_workers(
@@ -219,6 +224,7 @@ fn candidate(
     settings: &Settings,
     mut config: Config,
     health: &Health,
+    missing_rights: &Arc<MissingRights>,
 ) -> Result<Option<Candidate>, Error> {
     let Some(namespace) = settings
         .lease_namespace
@@ -228,7 +234,7 @@ fn candidate(
         return Ok(None);
     };
     config.default_retry = false;
-    let client = counted_client(config, health)?;
+    let client = missing_rights.client(counted_client(config, health)?);
     // Two processes of one name (a pod whose container was restarted) are two candidates.
     let identity = format!("{}_{:016x}", settings.instance, fastrand::u64(..));
     Ok(Some(Candidate::new(client, namespace, identity)))
@@ -245,6 +251,8 @@ fn spawn_watches(ctx: &Arc<Ctx>, settings: &Settings, tasks: &mut JoinSet<Error>
     }
     let restarts = restarts::run(Arc::clone(ctx));
     tasks.spawn(restarts.map(|()| Error::TaskEnded("restarts of workloads".to_owned())));
+    let rights = missing_rights::watch(Arc::clone(ctx));
+    tasks.spawn(rights.map(|()| Error::TaskEnded("missing rights".to_owned())));
     let templates = templates::read_when_needed(Arc::clone(ctx));
     tasks.spawn(templates.map(|()| Error::TaskEnded("templates of pods".to_owned())));
     for namespace in scopes(settings.namespaces().as_deref()) {

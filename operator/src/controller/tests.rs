@@ -4,6 +4,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use super::ctx::Ctx;
+use super::missing_rights::MissingRights;
 use super::reconcile::reconcile;
 use super::requeue::Action;
 use crate::api::IstioOperator;
@@ -35,6 +36,7 @@ fn controller(
         cluster,
         api.sender(),
         Health::default().into(),
+        MissingRights::default().into(),
     )
     .unwrap();
     ctx.update(|state| state.put_cr(cr.clone().into(), true));

@@ -21,7 +21,7 @@ use super::requeue::jitter;
 use super::state::{Listing, State, ToRequeue};
 use super::watch_health::{WatchHealth, Watched};
 use crate::api::StoredCr;
-use crate::cluster::{CrKey, Kind, LiveObject, Readiness, WatchedSpec, WatchedStatus};
+use crate::cluster::{CrKey, Kind, LiveObject, WatchedSpec, WatchedStatus};
 use crate::render::ObjectKey;
 
 /// How long one watch call lasts. A connection that died silently is noticed this late, and every renewal is a request.
@@ -81,8 +81,7 @@ pub async fn objects(ctx: Arc<Ctx>, kind: &'static Kind) {
             let events = watched::<Object<WatchedSpec, WatchedStatus>>(&client, kind);
             let reduce = |object: Object<WatchedSpec, WatchedStatus>| {
                 let status = object.status.unwrap_or_default();
-                let readiness = Readiness::read(kind.kind, &object.spec, &status);
-                LiveObject::of(kind, &object.metadata, readiness)
+                LiveObject::of(kind, &object.metadata, Some((&object.spec, &status)))
             };
             follow(
                 &ctx,

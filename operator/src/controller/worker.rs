@@ -135,6 +135,8 @@ async fn pass(ctx: &Ctx, key: &CrKey) {
         Ok(Ok(next)) => ("done", next),
         Ok(Err(error)) => {
             tracing::warn!(%error, "a pass failed");
+            // Without the right to write statuses this fails too, and an Event tells it.
+            let _ = ctx.tell_missing_rights(key).await;
             ("failed", Action::BACKOFF)
         }
         Err(panic) => {

@@ -22,7 +22,11 @@ pub(super) fn unseen(rendered: &Rendered, input: PlanInput<'_>) -> Vec<ObjectKey
     let was_managed =
         |key: &&ObjectKey| input.live.get(key).is_none() && input.live.managing_tool(key).is_some();
     let decisive = rendered.components.iter().filter_map(decisive_object);
-    let mut unseen: Vec<_> = decisive.filter(is_unseen).cloned().collect();
+    // By its mesh configuration an old Istio is recognized that has no istiod.
+    let mesh_configs =
+        super::keys(rendered).filter(|key| key.kind == "ConfigMap" && key.name == "istio");
+    let looked_at = decisive.chain(mesh_configs);
+    let mut unseen: Vec<_> = looked_at.filter(is_unseen).cloned().collect();
     unseen.extend(super::keys(rendered).filter(was_managed).cloned());
     unseen.sort();
     unseen.dedup();

@@ -11,7 +11,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 
 /// What happens to a request instead of being forwarded.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct Call {
 pub(super) struct Faults {
     rules: Mutex<Vec<Rule>>,
     changed: watch::Sender<()>,
+    /// Tells that running watches are to end.
+    ends: Notify,
 }
 
 struct Rule {
@@ -135,6 +140,7 @@ impl Faults {
         Self {
             rules: Mutex::default(),
             changed: watch::Sender::new(()),
+            ends: Notify::new(),
         }
     }
 
@@ -155,8 +161,20 @@ impl Faults {
         rule.map(|rule| rule.fault.clone())
     }
 
+    pub(super) fn end_watches(&self) {
+        self.ends.notify_waiters();
+    }
+
+    /// Waits until a running watch is to end.
+    pub(super) async fn ended(&self, call: Call) {
+        tokio::select! {
+            () = self.ends.notified() => {}
+            () = self.chosen(call) => {}
+        }
+    }
+
     /// Waits until some rule chooses the request.
-    pub(super) async fn chosen(&self, call: Call) {
+    async fn chosen(&self, call: Call) {
         let mut changed = self.changed.subscribe();
         while self.of(&call).is_none() {
             // The sender lives as long as this value.

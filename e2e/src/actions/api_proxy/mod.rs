@@ -131,6 +131,11 @@ impl ApiProxy {
         self.rules.faults.add(fault, chooses);
     }
 
+    /// Ends all running watches, as the API server does after some time, so that they are asked for again.
+    pub fn end_watches(&self) {
+        self.rules.faults.end_watches();
+    }
+
     /// From now on no request meets a fault.
     pub fn clear_faults(&self) {
         self.rules.faults.clear();
@@ -185,11 +190,11 @@ async fn handle(State((client, rules)): State<(Client, Arc<Rules>)>, request: Re
     answer
 }
 
-/// The answer to a watch, which ends once a fault is injected for it.
+/// The answer to a watch, which ends once a fault is injected for it, or all watches are to end.
 fn breakable(answer: Response, rules: Arc<Rules>, call: Call) -> Response {
     answer.map(|body| {
-        let chosen = async move { rules.faults.chosen(call).await };
-        let events = body.into_data_stream().take_until(Box::pin(chosen));
+        let ended = async move { rules.faults.ended(call).await };
+        let events = body.into_data_stream().take_until(Box::pin(ended));
         Body::from_stream(events)
     })
 }

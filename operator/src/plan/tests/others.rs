@@ -94,6 +94,7 @@ fn one_decisive_object_of_each_unknown_component_is_read_first() {
     assert_eq!(
         names(&plan),
         [
+            "ConfigMap istio-system/istio",
             "ServiceAccount istio-system/reader",
             "Deployment istio-system/istio-ingressgateway",
             "Deployment istio-system/istiod",
@@ -111,6 +112,7 @@ fn one_decisive_object_of_each_unknown_component_is_read_first() {
     assert_eq!(
         names(&plan),
         [
+            "ConfigMap istio-system/istio",
             "ServiceAccount istio-system/reader",
             "Deployment istio-system/istio-ingressgateway",
         ],

@@ -1,0 +1,45 @@
+//! Istio's own charts.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    error::Error,
+    host::{
+        go_programs::Bundle,
+        workspace::{create_dir, read, write},
+    },
+};
+
+/// The version that the charts have in Istio's source tree; a release replaces it.
+const OF_SOURCE: &str = "ersion: 1.0.0";
+
+/// Copies Istio's charts and profiles into `dir`, with the version in them that a release of that version has. Gives the directory that
+/// `istioctl --manifests` takes; the charts are in `charts` in there.
+pub fn of_release(version: &str, dir: &Path) -> Result<PathBuf, Error> {
+    let from = Bundle::Istio.source("istio.io/istio")?.join("manifests");
+    let to = dir.join("manifests");
+    copy(&from, &to, version)?;
+    Ok(to)
+}
+
+fn copy(from: &Path, to: &Path, version: &str) -> Result<(), Error> {
+    create_dir(to)?;
+    let failed = |error| Error::io(from.display().to_string())(error);
+    for entry in fs::read_dir(from).map_err(failed)? {
+        let from = entry.map_err(failed)?.path();
+        let to = to.join(from.file_name().unwrap_or_default());
+        if from.is_dir() {
+            copy(&from, &to, version)?;
+        } else if from.ends_with("Chart.yaml") {
+            let text = read(&from)?;
+            write(&to, text.replace(OF_SOURCE, &format!("ersion: {version}")))?;
+        } else {
+            // Copied without their rights: files of Go's module cache cannot be written.
+            write(&to, fs::read(&from).map_err(failed)?)?;
+        }
+    }
+    Ok(())
+}
