@@ -64,10 +64,10 @@ fn names_are_completed_from_the_cluster_that_was_typed(users: &Users) {
     };
     let offered = completed(&users.reader);
     assert!(
-        offered.starts_with("istio-system/acceptance\n"),
+        offered.starts_with("istio-system/example-istio\n"),
         "{offered}"
     );
-    assert!(!completed(&users.nobody).contains("acceptance"));
+    assert!(!completed(&users.nobody).contains("example-istio"));
 }
 
 async fn a_change_is_told_field_by_field(users: &Users, cr: &Cr) {

@@ -268,6 +268,15 @@ async fn resources_of_sail(site: &Site) {
         "--selector=owner=helm",
     ];
     site.plane.kubectl(releases).unwrap();
+    // Helm leaves CRDs where they are, and who comes next would find them managed by it.
+    let forget = [
+        "annotate",
+        "crds",
+        "--all",
+        "meta.helm.sh/release-name-",
+        "meta.helm.sh/release-namespace-",
+    ];
+    site.plane.kubectl(forget).unwrap();
 }
 
 impl Site {
