@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::{SOON, sample};
 
-const STRIDE: usize = 2;
+const STRIDE: usize = 5;
 
 /// Side by side, because a round mostly waits for pods to become ready.
 pub const CONTROL_PLANES: usize = 3;

@@ -268,13 +268,7 @@ async fn resources_of_sail(site: &Site) {
         "--selector=owner=helm",
     ];
     site.plane.kubectl(releases).unwrap();
-    // What Helm made and the IstioOperator has not stays where it is, and so do CRDs. Who comes next would find them managed by Helm.
-    let validator = [
-        "delete",
-        "validatingwebhookconfiguration",
-        "istio-validator-istio-system",
-    ];
-    site.plane.kubectl(validator).unwrap();
+    // CRDs stay where they are, and who comes next would find them managed by Helm.
     let forget = [
         "annotate",
         "crds",

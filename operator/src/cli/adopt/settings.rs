@@ -57,7 +57,10 @@ fn of_profile(profile: &str, found: &Found, charts: &Charts) -> Result<Value, Fa
     else {
         return Ok(spec);
     };
-    let mut values = difference(&pilot.values, &found.values).unwrap_or_default();
+    let defaults = charts.defaults(pilot.kind.info().chart, given.version.minor);
+    let defaults = defaults.map_err(Failure::input)?;
+    let values = with_defaults(&found.values, &pilot.values, &defaults);
+    let mut values = difference(&pilot.values, &values).unwrap_or_default();
     lift(&mut spec, &mut values);
     if let Some(fields) = values.as_object().filter(|fields| !fields.is_empty()) {
         merge_over(&mut spec["values"], Value::Object(fields.clone()));
@@ -165,6 +168,29 @@ fn remove(tree: &mut Value, keys: &[&str]) {
     }
 }
 
+/// The values that were found, with the chart's defaults of what only a profile sets: Helm installs without one, so they were
+/// in effect.
+fn with_defaults(found: &Value, given: &Value, defaults: &Value) -> Value {
+    let (Some(given), Some(fields)) = (given.as_object(), found.as_object()) else {
+        return found.clone();
+    };
+    let mut fields = fields.clone();
+    for (key, given) in given {
+        let Some(default) = defaults.get(key).filter(|default| !default.is_null()) else {
+            continue;
+        };
+        let value = match (fields.get(key), default) {
+            (None, Value::Object(_)) => with_defaults(&json!({}), given, default),
+            (None, _) => default.clone(),
+            (Some(found), _) => with_defaults(found, given, default),
+        };
+        if value != json!({}) {
+            fields.insert(key.clone(), value);
+        }
+    }
+    Value::Object(fields)
+}
+
 /// What has to be laid over `from` to give `to`; none if they are alike.
 pub(super) fn difference(from: &Value, to: &Value) -> Option<Value> {
     let (Some(before), Some(after)) = (from.as_object(), to.as_object()) else {
@@ -203,6 +229,17 @@ mod tests {
         let difference = difference(&from, &to).unwrap();
         assert_eq!(difference, json!({"b": {"c": [2], "f": null}, "e": null}));
         assert_eq!(super::difference(&to, &to), None);
+    }
+
+    #[test]
+    fn what_a_profile_sets_and_nobody_chose_has_the_default_of_the_chart() {
+        let given = json!({"global": {"a": true, "b": 1, "c": 1}, "gateways": {"d": 1}});
+        let defaults = json!({"global": {"a": true, "b": 2, "e": 1}, "meshConfig": {}});
+        let found = json!({"global": {"b": 3}});
+        let expected = json!({"global": {"a": true, "b": 3}});
+        assert_eq!(with_defaults(&found, &given, &defaults), expected);
+        let expected = json!({"global": {"a": true, "b": 2}});
+        assert_eq!(with_defaults(&json!({}), &given, &defaults), expected);
     }
 
     #[test]
