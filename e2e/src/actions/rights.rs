@@ -78,15 +78,22 @@ impl Right {
     /// As `kubectl auth can-i` takes it, and as statuses tell it: `patch deployments.apps`.
     #[must_use]
     pub fn told(&self) -> String {
-        let (resource, subresource) = match self.resource.split_once('/') {
-            Some((resource, subresource)) => (resource, format!("/{subresource}")),
-            None => (self.resource.as_str(), String::new()),
-        };
+        let (resource, subresource) = self.parts();
+        let subresource = subresource.map(|name| format!("/{name}"));
+        let subresource = subresource.unwrap_or_default();
         let group = match self.group.as_str() {
             "" => String::new(),
             group => format!(".{group}"),
         };
         format!("{} {resource}{group}{subresource}", self.verb)
+    }
+
+    /// The plural name and the subresource.
+    fn parts(&self) -> (&str, Option<&str>) {
+        let parts = self.resource.split_once('/');
+        parts.map_or((&self.resource, None), |(plural, below)| {
+            (plural, Some(below))
+        })
     }
 }
 
@@ -149,14 +156,11 @@ impl Rights {
     }
 
     async fn is_granted(&self, right: &Right) -> Result<bool, Error> {
-        let (resource, subresource) = match right.resource.split_once('/') {
-            Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
-            None => (right.resource.as_str(), None),
-        };
+        let (resource, subresource) = right.parts();
         let attributes = ResourceAttributes {
             group: Some(right.group.clone()),
             resource: Some(resource.to_owned()),
-            subresource,
+            subresource: subresource.map(str::to_owned),
             name: right.name.clone(),
             verb: Some(right.verb.clone()),
             ..ResourceAttributes::default()

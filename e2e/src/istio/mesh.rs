@@ -68,15 +68,7 @@ impl Mesh {
         let address = ports::address()?;
         let filter = gateway_on_loopback(&self.namespace, address);
         plane.apply(&filter.to_string())?;
-        let discovery = self.istiod.discovery();
-        Box::pin(Proxy::start(
-            plane,
-            Release::Current,
-            &discovery,
-            pod,
-            address,
-        ))
-        .await
+        self.sidecar(plane, pod, address).await
     }
 }
 

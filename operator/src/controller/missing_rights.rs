@@ -22,7 +22,7 @@ use super::ctx::Ctx;
 use crate::api::condition::reason;
 use crate::apply::ApplyError;
 use crate::cluster::CrKey;
-use crate::status::StatusEvent;
+use crate::status::{StatusEvent, missing_rights_message};
 
 /// How long after an answer the API server is asked whether the right is missing.
 const SETTLE_TIME: Duration = Duration::from_secs(1);
@@ -190,8 +190,8 @@ pub async fn watch(ctx: Arc<Ctx>) {
         let Some(new) = rights.settle(&asked, missing) else {
             continue;
         };
-        let told = rights.told().join(", ");
-        tracing::warn!(rights = told, "the operator lacks rights");
+        let told = rights.told();
+        tracing::warn!(rights = told.join(", "), "the operator lacks rights");
         for cr in ctx.state().all_crs() {
             ctx.queue.wake(&CrKey::of(&cr));
         }
@@ -232,13 +232,13 @@ async fn is_missing(ctx: &Ctx, right: &Right) -> bool {
 }
 
 /// Where no status can be written, Events have to do.
-async fn tell_by_events(ctx: &Ctx, told: &str) {
+async fn tell_by_events(ctx: &Ctx, told: &[String]) {
     let crs = ctx.state().all_crs();
     for cr in crs {
         let event = StatusEvent {
             is_warning: true,
             reason: reason::RIGHTS_MISSING.to_owned(),
-            note: format!("the operator may not: {told}"),
+            note: missing_rights_message(told),
         };
         ctx.publisher.announce(&cr, event).await;
     }

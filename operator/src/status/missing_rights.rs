@@ -5,6 +5,12 @@ use super::{StatusInput, bounded};
 use crate::api::IstioOperatorStatus;
 use crate::api::condition::{self, reason};
 
+/// How statuses and Events say that rights are missing.
+#[must_use]
+pub fn missing_rights_message(rights: &[String]) -> String {
+    bounded(format!("the operator may not: {}", rights.join(", ")))
+}
+
 /// Says in `status` that these rights are missing, if any. What follows from it for the health of the CR is told by what was refused.
 pub fn add_missing_rights(
     status: &mut IstioOperatorStatus,
@@ -18,7 +24,7 @@ pub fn add_missing_rights(
     if rights.is_empty() {
         return;
     }
-    let message = bounded(format!("the operator may not: {}", rights.join(", ")));
+    let message = missing_rights_message(rights);
     let before = &subject.before.conditions;
     let mut conditions = Conditions::new(before, subject.generation, subject.now);
     conditions.set(kind, Truth::True, reason::RIGHTS_MISSING, &message);

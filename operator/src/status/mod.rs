@@ -51,7 +51,7 @@ use upgrade::{rolled_back, set_held_proxy, set_plan, set_rollback, set_step, set
 pub use broken_watches::add_broken_watches;
 pub use canary::CanaryProgress;
 pub use history::{DIP_PATIENCE, History};
-pub use missing_rights::add_missing_rights;
+pub use missing_rights::{add_missing_rights, missing_rights_message};
 pub use overwrites::overwrite_event;
 pub use pass_events::{gone_revisions_event, skipped_checks_event};
 pub use publish::{Publisher, StatusEvent, is_reworded, patch, status_events};
