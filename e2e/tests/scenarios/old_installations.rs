@@ -153,7 +153,7 @@ fn old() -> Vec<Old> {
     let of_helm = json!({owner: "unknown", "app.kubernetes.io/managed-by": "Helm"});
     let release = json!({"meta.helm.sh/release-name": "istiod", "meta.helm.sh/release-namespace": "istio-system"});
     let before_istiod = "
-{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {mesh: 'mixerAddress: istio-mixer:9091'}}
+{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system}, data: {mesh: 'defaultConfig: {discoveryAddress: istio-pilot:15003}'}}
 ---
 apiVersion: apps/v1
 kind: Deployment

@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Namespace as LiveNamespace;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::discovery::Scope;
-use kube::core::{ApiResource, ObjectMeta};
+use kube::core::{ApiResource, ObjectMeta, PartialObjectMeta};
 use kube::{Client, core::GroupVersionKind};
 use serde::Deserialize;
 use serde_json::Value;
@@ -18,6 +18,7 @@ use super::{ApplyError, generated};
 use crate::charts::yaml::Manifest;
 use crate::cluster::{
     ApplyReason, Kind, LiveObject, MANAGER, ManagingTool, Upkeep, conflicting_manager,
+    is_mesh_config,
 };
 use crate::plan::{Namespace, ObjectToApply, ObjectToDelete, copy_ca};
 use crate::render::ObjectKey;
@@ -244,15 +245,22 @@ impl Sender {
         kind: &Kind,
         key: &ObjectKey,
     ) -> Result<Option<ManagingTool>, ApplyError> {
+        let api = self.api(kind, key);
         let call = async {
-            match self.api(kind, key).get_metadata_opt(&key.name).await {
+            let found = if is_mesh_config(key) {
+                api.get_opt(&key.name).await
+            } else {
+                let found = api.get_metadata_opt(&key.name).await;
+                found.map(|found| found.map(metadata_alone))
+            };
+            match found {
                 // A kind that is not served has no objects.
                 Err(error) if ApplyError::is_gone(&error) => Ok(None),
                 other => other,
             }
         };
         let object = self.read(call).await?;
-        Ok(object.and_then(|object| ManagingTool::of_unlabeled(&key.kind, &object.metadata)))
+        Ok(object.and_then(|object| ManagingTool::of_unlabeled(key, &object)))
     }
 
     /// Deletes the object that was judged, in the very state that was judged; gives whether it is gone already.
@@ -381,6 +389,15 @@ pub(super) fn as_sent(object: &ObjectToApply) -> LiveObject {
     let metadata = object.body.field("metadata");
     let metadata = ObjectMeta::deserialize(&metadata).unwrap_or_default();
     LiveObject::read(object.kind.kind, &metadata)
+}
+
+/// An object of which only the metadata was read.
+fn metadata_alone(object: PartialObjectMeta<DynamicObject>) -> DynamicObject {
+    DynamicObject {
+        types: None,
+        metadata: object.metadata,
+        data: Value::Null,
+    }
 }
 
 async fn limit<T>(

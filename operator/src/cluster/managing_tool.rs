@@ -7,7 +7,10 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
 
+use kube::core::DynamicObject;
+
 use crate::api::condition::reason;
+use crate::render::ObjectKey;
 
 const HELM_RELEASE: &str = "meta.helm.sh/release-name";
 const ARGO_CD_TRACKING: &str = "argocd.argoproj.io/tracking-id";
@@ -22,6 +25,10 @@ const FLUX: [&str; 2] = [
 
 /// What an Istio of revisions labels everything with, which came with 1.6.
 const REVISION: &str = "istio.io/rev";
+/// What the charts of every release label their objects with, the oldest manifests excepted.
+const RELEASE: &str = "release";
+/// The Service that a mesh configuration before 1.5 names as control plane.
+const PILOT: &str = "istio-pilot";
 
 /// A tool other than `istioctl` and this operator that manages an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,14 +67,13 @@ impl ManagingTool {
         }
     }
 
-    /// Reads the metadata of an object of `kind` that has no owner label, as nothing of an old Istio has.
+    /// Reads an object that has no owner label. Nothing of an old Istio has one, so its mesh configuration tells it.
+    ///
+    /// `object` needs its data only where [`is_mesh_config`] says so.
     #[must_use]
-    pub fn of_unlabeled(kind: &str, meta: &ObjectMeta) -> Option<Self> {
-        let is_mesh_config = kind == "ConfigMap" && meta.name.as_deref() == Some("istio");
-        let labels = meta.labels.as_ref();
-        let has_revision = labels.is_some_and(|labels| labels.contains_key(REVISION));
-        let is_old = is_mesh_config && !has_revision;
-        Self::read(meta).or(is_old.then_some(Self::OlderIstio))
+    pub fn of_unlabeled(key: &ObjectKey, object: &DynamicObject) -> Option<Self> {
+        let is_older = is_mesh_config(key) && is_of_older_istio(object);
+        Self::read(&object.metadata).or(is_older.then_some(Self::OlderIstio))
     }
 
     /// The reason of a condition that tells of objects which this tool manages.
@@ -80,6 +86,20 @@ impl ManagingTool {
             Self::OlderIstio => reason::OLDER_ISTIO,
         }
     }
+}
+
+/// Whether an object is the mesh configuration of the default revision, the only one that an old Istio has.
+#[must_use]
+pub fn is_mesh_config(key: &ObjectKey) -> bool {
+    key.kind == "ConfigMap" && key.name == "istio"
+}
+
+/// Whether a mesh configuration is one of a release, rather than somebody's own, and has no revision.
+fn is_of_older_istio(mesh_config: &DynamicObject) -> bool {
+    let labels = mesh_config.metadata.labels.as_ref();
+    let has = |label: &str| labels.is_some_and(|labels| labels.contains_key(label));
+    let text = mesh_config.data["data"]["mesh"].as_str();
+    !has(REVISION) && (has(RELEASE) || text.is_some_and(|text| text.contains(PILOT)))
 }
 
 /// Whether Argo CD wrote the label that it tracks objects by.
@@ -148,16 +168,28 @@ mod tests {
 
     #[test]
     fn an_istio_without_revisions_is_recognized_by_its_mesh_configuration() {
-        let of = |kind: &str, meta: Value| {
-            let meta = serde_json::from_value(meta).unwrap();
-            ManagingTool::of_unlabeled(kind, &meta)
+        let of = |kind: &str, name: &str, labels: Value, mesh: &str| {
+            let key = ObjectKey {
+                group: String::new(),
+                kind: kind.to_owned(),
+                namespace: Some("istio-system".to_owned()),
+                name: name.to_owned(),
+            };
+            let metadata = json!({"name": name, "labels": labels});
+            let object = json!({"metadata": metadata, "data": {"mesh": mesh}});
+            ManagingTool::of_unlabeled(&key, &serde_json::from_value(object).unwrap())
         };
-        let old = json!({"name": "istio", "labels": {"app": "istio", "heritage": "Tiller"}});
-        assert_eq!(of("ConfigMap", old.clone()), Some(ManagingTool::OlderIstio));
-        assert_eq!(of("Service", old), None);
-        let new = json!({"name": "istio", "labels": {"istio.io/rev": "default"}});
-        assert_eq!(of("ConfigMap", new), None);
-        assert_eq!(of("ConfigMap", json!({"name": "istio-mixer"})), None);
+        let older = Some(ManagingTool::OlderIstio);
+        let pilot = "defaultConfig: {discoveryAddress: 'istio-pilot:15003'}";
+        let release = json!({"release": "istio"});
+        assert_eq!(of("ConfigMap", "istio", json!({}), pilot), older);
+        assert_eq!(of("ConfigMap", "istio", release.clone(), "{}"), older);
+        let revision = json!({"release": "istio", "istio.io/rev": "default"});
+        assert_eq!(of("ConfigMap", "istio", revision, "{}"), None);
+        let by_hand = of("ConfigMap", "istio", json!({"app": "mesh"}), "by hand");
+        assert_eq!(by_hand, None);
+        assert_eq!(of("ConfigMap", "istio-mixer", release.clone(), pilot), None);
+        assert_eq!(of("Service", "istio", release, pilot), None);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub use kinds::{KINDS, Kind, Role, Upkeep};
 pub use last_applied::{AppliedDigests, ApplyReason, Interference, LastApplied};
 pub(crate) use live::digest;
 pub use live::{Live, LiveObject, version};
-pub use managing_tool::ManagingTool;
+pub use managing_tool::{ManagingTool, is_mesh_config};
 pub(crate) use owner_labels::label;
 pub use owner_labels::{CrKey, MANAGER, MAX_NAME, OwnerLabels, REVISION};
 pub use readiness::{Exposure, Readiness, WatchedSpec, WatchedStatus, Workload};
