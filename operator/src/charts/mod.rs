@@ -9,6 +9,7 @@ mod files;
 mod functions;
 mod helpers;
 mod marks;
+mod memory;
 mod removed;
 mod schema;
 mod template;
@@ -17,9 +18,8 @@ mod version_gates;
 mod versioned_values;
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -28,6 +28,8 @@ use crate::catalogue::Catalogue;
 pub use comments::Comments;
 use files::{Files, has_suffix};
 pub use marks::TemplateLine;
+pub use memory::TemplateManifests;
+use memory::{LastOutput, LastRender, Memory};
 pub use removed::RemovedSetting;
 pub use schema::ChartSchema;
 pub use template::Output;
@@ -71,16 +73,7 @@ pub struct Charts {
     by_name: BTreeMap<String, Chart>,
     schemas: BTreeMap<u16, OnceLock<Result<ChartSchema, ChartError>>>,
     removed: OnceLock<Result<Vec<RemovedSetting>, ChartError>>,
-    last_outputs: Mutex<BTreeMap<String, LastOutput>>,
-    /// Hashes outputs with keys of this process, so that nobody can write two outputs with one hash.
-    hasher: RandomState,
-}
-
-/// The manifests that were read from the last output of a template.
-struct LastOutput {
-    /// The hash of that output. The output itself is as large as its manifests, and stays in memory as long.
-    hash: u64,
-    manifests: Vec<Manifest>,
+    memory: Memory,
 }
 
 /// One chart.
@@ -165,8 +158,7 @@ impl Charts {
             by_name,
             schemas,
             removed: OnceLock::new(),
-            last_outputs: Mutex::default(),
-            hasher: RandomState::new(),
+            memory: Memory::default(),
         })
     }
 
@@ -314,36 +306,40 @@ impl Charts {
         marks::mark_of(output, line)
     }
 
-    /// The manifests that `read` finds in the output of a template. They are remembered with the last output of every template,
-    /// so that an output which did not change is not read again.
-    pub fn recall<E>(
+    /// What the templates of a chart give over a root context; `read` finds the manifests in an output.
+    ///
+    /// The last result of each component is remembered under the name `component`. It is used again where the context is the same,
+    /// and its manifests where an output is.
+    pub fn manifests<E: From<ChartError>>(
         &self,
-        output: Output,
-        read: impl FnOnce(&Output) -> Result<Vec<Manifest>, E>,
-    ) -> Result<Vec<Manifest>, E> {
-        let outputs = self
-            .last_outputs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let hash = self.hasher.hash_one(&output.text);
-        let last = outputs.get(&output.file);
-        let known = last.filter(|last| last.hash == hash);
-        let known = known.map(|last| last.manifests.clone());
-        drop(outputs);
-        if let Some(manifests) = known {
-            return Ok(manifests);
+        chart: &str,
+        component: &str,
+        context: Value,
+        read: impl Fn(&Output) -> Result<Vec<Manifest>, E>,
+    ) -> Result<Vec<TemplateManifests>, E> {
+        let hash = self.memory.hash(&context);
+        let last = self.memory.last(component);
+        if let Some(last) = last.as_ref().filter(|last| last.context == hash) {
+            return Ok(last.templates());
         }
-        let manifests = read(&output)?;
-        let last = LastOutput {
-            hash,
-            manifests: manifests.clone(),
+        let take = |output: Output| {
+            let text = self.memory.hash(&output.text);
+            let known = last.as_ref();
+            let known = known.and_then(|last| last.manifests(&output.file, text));
+            let template = TemplateManifests {
+                manifests: known.map_or_else(|| read(&output), Ok)?,
+                file: output.file,
+            };
+            Ok(LastOutput { text, template })
         };
-        let mut outputs = self
-            .last_outputs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        outputs.insert(output.file, last);
-        Ok(manifests)
+        let outputs = self.execute(chart, context)?.into_iter().map(take);
+        let render = LastRender {
+            context: hash,
+            outputs: outputs.collect::<Result<_, E>>()?,
+        };
+        let templates = render.templates();
+        self.memory.remember(component, render);
+        Ok(templates)
     }
 
     fn chart(&self, name: &str) -> Result<&Chart, ChartError> {

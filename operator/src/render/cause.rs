@@ -231,8 +231,8 @@ impl Search<'_, '_> {
     }
 }
 
-/// The problems of objects. CRDs are large, and nothing but overlays reaches them. An object of an output that is recalled was
-/// checked before, unless a setting changed it.
+/// The problems of objects. CRDs are large, and nothing but overlays reaches them. An object that the charts remember was checked
+/// before, unless a setting changed it.
 fn find<'o>(objects: &'o [Object], component: &Component) -> Vec<Found<'o>> {
     let is_reached = |object: &&Object| {
         let is_crd = object.key.kind == "CustomResourceDefinition";

@@ -2,25 +2,24 @@
 
 use super::{Object, RenderError};
 use crate::charts::yaml::Manifest;
-use crate::charts::{Charts, Output};
+use crate::charts::{Output, TemplateManifests};
 
-/// Reads the objects in a template's output.
-pub(super) fn objects(output: Output, charts: &Charts) -> Result<Vec<Object>, RenderError> {
-    let file = output.file.clone();
-    let bodies = charts.recall(output, bodies)?;
+/// The objects in the manifests of a template.
+pub(super) fn objects(template: TemplateManifests) -> Result<Vec<Object>, RenderError> {
+    let TemplateManifests { file, manifests } = template;
     let object = |body| {
         Object::of(body).map_err(|message| RenderError::Output {
             file: file.clone(),
             message,
         })
     };
-    bodies.into_iter().map(object).collect()
+    manifests.into_iter().map(object).collect()
 }
 
 /// The documents of an output that have a kind, as they are written. Lines that begin with `---` separate documents. A
 /// template that decides to render nothing leaves a document without a kind.
-fn bodies(output: &Output) -> Result<Vec<Manifest>, RenderError> {
-    let mut bodies = Vec::new();
+pub(super) fn manifests(output: &Output) -> Result<Vec<Manifest>, RenderError> {
+    let mut manifests = Vec::new();
     for (first_line, text) in documents(&output.text) {
         if text.trim().is_empty() {
             continue;
@@ -34,10 +33,10 @@ fn bodies(output: &Output) -> Result<Vec<Manifest>, RenderError> {
             }
         })?;
         if body.field("kind").is_string() {
-            bodies.push(body);
+            manifests.push(body);
         }
     }
-    Ok(bodies)
+    Ok(manifests)
 }
 
 /// The documents of a text, each with the number of its first line, counted from 1.
@@ -65,7 +64,9 @@ mod tests {
             file: "c/templates/t.yaml.hbs".to_owned(),
             text: text.to_owned(),
         };
-        objects(output, &Charts::embedded().unwrap())
+        let manifests = manifests(&output)?;
+        let file = output.file;
+        objects(TemplateManifests { file, manifests })
     }
 
     #[test]

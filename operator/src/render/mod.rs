@@ -272,8 +272,14 @@ fn objects_of(
     let privileges = privileges::of_settings(component, &values.own);
     let context = context(merged, component, values, charts)?;
     let mut objects = Vec::new();
-    for output in charts.execute(component.kind.info().chart, context)? {
-        objects.extend(document::objects(output, charts)?);
+    let chart = component.kind.info().chart;
+    // Components of two CRs may have one identity. Then they take turns in what is remembered.
+    let identity = format!(
+        "{} {}/{}",
+        component.kind, component.namespace, component.name
+    );
+    for template in charts.manifests(chart, &identity, context, document::manifests)? {
+        objects.extend(document::objects(template)?);
     }
     entries::merge(&mut objects, &variables);
     let mut warnings = Vec::new();

@@ -39,13 +39,13 @@ pub fn operator_templates(
     let minor = charts.catalogue().default_version().minor_text();
     let context = json!({ "values": values, "namespace": namespace, "minor": minor });
     let mut templates = Vec::new();
-    for output in charts.execute(CHART, context)? {
-        let file = output.file.rsplit('/').next().unwrap_or_default();
+    for template in charts.manifests(CHART, CHART, context, document::manifests)? {
+        let file = template.file.rsplit('/').next().unwrap_or_default();
         let name = file.split('.').next().unwrap_or(file).to_owned();
         templates.push(OperatorTemplate {
             condition: charts.condition(CHART, &name)?.map(str::to_owned),
             name,
-            objects: document::objects(output, charts)?,
+            objects: document::objects(template)?,
         });
     }
     Ok(templates)
