@@ -7,6 +7,7 @@ use std::{fs, io};
 
 use istio_operator::api::{IstioOperator, belongs_into_spec, keep_beside_spec};
 use istio_operator::charts::tree::merge_over;
+use istio_operator::merge::SpecKind;
 use serde_json::{Map, Value, json};
 
 use super::Failure;
@@ -193,15 +194,29 @@ fn text(file: &Path) -> Result<String, String> {
     text.map_err(|error| error.to_string())
 }
 
-/// Reads the one IstioOperator of a file, or of standard input for `-`.
-pub(super) fn read_file(file: &Path) -> Result<IstioOperator, Failure> {
-    let cr = text(file).and_then(|text| decode(&text));
-    let mut cr = cr.map_err(|problem| Failure::input(in_file(file, problem)))?;
+/// Reads the one IstioOperator of a file, or of standard input for `-`; also one as Istio 1.4 called it, with its spec as it is.
+pub(super) fn read_old_file(file: &Path) -> Result<(IstioOperator, SpecKind), Failure> {
+    let in_it = |problem: String| Failure::input(in_file(file, problem));
+    let mut cr = text(file).and_then(|text| only(&text)).map_err(in_it)?;
+    let kind = if is_control_plane(&cr) {
+        for (field, value) in TYPE {
+            cr[field] = value.into();
+        }
+        SpecKind::IstioControlPlane
+    } else {
+        SpecKind::IstioOperator
+    };
+    let mut cr = checked(cr).map_err(in_it)?;
     if cr["metadata"].is_null() {
         cr["metadata"] = json!({});
     }
-    serde_json::from_value(cr)
-        .map_err(|error| Failure::input(in_file(file, format_args!("metadata: {error}"))))
+    let cr = serde_json::from_value(cr).map_err(|error| in_it(format!("metadata: {error}")))?;
+    Ok((cr, kind))
+}
+
+/// Whether a document is what Istio 1.4 had before there was an IstioOperator.
+fn is_control_plane(document: &Value) -> bool {
+    document["apiVersion"] == "install.istio.io/v1alpha2" && document["kind"] == "IstioControlPlane"
 }
 
 /// The documents of a file, or of standard input for `-`.
@@ -212,6 +227,11 @@ pub(super) fn documents_of_file(file: &Path) -> Result<Vec<Value>, Failure> {
 
 /// Decodes the one IstioOperator of a YAML text.
 pub(super) fn decode(text: &str) -> Result<Value, String> {
+    only(text).and_then(checked)
+}
+
+/// The one document of a YAML text.
+fn only(text: &str) -> Result<Value, String> {
     let documents = documents_of(text)?;
     let found = documents.len();
     let Ok([document]) = <[Value; 1]>::try_from(documents) else {
@@ -219,11 +239,15 @@ pub(super) fn decode(text: &str) -> Result<Value, String> {
             "expected one IstioOperator, found {found} documents"
         ));
     };
-    checked(document)
+    Ok(document)
 }
 
 /// Checks that a document is an IstioOperator and has the fields of one.
 fn checked(mut document: Value) -> Result<Value, String> {
+    if is_control_plane(&document) {
+        let problem = "an IstioControlPlane of Istio 1.4; istio-operator migrate makes an IstioOperator of it";
+        return Err(problem.to_owned());
+    }
     let unlike = TYPE.map(|(field, expected)| match document.get(field) {
         Some(Value::String(value)) if value == expected => None,
         Some(value) => Some(format!("{field}: expected {expected}, found {value}")),

@@ -3,6 +3,7 @@
 //! What [`merge`](super::merge) reads as something else is written as that, what has a successor that takes the same value is
 //! moved to it, and what is left of removed settings is taken out. Each change is recorded, with what was written before.
 
+mod control_plane;
 mod gateways;
 mod place;
 
@@ -64,14 +65,26 @@ pub enum What {
     },
 }
 
+/// What a spec is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpecKind {
+    /// An `IstioOperator`, which came with 1.5.
+    IstioOperator,
+    /// An `IstioControlPlane` of 1.4.
+    IstioControlPlane,
+}
+
 /// Rewrites a spec.
 #[must_use]
-pub fn migrate(spec: &Value, charts: &Charts) -> Migration {
+pub fn migrate(spec: &Value, kind: SpecKind, charts: &Charts) -> Migration {
     let mut migration = Migration {
         spec: spec.clone(),
         changes: Vec::new(),
     };
     plain_numbers(&mut migration.spec);
+    if kind == SpecKind::IstioControlPlane {
+        control_plane::write_components(&mut migration);
+    }
     migration.step(|user, findings| *findings = old_forms::move_into_spec(user));
     let is_old = migration.take_out_old_tags(charts.catalogue());
     let version = migration.version(charts.catalogue());

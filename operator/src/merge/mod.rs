@@ -34,7 +34,7 @@ use tree::{plain_numbers, scalar_text, text_at};
 pub use canary::{ControlPlane, pinned, revision_label};
 pub use chart_layers::chart_layers;
 pub use cluster::Cluster;
-pub use migrate::{Change, Migration, What, at_path, migrate};
+pub use migrate::{Change, Migration, SpecKind, What, at_path, migrate};
 pub use profile::profile_spec;
 pub use proxy::with_proxy_image;
 pub use restarts::RestartSettings;

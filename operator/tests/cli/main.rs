@@ -175,6 +175,10 @@ fn a_file_that_is_no_istio_operator_is_refused() {
             "apiVersion: install.istio.io/v1alpha1\nkind: Istio\n",
             "-: kind: expected IstioOperator",
         ),
+        (
+            "apiVersion: install.istio.io/v1alpha2\nkind: IstioControlPlane\n",
+            "-: an IstioControlPlane of Istio 1.4; istio-operator migrate makes an IstioOperator of it",
+        ),
         ("# nothing\n", "-: expected one IstioOperator, found 0"),
         (
             "- a\n",

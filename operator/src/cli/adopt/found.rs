@@ -7,7 +7,7 @@ use istio_operator::api::{ComponentKind, RawSpec, StoredCr};
 use istio_operator::catalogue::Version;
 use istio_operator::charts::{Charts, yaml};
 use istio_operator::cluster::{CrKey, LiveObject};
-use istio_operator::merge::migrate;
+use istio_operator::merge::{SpecKind, migrate};
 use istio_operator::render::ObjectKey;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -106,7 +106,7 @@ impl Found {
     pub(super) fn istio_operator(&self, charts: &Charts) -> Result<StoredCr, Failure> {
         let spec = match &self.record {
             Some(record) => {
-                let mut spec = migrate(&record.spec.0, charts).spec;
+                let mut spec = migrate(&record.spec.0, SpecKind::IstioOperator, charts).spec;
                 spec["version"] = self.version.minor_text().into();
                 spec
             }

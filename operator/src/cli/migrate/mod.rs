@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 
 use super::Failure;
 use super::fields::short;
-use super::input::{read_file, written};
+use super::input::{read_old_file, written};
 use super::output::{Format, complain, table};
 use super::render::{all, warn, warn_of};
 
-/// Rewrite an IstioOperator of Istio 1.4 to 1.23 into one that this version takes.
+/// Rewrite an IstioOperator of Istio 1.4 to 1.23 into one that this version takes. Istio 1.4 called it IstioControlPlane.
 ///
 /// What has another place or another form today is written so. What no version knows any more stays as a comment, with what
 /// to use instead; so does what is wrong and cannot be guessed. The result is accepted by render. Comments of the file and the
@@ -40,8 +40,8 @@ pub(super) struct Args {
 const MAX_ROUNDS: usize = 500;
 
 pub(super) fn migrate(args: &Args, charts: &Charts) -> Result<(), Failure> {
-    let mut cr = read_file(&args.file)?;
-    let mut migration = istio_operator::merge::migrate(&cr.spec.0, charts);
+    let (mut cr, kind) = read_old_file(&args.file)?;
+    let mut migration = istio_operator::merge::migrate(&cr.spec.0, kind, charts);
     let (merged, rendered) = settle(&mut migration, charts)?;
     warn_of(&merged, charts);
     rendered.warnings.iter().for_each(warn);

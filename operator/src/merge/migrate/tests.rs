@@ -5,7 +5,7 @@ use super::*;
 /// The spec of today, and a line for each change.
 fn migrated(spec: &Value) -> (Value, Vec<String>) {
     let charts = Charts::embedded().unwrap();
-    let Migration { spec, changes } = migrate(spec, &charts);
+    let Migration { spec, changes } = migrate(spec, SpecKind::IstioOperator, &charts);
     let line = |change: &Change| match &change.what {
         What::Moved { from } => format!("{} from {from}", change.path),
         What::Rewritten { was } => format!("{} was {was}", change.path),
