@@ -74,7 +74,11 @@ pub async fn plan_for(
         rendered.map_err(|rejection| rejection.errors)
     };
     let mut rendered = render(Wanted::Spec(ControlPlanes::of(&cr, &state.live)))?;
-    let upgrade = approval::precheck(&cr, &rendered, &state, charts.catalogue());
+    let mut upgrade = approval::precheck(&cr, &rendered, &state, charts.catalogue());
+    if let Some(upgrade) = &mut upgrade {
+        let seen = sender.surroundings(&rendered.rendered).await;
+        upgrade.look_around(rendered.asked(), &rendered.rendered, &state.live, &seen);
+    }
     if let Some(wanted) = canary::promotion(&state, &rendered) {
         rendered = render(wanted)?;
     }
