@@ -80,14 +80,13 @@ pub(super) async fn render_spec(ctx: &Ctx, key: &CrKey, cr: &Arc<StoredCr>) -> R
 async fn look_around(ctx: &Ctx, key: &CrKey, asked: &RenderedSpec, upgrade: &mut Precheck) {
     let (version, now) = (asked.asked().version, Instant::now());
     let known = ctx.state().surroundings(key, version, now);
-    let seen = match known {
-        Some(known) => known,
-        None => {
-            let seen = Arc::new(ctx.sender.surroundings(&asked.rendered).await);
-            ctx.state()
-                .put_surroundings(key, version, now, Arc::clone(&seen));
-            seen
-        }
+    let seen = if let Some(known) = known {
+        known
+    } else {
+        let seen = Arc::new(ctx.sender.surroundings(&asked.rendered).await);
+        ctx.state()
+            .put_surroundings(key, version, now, Arc::clone(&seen));
+        seen
     };
     upgrade.look_around(asked.asked(), &asked.rendered, &ctx.state().live, &seen);
 }

@@ -17,13 +17,11 @@ pub(super) const NAME: &str = "disruption-budgets";
 /// The budget of a single pod lets nobody drain its node (issues 12602, 53909). Gives what is known without a look at budgets
 /// of others.
 pub(super) fn own_budgets(merged: &Merged, live: &Live) -> CheckStatus {
-    match own_problem(merged, live) {
-        Some(why) => check(NAME, CheckResult::Warning, why),
-        None => {
-            let why = "nobody looked at the budgets of others";
-            check(NAME, CheckResult::NotChecked, why)
-        }
+    if let Some(why) = own_problem(merged, live) {
+        return check(NAME, CheckResult::Warning, why);
     }
+    let why = "nobody looked at the budgets of others";
+    check(NAME, CheckResult::NotChecked, why)
 }
 
 /// The same with the budgets that others made in the namespaces of Istio.
@@ -156,7 +154,7 @@ mod tests {
         all_budgets(&merged, &rendered, &Live::default(), &budgets)
     }
 
-    fn budget(namespace: &str, selector: Value, allowed: i64) -> Value {
+    fn budget(namespace: &str, selector: &Value, allowed: i64) -> Value {
         json!({
             "metadata": {"name": "theirs", "namespace": namespace},
             "spec": {"selector": selector},
@@ -169,7 +167,7 @@ mod tests {
     fn a_budget_of_somebody_else_that_lets_no_pod_go_is_told() {
         let istiod = || json!({"matchLabels": {"app": "istiod"}});
         let listed = |budget: Value| found("1.30", Ok(json!([budget])));
-        let blocks = listed(budget("istio-system", istiod(), 0));
+        let blocks = listed(budget("istio-system", &istiod(), 0));
         assert_eq!(blocks.result, CheckResult::Warning);
         assert!(
             blocks.message.contains("theirs") && blocks.message.contains("no pod of istiod go"),
@@ -177,14 +175,14 @@ mod tests {
             blocks.message
         );
         for harmless in [
-            budget("istio-system", istiod(), 1),
-            budget("elsewhere", istiod(), 0),
-            budget("istio-system", json!({"matchLabels": {"app": "other"}}), 0),
+            budget("istio-system", &istiod(), 1),
+            budget("elsewhere", &istiod(), 0),
+            budget("istio-system", &json!({"matchLabels": {"app": "other"}}), 0),
         ] {
             let found = listed(harmless);
             assert_eq!(found.result, CheckResult::Passed, "{}", found.message);
         }
-        let all = listed(budget("istio-system", json!({}), 0));
+        let all = listed(budget("istio-system", &json!({}), 0));
         assert!(
             all.message.contains("istio-ingressgateway"),
             "{}",
@@ -197,7 +195,11 @@ mod tests {
     /// Until 1.27, the charts have a budget of their own.
     #[test]
     fn two_budgets_for_one_pod_are_told_although_each_lets_it_go() {
-        let theirs = budget("istio-system", json!({"matchLabels": {"app": "istiod"}}), 1);
+        let theirs = budget(
+            "istio-system",
+            &json!({"matchLabels": {"app": "istiod"}}),
+            1,
+        );
         let both = found("1.27", Ok(json!([theirs])));
         assert_eq!(both.result, CheckResult::Warning);
         assert!(
