@@ -1,6 +1,7 @@
 //! The Istio minors that this binary knows, read from `charts/versions.yaml`.
 
 mod bundle;
+mod change;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,6 +9,7 @@ use std::fmt;
 use serde::Deserialize;
 
 pub use bundle::{Bundle, BundleRange};
+pub use change::{Change, Concerned, Mended, ProxyFloor, WhenKept};
 
 /// An Istio version: a minor of the catalogue and the patch release for labels and image tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
@@ -98,70 +100,8 @@ pub struct Release {
     pub gateway_api: BTreeMap<String, BundleRange>,
     /// The proxies that refuse what its first patch releases send.
     pub proxy_floor: Option<ProxyFloor>,
-}
-
-/// Proxies that refuse what istiod sends in the first patch releases of a minor.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProxyFloor {
-    /// The first patch release of istiod that every proxy understands.
-    pub until: Version,
-    /// The oldest proxy that understands those before it.
-    pub oldest: Version,
-}
-
-impl ProxyFloor {
-    /// Whether the proxies of one version refuse what the istiod of another sends.
-    #[must_use]
-    pub fn refuses(&self, proxy: Version, istiod: Version) -> bool {
-        istiod < self.until && proxy < self.oldest
-    }
-}
-
-/// What the step to a minor changes for a mesh that runs.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Change {
-    /// What changes, as a sentence.
-    pub text: String,
-    /// Whom it concerns; everybody if it is absent.
-    pub of: Option<Concerned>,
-    /// The `spec.compatibilityVersion` that keeps what was.
-    pub kept_by: Option<String>,
-}
-
-/// The installations that a change concerns.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum Concerned {
-    /// Those with this component, by its name in `spec.components`.
-    Component(String),
-    /// Those that set this environment variable of istiod.
-    Env(String),
-    /// Those that set this field of `spec.values`.
-    Value(Vec<String>),
-    /// Those that set this field of `spec.meshConfig`.
-    Mesh(Vec<String>),
-    /// Those with an extension provider of this kind in `spec.meshConfig`.
-    Provider(String),
-}
-
-impl TryFrom<String> for Concerned {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let keys = |path: &str| path.split('.').map(str::to_owned).collect();
-        match text.split_once(' ') {
-            Some(("component", name)) => Ok(Self::Component(name.to_owned())),
-            Some(("env", name)) => Ok(Self::Env(name.to_owned())),
-            Some(("value", path)) => Ok(Self::Value(keys(path))),
-            Some(("mesh", path)) => Ok(Self::Mesh(keys(path))),
-            Some(("provider", kind)) => Ok(Self::Provider(kind.to_owned())),
-            _ => Err(format!(
-                "{text:?} does not begin with component, env, value, mesh or provider"
-            )),
-        }
-    }
+    /// What its first patch releases have that later ones mend.
+    pub mended: Vec<Mended>,
 }
 
 /// What differs by the minor beside the charts. `versions.yaml` describes each.
@@ -265,6 +205,8 @@ struct Entry {
     #[serde(default)]
     gateway_api: BTreeMap<String, BundleRange>,
     proxy_floor: Option<ProxyFloor>,
+    #[serde(default)]
+    mended: Vec<Mended>,
 }
 
 /// The Kubernetes minors of one entry.
@@ -411,6 +353,7 @@ fn release(entry: Entry) -> Result<Release, String> {
         changes: entry.changes,
         gateway_api: entry.gateway_api,
         proxy_floor: entry.proxy_floor,
+        mended: entry.mended,
     })
 }
 

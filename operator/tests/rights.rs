@@ -195,6 +195,7 @@ fn the_operator_writes_exactly_the_kinds_that_charts_render() {
     }
     expect("", "namespaces", &["get", "create"]);
     expect("", "pods", &["create"]);
+    expect("networking.istio.io", "envoyfilters", &["list"]);
     expect("events.k8s.io", "events", &["create", "patch"]);
     let charts = Charts::embedded().unwrap();
     assert_eq!(own(&charts, "ClusterRole", "istio-operator"), expected);

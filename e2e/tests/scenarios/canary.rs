@@ -265,7 +265,7 @@ async fn at_step(cr: &Cr, step: &str) -> Value {
 }
 
 /// Gateways and tags belong to the old control plane, which is there.
-fn old_serves(plane: &ControlPlane) {
+pub fn old_serves(plane: &ControlPlane) {
     for workload in [
         "deployment/istiod",
         "deployment/edge-one",
@@ -281,18 +281,21 @@ fn old_serves(plane: &ControlPlane) {
 /// Prints the Istio version of an object.
 const VERSION: &str = r"-o=jsonpath={.metadata.labels.operator\.istio\.io/version}";
 
-fn version(plane: &ControlPlane, object: &str) -> String {
+/// The Istio version of an object of Istio's namespace, or of none.
+pub fn version(plane: &ControlPlane, object: &str) -> String {
     plane
         .kubectl(["get", object, "-n=istio-system", VERSION])
         .unwrap()
 }
 
-fn revision(plane: &ControlPlane, object: &str) -> String {
+/// The revision of an object of the whole cluster.
+pub fn revision(plane: &ControlPlane, object: &str) -> String {
     let revision = r"-o=jsonpath={.metadata.labels.istio\.io/rev}";
     plane.kubectl(["get", object, revision]).unwrap()
 }
 
-fn tag(name: &str) -> String {
+/// The webhooks of a tag.
+pub fn tag(name: &str) -> String {
     format!("mutatingwebhookconfiguration/istio-revision-tag-{name}")
 }
 

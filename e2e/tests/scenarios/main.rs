@@ -60,6 +60,7 @@ mod two_owners;
 mod upgrades;
 mod users;
 mod what_is_in_use;
+mod without_operator;
 
 #[path = "../random/mod.rs"]
 mod random;

@@ -206,6 +206,11 @@ impl Cluster {
                 patch(changing_cr, json!({"spec": {"version": "1.31"}})).await;
                 missed.push("create pods".into());
             }
+            ("networking.istio.io", "envoyfilters") => {
+                changing_cr.wait_for("HEALTHY", SOON).await.unwrap();
+                patch(changing_cr, json!({"spec": {"version": "1.30"}})).await;
+                missed.push(first.told());
+            }
             ("apps", "statefulsets") => {
                 patch(changing_cr, json!({"spec": {"revision": "new"}})).await;
                 missed.push(first.told());

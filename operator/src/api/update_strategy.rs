@@ -162,6 +162,13 @@ impl UpdateStrategy {
         timeout.unwrap_or(DEFAULT_TIMEOUT)
     }
 
+    /// Whether workloads with older proxies are restarted.
+    #[must_use]
+    pub fn restarts_workloads(&self) -> bool {
+        let data_plane = self.data_plane.as_ref();
+        data_plane.is_some_and(|it| it.restart == Some(DataPlaneRestart::Rolling))
+    }
+
     /// Whether the last healthy version comes back by itself.
     #[must_use]
     pub fn rolls_back(&self) -> bool {
@@ -187,6 +194,7 @@ mod tests {
             let read = read(&strategy);
             assert_eq!(read.timeout(), Duration::from_mins(10), "{strategy}");
             assert!(!read.is_manual() && !read.rolls_back() && !read.is_canary());
+            assert!(!read.restarts_workloads());
         }
     }
 
@@ -206,5 +214,6 @@ mod tests {
         assert_eq!(held.holds_proxies(), Some(Duration::ZERO));
         assert_eq!(read.timeout(), Duration::from_secs(90));
         assert!(read.is_manual() && read.rolls_back() && read.is_canary());
+        assert!(read.restarts_workloads());
     }
 }

@@ -12,6 +12,7 @@ mod preview;
 mod probe;
 mod restart;
 mod send;
+mod surroundings;
 mod text;
 mod verify;
 

@@ -10,13 +10,16 @@ use super::input::{Input, written};
 use super::observed::Observed;
 use super::output::complain;
 use super::render::{warn, warn_of};
+use super::supervised::{self, Reached};
 use super::wait::{Timeout, Until, until};
-use super::{supervised, writes};
+use super::writes;
 
 /// Apply an IstioOperator. Its errors are told before anything is written.
 ///
 /// The operator of the cluster carries it out. With --no-operator, this command does, once: it installs, waits, and says what
-/// stands against it; an operator that is installed later takes the objects over.
+/// stands against it; an operator that is installed later takes the objects over. A canary is installed beside the control plane
+/// that serves, and takes its place once it works. Where spec.updateStrategy.approval is Manual, a change waits until the
+/// annotation install.istio.io/approve names its plan.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   istio-operator apply -f istio.yaml --wait
@@ -50,12 +53,19 @@ pub(super) fn apply(args: &Args, charts: &Charts) -> Result<(), Failure> {
         let observed = Observed::of_crs(&connection).await;
         let cr = of_files(&args.input, &observed, &connection)?;
         let key = CrKey::of(&cr);
-        let (merged, rendered) = observed.rendered(&cr, connection.cluster(), charts)?;
-        warn_of(&merged, charts);
-        rendered.warnings.iter().for_each(warn);
+        let spec = observed.rendered(&cr, connection.cluster(), charts)?;
+        warn_of(&spec.merged, charts);
+        spec.rendered.warnings.iter().for_each(warn);
         if args.no_operator {
-            supervised::install(&cr, &connection, charts, (args.wait, deadline)).await?;
-            complain(&format_args!("{key}: installed Istio {}", merged.version));
+            match supervised::install(&cr, &connection, charts, (args.wait, deadline)).await? {
+                Reached::Everything => {
+                    complain(&format_args!(
+                        "{key}: installed Istio {}",
+                        spec.asked().version
+                    ));
+                }
+                Reached::Canary(told) => complain(&format_args!("{key}: {told}")),
+            }
             return Ok(());
         }
         is_served(&connection).await?;

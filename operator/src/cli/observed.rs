@@ -10,11 +10,10 @@ use istio_operator::charts::Charts;
 use istio_operator::cluster::{
     CrKey, DesiredInventory, KINDS, LastApplied, Live, TagMode, TagRequest,
 };
-use istio_operator::controller::render_beside;
+use istio_operator::controller::{RenderedSpec, render_beside};
 use istio_operator::dataplane::Verdicts;
-use istio_operator::merge::{Cluster, Merged};
+use istio_operator::merge::Cluster;
 use istio_operator::plan::{PlanInput, keys};
-use istio_operator::render::Rendered;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
@@ -110,7 +109,7 @@ impl Observed {
         cr: &IstioOperator,
         cluster: Cluster,
         charts: &Charts,
-    ) -> Result<(Merged, Rendered), Failure> {
+    ) -> Result<RenderedSpec, Failure> {
         render_beside(cr, &self.live, cluster, charts).map_err(Failure::Input)
     }
 
@@ -125,9 +124,9 @@ impl Observed {
             self.desired.add_cr(&key);
             let is_readable = cr.field_errors().is_empty();
             match render_beside(cr, &self.live, cluster, charts) {
-                Ok((merged, rendered)) if is_readable => {
+                Ok(spec) if is_readable => {
                     let is_paused = Annotations::read(cr.annotations()).is_paused;
-                    note(&mut self.desired, &key, &merged, &rendered, is_paused);
+                    note(&mut self.desired, &key, &spec, is_paused);
                 }
                 _ => self.desired.mark_unreadable(&key, None),
             }
@@ -135,9 +134,9 @@ impl Observed {
     }
 
     /// Takes in what an IstioOperator renders that is to be applied.
-    pub(super) fn expect(&mut self, key: &CrKey, merged: &Merged, rendered: &Rendered) {
+    pub(super) fn expect(&mut self, key: &CrKey, spec: &RenderedSpec) {
         self.desired.add_cr(key);
-        note(&mut self.desired, key, merged, rendered, false);
+        note(&mut self.desired, key, spec, false);
     }
 
     /// What a plan for an IstioOperator is made of. Nobody looked who uses old revisions, so the plan leaves them alone.
@@ -209,19 +208,13 @@ impl Observed {
 /// What [`Observed::unknown`] calls IstioOperators.
 const CRS: &str = "istiooperators";
 
-fn note(
-    desired: &mut DesiredInventory,
-    key: &CrKey,
-    merged: &Merged,
-    rendered: &Rendered,
-    is_paused: bool,
-) {
-    let mut request = TagRequest::of(merged, rendered);
+fn note(desired: &mut DesiredInventory, key: &CrKey, spec: &RenderedSpec, is_paused: bool) {
+    let mut request = TagRequest::of(&spec.merged, &spec.rendered);
     if is_paused {
         request.mode = TagMode::Keep;
     }
     desired.set_tag_request(key, request);
-    desired.set_objects(key, keys(rendered));
+    desired.set_objects(key, keys(&spec.rendered));
 }
 
 /// All IstioOperators; if that is refused, those of the namespace that was asked for or that is the user's.

@@ -1,6 +1,7 @@
 //! What of a CR is applied in a pass: what it asks for, or what runs while something stands against that.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -44,10 +45,13 @@ pub(super) async fn render_spec(ctx: &Ctx, key: &CrKey, cr: &Arc<StoredCr>) -> R
         ctx.update(|state| state.set_rendered(key, &back.merged, &back.rendered));
         return Ok(back);
     }
-    let upgrade = match &rendered {
+    let mut upgrade = match &rendered {
         Ok(asked) => precheck(cr, asked, &ctx.state(), ctx.charts.catalogue()),
         Err(_) => None,
     };
+    if let (Ok(asked), Some(upgrade)) = (&rendered, &mut upgrade) {
+        look_around(ctx, key, asked, upgrade).await;
+    }
     if let Ok(mut asked) = rendered {
         let refusal = upgrade.as_ref().and_then(Precheck::refusal);
         asked.upgrade = upgrade;
@@ -70,6 +74,21 @@ pub(super) async fn render_spec(ctx: &Ctx, key: &CrKey, cr: &Arc<StoredCr>) -> R
         Err(_) => state.mark_unreadable(cr),
     });
     rendered
+}
+
+/// Adds to the checks of a step what is read for it.
+async fn look_around(ctx: &Ctx, key: &CrKey, asked: &RenderedSpec, upgrade: &mut Precheck) {
+    let (version, now) = (asked.asked().version, Instant::now());
+    let known = ctx.state().surroundings(key, version, now);
+    let seen = if let Some(known) = known {
+        known
+    } else {
+        let seen = Arc::new(ctx.sender.surroundings(&asked.rendered).await);
+        ctx.state()
+            .put_surroundings(key, version, now, Arc::clone(&seen));
+        seen
+    };
+    upgrade.look_around(asked.asked(), &asked.rendered, &ctx.state().live, &seen);
 }
 
 /// What a CR asks for, beside the control planes that it has.

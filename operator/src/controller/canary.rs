@@ -24,18 +24,31 @@ pub(super) fn progress(rendered: &RenderedCanary) -> CanaryProgress {
 
 /// What a canary becomes that works; none if it does not, or is promoted.
 pub(super) fn promotion(state: &State, beside: &RenderedSpec) -> Option<Wanted> {
-    let RenderedCanary { canary, merged, .. } = beside.unpromoted()?;
+    let rendered = beside.unpromoted()?;
+    let to = &rendered.canary.to;
     let is_pilot = |kind: ComponentKind| kind == ComponentKind::Pilot;
     let mut components = beside.rendered.components.iter();
-    let istiod = components.find(|it| is_pilot(it.kind) && it.plane == canary.to)?;
+    let istiod = components.find(|it| is_pilot(it.kind) && it.plane == *to)?;
     let is_ready = |key: &ObjectKey| {
         let live = state.live.get(key);
-        live.is_some_and(|live| live.istio_version() == Some(canary.to.version))
+        live.is_some_and(|live| live.istio_version() == Some(to.version))
             && state.live.unready_reason(key).is_none()
     };
     let mut keys = istiod.objects.iter().map(|object| &object.key);
-    keys.all(is_ready)
-        .then(|| Wanted::Plane(canary.to.clone(), merged.version))
+    keys.all(is_ready).then(|| alone(rendered))
+}
+
+/// What a canary becomes.
+pub(super) fn alone(RenderedCanary { canary, merged, .. }: &RenderedCanary) -> Wanted {
+    Wanted::Plane(canary.to.clone(), merged.version)
+}
+
+/// A control plane that was rendered alone, as the canary that it is.
+pub(super) fn promoted(mut alone: RenderedSpec, canary: &RenderedCanary) -> RenderedSpec {
+    let mut canary = canary.clone();
+    canary.canary.is_promoted = true;
+    alone.canary = Some(canary);
+    alone
 }
 
 /// What follows for a canary beside the control plane that serves: once it works and its promotion is agreed to, it is
@@ -69,10 +82,9 @@ pub(super) async fn promote(
         return beside;
     }
     alone.plan = plan;
-    alone.canary = beside.canary.map(|mut rendered| {
-        rendered.canary.is_promoted = true;
-        rendered
-    });
+    if let Some(canary) = &beside.canary {
+        alone = promoted(alone, canary);
+    }
     ctx.update(|state| state.set_rendered(key, &alone.merged, &alone.rendered));
     alone
 }

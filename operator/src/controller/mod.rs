@@ -49,7 +49,8 @@ use crate::settings::Settings;
 use crate::telemetry;
 use ctx::Ctx;
 use missing_rights::MissingRights;
-pub use planning::{Planned, plan_for, render_beside};
+pub use planning::{Planned, plan_for, render_beside, render_promoted};
+pub use rendering::{RenderedCanary, RenderedSpec};
 use state::scopes;
 use worker::run_workers;
 

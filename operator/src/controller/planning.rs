@@ -4,16 +4,15 @@
 
 use std::sync::Arc;
 
-use super::rendering::Wanted;
+use super::rendering::{RenderedSpec, Wanted};
 use super::state::{State, annotations_of};
 use super::{approval, canary, rendering};
 use crate::api::{IstioOperator, StoredCr};
 use crate::apply::{ApplyError, Sender, preview};
 use crate::charts::Charts;
 use crate::cluster::{CrKey, Live};
-use crate::merge::{Cluster, Merged};
+use crate::merge::Cluster;
 use crate::plan::{ControlPlanes, Precheck, Preview, target_of};
-use crate::render::Rendered;
 
 /// What the operator would do.
 #[derive(Debug)]
@@ -32,13 +31,35 @@ pub fn render_beside(
     live: &Live,
     cluster: Cluster,
     charts: &Charts,
-) -> Result<(Merged, Rendered), Vec<String>> {
+) -> Result<RenderedSpec, Vec<String>> {
     let wanted = Wanted::Spec(ControlPlanes::of(cr, live));
+    rendered(cr, &wanted, cluster, charts)
+}
+
+/// What the operator renders for a CR once the canary that `beside` has next to another control plane is promoted; none if it
+/// has none. The error has a line for everything that is wrong.
+pub fn render_promoted(
+    cr: &IstioOperator,
+    beside: &RenderedSpec,
+    cluster: Cluster,
+    charts: &Charts,
+) -> Result<Option<RenderedSpec>, Vec<String>> {
+    let Some(canary) = beside.unpromoted() else {
+        return Ok(None);
+    };
+    let alone = rendered(cr, &canary::alone(canary), cluster, charts)?;
+    Ok(Some(canary::promoted(alone, canary)))
+}
+
+fn rendered(
+    cr: &IstioOperator,
+    wanted: &Wanted,
+    cluster: Cluster,
+    charts: &Charts,
+) -> Result<RenderedSpec, Vec<String>> {
     let cr = StoredCr::from(cr.clone());
-    let rendered = rendering::render_spec(&cr, &wanted, cluster, charts);
-    rendered
-        .map(|rendered| (rendered.merged, rendered.rendered))
-        .map_err(|rejection| rejection.errors)
+    let rendered = rendering::render_spec(&cr, wanted, cluster, charts);
+    rendered.map_err(|rejection| rejection.errors)
 }
 
 /// Finds out what the operator would do with a CR in a cluster that holds `live` and the CRs `stored`. The error has a line for
@@ -74,7 +95,11 @@ pub async fn plan_for(
         rendered.map_err(|rejection| rejection.errors)
     };
     let mut rendered = render(Wanted::Spec(ControlPlanes::of(&cr, &state.live)))?;
-    let upgrade = approval::precheck(&cr, &rendered, &state, charts.catalogue());
+    let mut upgrade = approval::precheck(&cr, &rendered, &state, charts.catalogue());
+    if let Some(upgrade) = &mut upgrade {
+        let seen = sender.surroundings(&rendered.rendered).await;
+        upgrade.look_around(rendered.asked(), &rendered.rendered, &state.live, &seen);
+    }
     if let Some(wanted) = canary::promotion(&state, &rendered) {
         rendered = render(wanted)?;
     }

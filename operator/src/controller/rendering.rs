@@ -57,7 +57,7 @@ pub struct RenderedSpec {
 }
 
 /// A control plane that takes the place of another one, as it was rendered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RenderedCanary {
     /// Both control planes.
     pub canary: Canary,
@@ -69,12 +69,14 @@ pub struct RenderedCanary {
 
 impl RenderedSpec {
     /// The canary that is not promoted yet.
+    #[must_use]
     pub fn unpromoted(&self) -> Option<&RenderedCanary> {
         let canary = self.canary.as_ref();
         canary.filter(|canary| !canary.canary.is_promoted)
     }
 
     /// The CR with the control plane that it shall have in the end.
+    #[must_use]
     pub fn asked(&self) -> &Merged {
         self.canary
             .as_ref()

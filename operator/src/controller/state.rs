@@ -26,7 +26,7 @@ use crate::cluster::{
 };
 use crate::dataplane::Policy;
 use crate::merge::Merged;
-use crate::plan::{Injection, Plan, TagHolder, keys, tag_holder};
+use crate::plan::{Injection, Plan, Surroundings, TagHolder, keys, tag_holder};
 use crate::render::{ObjectKey, Rendered};
 use crate::status::{self, Computed, History, PassResult, StatusInput};
 
@@ -51,6 +51,8 @@ pub struct State {
     healthy: HashMap<CrKey, Arc<StoredCr>>,
     /// What the last dry run of a pod showed of the injection of each CR.
     proofs: HashMap<CrKey, (Version, Injection)>,
+    /// What was around each CR at the step to a version, and when.
+    surroundings: HashMap<CrKey, (Version, Instant, Arc<Surroundings>)>,
     /// When the status of each CR was written last.
     published: HashMap<CrKey, Instant>,
     /// How listing each kind went.
@@ -87,6 +89,7 @@ impl State {
             carried_out: HashMap::new(),
             healthy: HashMap::new(),
             proofs: HashMap::new(),
+            surroundings: HashMap::new(),
             published: HashMap::new(),
             listings: kinds.map(|kind| (kind, Listing::Pending)).collect(),
             cr_listings: scopes.map(|scope| (scope, Listing::Pending)).collect(),
@@ -155,6 +158,7 @@ impl State {
         self.carried_out.remove(key);
         self.healthy.remove(key);
         self.proofs.remove(key);
+        self.surroundings.remove(key);
         self.published.remove(key);
         self.retries.forget(key);
         self.histories.remove(key);

@@ -3,6 +3,7 @@
 //! Pure: takes no client and reads no clock, environment or file. Watches are fed in; what is kept of an object is a small
 //! record, so that thousands of pods cost little.
 
+mod budget;
 mod pod;
 mod policy;
 mod record;
@@ -19,13 +20,14 @@ use std::time::Instant;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+pub use budget::{Budget, is_about, is_about_all, lets_none_go};
 pub use pod::{Containers, PROXY_VERSION, Pod, ProxyKind};
 pub use policy::Policy;
 use record::Record;
 pub use record::Tag;
 pub use restarts::{
-    Admission, Budget, HOLD, PodsOfWorkload, RESTARTED_FOR, RunSpec, RunStatus, Target, Workload,
-    is_held, restartable,
+    Admission, HOLD, PodsOfWorkload, RESTARTED_FOR, RunSpec, RunStatus, Target, Workload, is_held,
+    restartable,
 };
 pub use served::ServedProxies;
 pub use sources::{SOURCES, Source, Tells};

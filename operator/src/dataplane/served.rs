@@ -41,6 +41,12 @@ impl ServedProxies {
         told(all.filter(|(version, _)| **version < oldest))
     }
 
+    /// The gateways that istiod made which are not of `version`, in words; none if there are none.
+    #[must_use]
+    pub fn managed_but(&self, version: Version) -> Option<String> {
+        told(self.managed.iter().filter(|(found, _)| **found != version))
+    }
+
     /// Those of a newer minor than `version`, in words, unless istiod takes them along; none if there are none.
     #[must_use]
     pub fn newer_than(&self, version: Version) -> Option<String> {

@@ -17,6 +17,9 @@ pub struct ControlPlanes {
     found: Vec<ControlPlane>,
     /// The change of control planes that was promoted.
     promoted: Option<(ControlPlane, ControlPlane)>,
+    /// Those that gateways, node agents and tags of the CR belong to, if no status tells which one serves. There are several
+    /// while a promotion is under way.
+    followed: Vec<ControlPlane>,
 }
 
 /// What a CR is rendered as.
@@ -55,10 +58,17 @@ impl ControlPlanes {
             .and_then(|status| status.canary.as_ref())
             .filter(|canary| canary.step.is_promoted())
             .and_then(promoted);
+        let followed = match told {
+            Some(_) => Vec::new(),
+            None => followed(key, live, &found),
+        };
+        let first = || followed.first().cloned();
+        let serving = told.or_else(first).or_else(|| serving(live, &found));
         Self {
-            serving: told.or_else(|| serving(key, live, &found)),
+            serving,
             found,
             promoted,
+            followed,
         }
     }
 
@@ -89,12 +99,21 @@ impl ControlPlanes {
             return Course::Alone(in_spec(found.cloned().unwrap_or(asked)));
         };
         if is_asked(&serving) {
-            return Course::Alone(in_spec(serving));
+            let mut followed = self.followed.iter();
+            return match followed.find(|plane| !is_asked(plane)) {
+                Some(before) => Course::Canary(Canary {
+                    from: in_spec(before.clone()),
+                    to: in_spec(serving),
+                    is_promoted: true,
+                }),
+                None => Course::Alone(in_spec(serving)),
+            };
         }
         let mut others = self.found.iter();
         let found = others.find(|plane| is_asked(plane) && plane.revision != serving.revision);
         let to = found.cloned().unwrap_or_else(|| asked.clone());
-        let is_promoted = self.promoted == Some((serving.clone(), to.clone()));
+        let is_promoted =
+            self.promoted == Some((serving.clone(), to.clone())) || self.followed.contains(&to);
         Course::Canary(Canary {
             from: in_spec(serving),
             to: in_spec(to),
@@ -157,12 +176,26 @@ fn istiods(cr: &CrKey, live: &Live) -> impl Iterator<Item = ControlPlane> {
     found.into_iter()
 }
 
-/// The control plane that the gateways and node agents of a CR belong to, or the default tag, or that is the only one.
-fn serving(cr: &CrKey, live: &Live, found: &[ControlPlane]) -> Option<ControlPlane> {
-    let mut revisions = live
-        .iter()
-        .filter(|(_, object)| object.is_owned_by(cr) && follows_istiod(object))
-        .filter_map(|(_, object)| object.owner_labels.revision.as_deref());
+/// The control planes that gateways, node agents and tags of a CR belong to, those of gateways and node agents first.
+fn followed(cr: &CrKey, live: &Live, found: &[ControlPlane]) -> Vec<ControlPlane> {
+    let own = || {
+        let objects = live.iter().map(|(_, object)| object);
+        objects.filter(|object| object.is_owned_by(cr))
+    };
+    let workloads = own()
+        .filter(|object| follows_istiod(object))
+        .filter_map(|object| object.owner_labels.revision.as_deref());
+    let tags = own().filter_map(|object| Some(object.injector.as_ref()?.tag()?.1));
+    let mut followed: Vec<ControlPlane> = Vec::new();
+    for revision in workloads.chain(tags) {
+        let plane = found.iter().find(|plane| plane.revision == revision);
+        followed.extend(plane.filter(|plane| !followed.contains(plane)).cloned());
+    }
+    followed
+}
+
+/// The control plane that a default tag of somebody else leads to, or that is the only one.
+fn serving(live: &Live, found: &[ControlPlane]) -> Option<ControlPlane> {
     let mut tags = live
         .iter()
         .filter_map(|(_, object)| match &object.injector {
@@ -171,11 +204,7 @@ fn serving(cr: &CrKey, live: &Live, found: &[ControlPlane]) -> Option<ControlPla
         });
     let is_of = |revision: &str| found.iter().find(|plane| plane.revision == revision);
     let only = || found.first().filter(|_| found.len() == 1);
-    let serving = revisions
-        .find_map(is_of)
-        .or_else(|| tags.find_map(is_of))
-        .or_else(only);
-    serving.cloned()
+    tags.find_map(is_of).or_else(only).cloned()
 }
 
 fn follows_istiod(object: &LiveObject) -> bool {

@@ -40,7 +40,7 @@ use order::Schedule;
 pub use order::in_apply_order;
 pub use orphans::{DeletionStep, ObjectToDelete, deletion_step, prune_preview};
 use orphans::{Orphans, Rendering};
-pub use precheck::Precheck;
+pub use precheck::{EnvoyFilter, Precheck, Surroundings};
 pub use preview::{Action, FieldChange, ObjectChange, Preview, is_workload, target_of};
 pub use webhook_ca::copy as copy_ca;
 

@@ -5,18 +5,23 @@
 
 mod disruption;
 mod mesh;
+mod proxies;
 mod step_notes;
+mod surroundings;
 
 use kube::ResourceExt;
 
 use crate::api::{
     Annotations, CheckResult, CheckStatus, ComponentKind, IstioOperator, UpgradeStatus,
 };
-use crate::catalogue::{Catalogue, ProxyFloor, Version};
+use crate::catalogue::{Catalogue, Mended, ProxyFloor, Version};
 use crate::cluster::{Live, LiveObject, revision_label};
-use crate::dataplane::{ServedProxies, listed};
-use crate::merge::{Component, Merged};
+use crate::dataplane::ServedProxies;
+use crate::merge::Merged;
 use crate::render::ObjectKey;
+use proxies::{data_plane, gateways, node_agents};
+use step_notes::StepNotes;
+pub use surroundings::{EnvoyFilter, Surroundings};
 
 /// A change of the version, and what the checks say of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,28 +86,22 @@ impl Precheck {
         if from == Some(to) || is_new {
             return None;
         }
-        let oldest = from.into_iter().chain(proxies.oldest()).min();
-        let changes = from.map(|from| step_notes::changes(merged, pilot, from, catalogue));
-        let changes = changes.unwrap_or_default();
-        let checks = vec![
-            version_step(from, to, catalogue),
-            kubernetes(merged, catalogue),
-            patch(oldest, to, catalogue),
-            replicas(istiod),
-            disruption::disruption_budgets(merged, live),
-            node_agents(merged, live),
-            data_plane(to, proxies),
-            mesh::gateway_api(from, to, catalogue, proxies),
-            mesh::hub(merged, from, to, catalogue),
-            mesh::settings(&changes),
-            mesh::behavior(&changes),
-        ];
+        let asked = Asked {
+            merged,
+            live,
+            catalogue,
+            proxies,
+            from,
+        };
+        let notes = asked.notes();
+        let mut checks = vec![version_step(from, to, catalogue), replicas(istiod)];
+        checks.extend(asked.checks(&notes));
         Some(Self {
             from,
             applied,
             to,
             checks: with_skipped(checks, skipped),
-            notes: changes.iter().map(step_notes::note).collect(),
+            notes: notes.told(),
         })
     }
 
@@ -118,30 +117,23 @@ impl Precheck {
         skipped: &[String],
     ) -> Self {
         let to = merged.version;
-        let oldest = Some(from).into_iter().chain(proxies.oldest()).min();
-        let is_pilot = |component: &&Component| component.kind == ComponentKind::Pilot;
-        let pilot = merged.components.iter().find(is_pilot);
-        let changes = pilot.map(|pilot| step_notes::changes(merged, pilot, from, catalogue));
-        let changes = changes.unwrap_or_default();
-        let mut checks = vec![
-            canary_step(from, to),
-            kubernetes(merged, catalogue),
-            patch(oldest, to, catalogue),
-            disruption::disruption_budgets(merged, live),
-            node_agents(merged, live),
-            data_plane(to, proxies),
-            mesh::gateway_api(Some(from), to, catalogue, proxies),
-            mesh::hub(merged, Some(from), to, catalogue),
-            mesh::settings(&changes),
-            mesh::behavior(&changes),
-        ];
+        let asked = Asked {
+            merged,
+            live,
+            catalogue,
+            proxies,
+            from: Some(from),
+        };
+        let notes = asked.notes();
+        let mut checks = vec![canary_step(from, to)];
         checks.extend(image_tag(merged));
+        checks.extend(asked.checks(&notes));
         Self {
             from: Some(from),
             applied: Some(from),
             to,
             checks: with_skipped(checks, skipped),
-            notes: changes.iter().map(step_notes::note).collect(),
+            notes: notes.told(),
         }
     }
 
@@ -208,6 +200,52 @@ impl Precheck {
     fn named(&self, result: CheckResult) -> Vec<&CheckStatus> {
         let checks = self.checks.iter();
         checks.filter(|check| check.result == result).collect()
+    }
+}
+
+/// A step that is asked for, and what is known around it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    merged: &'a Merged,
+    live: &'a Live,
+    catalogue: &'a Catalogue,
+    proxies: &'a ServedProxies,
+    /// The oldest version that may run.
+    from: Option<Version>,
+}
+
+impl<'a> Asked<'a> {
+    /// What is told of the step beside its checks.
+    fn notes(self) -> StepNotes<'a> {
+        let mut components = self.merged.components.iter();
+        let pilot = components.find(|component| component.kind == ComponentKind::Pilot);
+        let notes = pilot.map(|pilot| StepNotes::of(self.merged, pilot, self.from, self.catalogue));
+        notes.unwrap_or_default()
+    }
+
+    /// The checks of every step, in place or by a canary.
+    fn checks(self, notes: &StepNotes<'_>) -> Vec<CheckStatus> {
+        let Self {
+            merged,
+            live,
+            catalogue,
+            proxies,
+            from,
+        } = self;
+        let to = merged.version;
+        let oldest = from.into_iter().chain(proxies.oldest()).min();
+        vec![
+            kubernetes(merged, catalogue),
+            patch(oldest, to, catalogue, &notes.unmended),
+            disruption::own_budgets(merged, live),
+            node_agents(merged, live),
+            data_plane(to, proxies),
+            gateways(to, proxies),
+            mesh::gateway_api(from, to, catalogue, proxies),
+            mesh::hub(merged, from, to, catalogue),
+            mesh::settings(&notes.changes),
+            mesh::behavior(&notes.changes),
+        ]
     }
 }
 
@@ -359,8 +397,14 @@ fn kubernetes(merged: &Merged, catalogue: &Catalogue) -> CheckStatus {
     }
 }
 
-/// Patch releases that are known to break a step from an `oldest` version of istiod or its proxies.
-fn patch(oldest: Option<Version>, to: Version, catalogue: &Catalogue) -> CheckStatus {
+/// Patch releases that are known to break a step from an `oldest` version of istiod or its proxies, or to have what a later one
+/// mends.
+fn patch(
+    oldest: Option<Version>,
+    to: Version,
+    catalogue: &Catalogue,
+    unmended: &[&Mended],
+) -> CheckStatus {
     let name = "patch";
     let release = catalogue.release(to.minor);
     let floor = release.and_then(|release| release.proxy_floor);
@@ -375,7 +419,14 @@ fn patch(oldest: Option<Version>, to: Version, catalogue: &Catalogue) -> CheckSt
     }
     match release.map(|release| release.version) {
         Some(newest) if to < newest => {
-            let why = format!("{newest} is newer, and mends what {to} may still have");
+            let texts: Vec<_> = unmended.iter().map(|mended| mended.text.as_str()).collect();
+            let why = match texts.as_slice() {
+                [] => format!("{newest} is newer, and mends what {to} may still have"),
+                texts => format!(
+                    "{newest} is newer, and mends this of {to}: {}",
+                    texts.join("; ")
+                ),
+            };
             check(name, CheckResult::Warning, why)
         }
         _ => check(name, CheckResult::Passed, "no newer patch release is known"),
@@ -398,84 +449,6 @@ fn replicas(istiod: Option<&LiveObject>) -> CheckStatus {
         }
         Some(count) => check(name, CheckResult::Passed, format!("istiod has {count}")),
     }
-}
-
-/// The CNI agent and ztunnel work with an istiod of their own minor or of the next one.
-fn node_agents(merged: &Merged, live: &Live) -> CheckStatus {
-    let name = "node-agents";
-    let is_agent = |kind| matches!(kind, ComponentKind::Cni | ComponentKind::Ztunnel);
-    let components = merged.components.iter();
-    let mut agents = components
-        .filter(|component| is_agent(component.kind))
-        .peekable();
-    if agents.peek().is_none() {
-        return check(name, CheckResult::Passed, "there are none");
-    }
-    let mut seen = Vec::new();
-    for agent in agents {
-        let found = live.get(&workload("DaemonSet", &agent.namespace, &agent.name));
-        let Some(version) = found.and_then(LiveObject::istio_version) else {
-            let why = format!("the version of {} is not known", agent.kind);
-            return check(name, CheckResult::NotChecked, why);
-        };
-        if version.minor + 1 < merged.version.minor {
-            let why = format!(
-                "{} still runs {version}, and works with istiod up to {}",
-                agent.kind,
-                minor(version.minor + 1)
-            );
-            return check(name, CheckResult::Failed, why);
-        }
-        if version.minor > merged.version.minor {
-            let why = format!(
-                "{} {version} would be newer than istiod for a while",
-                agent.kind
-            );
-            return check(name, CheckResult::Warning, why);
-        }
-        seen.push(format!("{} {version}", agent.kind));
-    }
-    check(name, CheckResult::Passed, seen.join(", "))
-}
-
-/// No proxy may be of a newer minor than istiod, or more than one minor older. Those that the CR renders come along, and
-/// istiod takes along those that it made itself.
-fn data_plane(to: Version, proxies: &ServedProxies) -> CheckStatus {
-    let name = "data-plane";
-    let oldest = Version {
-        minor: to.minor.saturating_sub(1),
-        patch: 0,
-    };
-    if let Some(newer) = proxies.newer_than(to) {
-        let why = format!(
-            "proxies would be newer than istiod {to}, which cannot serve them: {newer}; restart these pods where an older \
-             proxy is injected first, or stay"
-        );
-        return check(name, CheckResult::Failed, why);
-    }
-    if let Some(older) = proxies.older_than(oldest) {
-        let why = format!(
-            "istiod {to} works with proxies from {} on, and there are older ones: {older}; restart these pods first, so \
-             that they get the proxy of the istiod that runs",
-            oldest.minor_text()
-        );
-        return check(name, CheckResult::Failed, why);
-    }
-    if !proxies.gaps.is_empty() {
-        return check(name, CheckResult::NotChecked, proxies.gaps.join("; "));
-    }
-    if let Some(namespaces) = listed("in namespaces", proxies.unknown.clone()) {
-        let why = format!(
-            "nothing tells the version of proxies {namespaces}: they were injected before this operator was there, or have \
-             an image of their own"
-        );
-        return check(name, CheckResult::NotChecked, why);
-    }
-    let told = match proxies.oldest() {
-        None => "there are no proxies but those that come along".to_owned(),
-        Some(oldest) => format!("the oldest proxy is of {oldest}"),
-    };
-    check(name, CheckResult::Passed, told)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod default_tag;
 mod held;
 mod injector_template;
 mod others;
+mod sequence;
 mod webhook_order;
 
 use serde_json::{Value, json};

@@ -1,8 +1,13 @@
 //! The command line as users see it: the real binary, its output, its messages and its exit codes.
 
-#![allow(clippy::unwrap_used, reason = "what goes wrong here fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what goes wrong here fails the test"
+)]
 
 mod docs;
+mod failures;
 mod help;
 mod input;
 mod migrate;

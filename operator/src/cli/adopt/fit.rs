@@ -28,11 +28,11 @@ pub(super) async fn fit(
 ) -> Result<Vec<String>, Failure> {
     for round in 0..ROUNDS {
         let report = taking_over(cr, observed, connection, charts).await?;
-        let (_, rendered) = observed.rendered(cr, connection.cluster(), charts)?;
+        let spec = observed.rendered(cr, connection.cluster(), charts)?;
         // What the API server adds may follow from a field that changed in the first round.
         let removes = round > 0;
         let is_off = switch_off(&mut cr.spec.0, &report);
-        let is_changed = lay_over(&mut cr.spec.0, &report, &rendered, removes) || is_off;
+        let is_changed = lay_over(&mut cr.spec.0, &report, &spec.rendered, removes) || is_off;
         if removes && !is_changed {
             return Ok(rest(&report));
         }

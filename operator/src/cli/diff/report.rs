@@ -61,17 +61,17 @@ pub(in crate::cli) async fn report(
     connection: &Connection,
     charts: &Charts,
 ) -> Result<Report, Failure> {
-    let (merged, rendered) = observed.rendered(cr, connection.cluster(), charts)?;
-    let mut warnings = warnings_of(&merged, charts);
-    warnings.extend(rendered.warnings.iter().map(ToString::to_string));
+    let spec = observed.rendered(cr, connection.cluster(), charts)?;
+    let mut warnings = warnings_of(&spec.merged, charts);
+    warnings.extend(spec.rendered.warnings.iter().map(ToString::to_string));
     let (key, annotations) = (CrKey::of(cr), Annotations::read(cr.annotations()));
-    observed.expect(&key, &merged, &rendered);
-    let step = step(cr, &merged, observed, charts);
+    observed.expect(&key, &spec);
+    let step = step(cr, &spec, observed, charts);
     warnings.extend(step.and_then(|step| step.refusal()));
     let sent = LastApplied::default();
     let input = observed.plan_input(&key, &annotations, &sent);
-    let pruned = prune_preview(&merged, &rendered, input);
-    let plan = plan(&merged, rendered, input);
+    let pruned = prune_preview(&spec.merged, &spec.rendered, input);
+    let plan = plan(&spec.merged, spec.rendered, input);
     let sender = connection.sender();
     let mut report = Report {
         warnings,

@@ -133,8 +133,9 @@ async fn from_cluster(args: &Args, charts: &Charts) -> Result<Found, Failure> {
     let observed = Observed::read(&connection, charts).await?;
     let cr = IstioOperator::clone(observed.cr(args.cr.as_deref(), &connection)?);
     let cluster = connection.cluster();
-    let (_, rendered) = observed.rendered(&cr, cluster, charts)?;
-    let objects = rendered
+    let spec = observed.rendered(&cr, cluster, charts)?;
+    let objects = spec
+        .rendered
         .components
         .iter()
         .flat_map(|component| &component.objects);

@@ -7,11 +7,14 @@ use super::State;
 use crate::api::{InstallState, IstioOperator, IstioOperatorStatus, StoredCr};
 use crate::catalogue::Version;
 use crate::cluster::CrKey;
-use crate::plan::Injection;
+use crate::plan::{Injection, Surroundings};
 
 /// How far apart statuses are written that differ in their texts only. An installation waits for dozens of objects, and a
 /// status for each of them would be most of its requests.
 const REWORD_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How old what was read around a CR may be. A step takes dozens of passes.
+const LOOK_INTERVAL: Duration = Duration::from_mins(1);
 
 impl State {
     /// Remembers that the status of a CR was written.
@@ -65,6 +68,29 @@ impl State {
         let (of, injection) = self.proofs.get(key)?;
         (*of == version).then_some(injection)
     }
+
+    /// Takes in what is around a CR at the step to a version.
+    pub fn put_surroundings(
+        &mut self,
+        key: &CrKey,
+        version: Version,
+        now: Instant,
+        seen: Arc<Surroundings>,
+    ) {
+        self.surroundings.insert(key.clone(), (version, now, seen));
+    }
+
+    /// What is around a CR at the step to a version, if it was read not long ago.
+    pub fn surroundings(
+        &self,
+        key: &CrKey,
+        version: Version,
+        now: Instant,
+    ) -> Option<Arc<Surroundings>> {
+        let (of, at, seen) = self.surroundings.get(key)?;
+        let is_current = *of == version && now.duration_since(*at) < LOOK_INTERVAL;
+        is_current.then(|| Arc::clone(seen))
+    }
 }
 
 /// What is remembered of a CR, unless another one has its name by now.
@@ -93,5 +119,25 @@ mod tests {
             Some(Duration::from_millis(600))
         );
         assert_eq!(state.reword_delay(&cr, now + REWORD_INTERVAL), None);
+    }
+
+    #[test]
+    fn what_is_around_is_looked_at_for_each_step_and_once_a_minute() {
+        let mut state = State::new(None, std::iter::empty());
+        let cr = CrKey {
+            namespace: "mesh".into(),
+            name: "one".into(),
+        };
+        let (to, other) = (Version::parse("1.31.1"), Version::parse("1.30.5"));
+        let (to, other) = (to.unwrap(), other.unwrap());
+        let now = Instant::now();
+        let seen = Surroundings {
+            budgets: Ok(Vec::new()),
+            envoy_filters: Err("may not".to_owned()),
+        };
+        state.put_surroundings(&cr, to, now, Arc::new(seen));
+        assert!(state.surroundings(&cr, to, now).is_some());
+        assert!(state.surroundings(&cr, other, now).is_none());
+        assert!(state.surroundings(&cr, to, now + LOOK_INTERVAL).is_none());
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 pub use workload::{
-    Admission, Budget, HOLD, RESTARTED_FOR, RunSpec, RunStatus, Workload, is_held, restartable,
+    Admission, HOLD, RESTARTED_FOR, RunSpec, RunStatus, Workload, is_held, restartable,
 };
 
 use super::record::Record;

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 
 use crate::cluster::{DEFAULT, REVISION};
-use crate::dataplane::{TEMPLATE_KINDS, TemplateKind};
+use crate::dataplane::{
+    Budget, TEMPLATE_KINDS, TemplateKind, is_about, is_about_all, lets_none_go,
+};
 
 /// The annotation of a pod template that names the proxy which its pods were restarted for, such as `default/1.31.1`. So a
 /// workload is restarted once for each, whoever restarts whom and when.
@@ -111,23 +113,6 @@ pub struct Admission<'a> {
     pub names: &'a std::collections::BTreeSet<String>,
     /// The disruption budgets of its namespace.
     pub budgets: &'a [Budget],
-}
-
-/// A disruption budget.
-pub type Budget = kube::core::Object<BudgetSpec, BudgetStatus>;
-
-/// The part of a disruption budget that names its pods.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct BudgetSpec {
-    selector: LabelSelector,
-}
-
-/// The part of a disruption budget that says whether a pod may go.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct BudgetStatus {
-    disruptions_allowed: i64,
 }
 
 impl Workload {
@@ -312,20 +297,7 @@ fn annotation<'m>(meta: &'m ObjectMeta, key: &str) -> Option<&'m str> {
 /// Whether a budget is about pods with these labels and lets none of them go. A rollout does not ask it, so it counts as a
 /// word of whoever wrote it.
 fn forbids(budget: &Budget, labels: &BTreeMap<String, String>) -> bool {
-    let status = budget.status.as_ref();
-    let allowed = status.map_or(0, |status| status.disruptions_allowed);
-    let wanted = budget.spec.selector.match_labels.iter().flatten();
-    let has_expressions = budget
-        .spec
-        .selector
-        .match_expressions
-        .iter()
-        .flatten()
-        .next()
-        .is_some();
-    let mut wanted = wanted.peekable();
-    let is_about_all = wanted.peek().is_none() && !has_expressions;
-    allowed <= 0 && !is_about_all && wanted.all(|(key, value)| labels.get(key) == Some(value))
+    lets_none_go(budget) && !is_about_all(budget) && is_about(budget, labels)
 }
 
 #[cfg(test)]

@@ -31,13 +31,17 @@ fn at(step: &str, from: (&str, &str), to: (&str, &str)) -> Value {
 
 /// The course of a CR that asks for a version and may name a revision, with this status and these control planes.
 fn course(version: &str, named: &str, status: Value, there: &[(&str, &str)]) -> Course {
+    course_in(version, named, status, &live(there))
+}
+
+fn course_in(version: &str, named: &str, status: Value, live: &Live) -> Course {
     let charts = Charts::embedded().unwrap();
     let spec = json!({"version": version, "revision": named, "updateStrategy": {"type": "Canary"}});
     let mut cr = IstioOperator::new("mesh", RawSpec(spec));
     cr.metadata.namespace = Some("mesh".to_owned());
     cr.status = serde_json::from_value(status).unwrap();
     let merged = merge(&cr, None, Cluster::default(), &charts).unwrap();
-    ControlPlanes::of(&cr, &live(there)).course(&merged)
+    ControlPlanes::of(&cr, live).course(&merged)
 }
 
 /// A cluster with these control planes, of which the first one has the gateway.
@@ -155,4 +159,62 @@ fn without_a_status_the_gateways_tell_which_one_serves() {
     let there = [("1.31.1", "1-31-1"), ("1.29.8", "default")];
     let found = course("1.31.1", "", json!({}), &there);
     assert_eq!(found, Course::Alone(plane("1.31.1", "1-31-1")));
+}
+
+/// Nobody keeps a status where no operator is, and a promotion may be cut off between two gateways.
+#[test]
+fn without_a_status_a_promotion_that_has_begun_goes_on() {
+    let (old, new) = (("1.29.8", "default"), ("1.31.1", "1-31-1"));
+    let promoted = canary(("1.29.8", ""), new, true);
+    for (one, two, expected) in [
+        (old, old, canary(("1.29.8", ""), new, false)),
+        (new, old, promoted.clone()),
+        (old, new, promoted),
+        (new, new, Course::Alone(plane("1.31.1", "1-31-1"))),
+    ] {
+        let mut live = live(&[one, if one == old { new } else { old }]);
+        let mut edge = live.get(&key("Deployment", "edge")).unwrap().clone();
+        edge.owner_labels.revision = Some(two.1.to_owned());
+        live.put(key("Deployment", "edge-two"), edge);
+        let found = course_in("1.31.1", "", json!({}), &live);
+        assert_eq!(found, expected, "{one:?} {two:?}");
+    }
+}
+
+/// Without gateways, the tags that the CR itself moved tell it.
+#[test]
+fn without_gateways_the_tags_of_the_cr_tell_which_one_serves() {
+    let (old, new) = (("1.29.8", "default"), ("1.31.1", "1-31-1"));
+    let mut live = live(&[old, new]);
+    live.remove(&key("Deployment", "edge"));
+    let of = |live: &Live| course_in("1.31.1", "", json!({}), live);
+    let tag = |revision: &str, is_own: bool| {
+        let cr = CrKey {
+            namespace: "mesh".to_owned(),
+            name: "mesh".to_owned(),
+        };
+        let owner_labels = OwnerLabels {
+            owner: is_own.then_some(cr),
+            ..OwnerLabels::default()
+        };
+        LiveObject {
+            owner_labels,
+            our_fields: Some(1),
+            injector: Some(Injector::Tag {
+                name: "prod".to_owned(),
+                revision: revision.to_owned(),
+            }),
+            ..LiveObject::default()
+        }
+    };
+    let prod = key("MutatingWebhookConfiguration", "istio-revision-tag-prod");
+    live.put(prod.clone(), tag("default", true));
+    assert_eq!(of(&live), canary(("1.29.8", ""), new, false));
+    live.put(prod.clone(), tag("1-31-1", true));
+    assert_eq!(of(&live), Course::Alone(plane("1.31.1", "1-31-1")));
+    // Somebody tries the new one out by a tag of their own.
+    live.put(prod.clone(), tag("default", true));
+    let theirs = key("MutatingWebhookConfiguration", "istio-revision-tag-try");
+    live.put(theirs, tag("1-31-1", false));
+    assert_eq!(of(&live), canary(("1.29.8", ""), new, false));
 }

@@ -145,7 +145,7 @@ mod tests {
     use crate::catalogue::Bundle;
     use crate::charts::Charts;
     use crate::merge::{Cluster, merge};
-    use crate::plan::precheck::step_notes;
+    use crate::plan::precheck::step_notes::StepNotes;
 
     fn version(text: &str) -> Version {
         Version::parse(text).unwrap()
@@ -195,7 +195,7 @@ mod tests {
         let is_pilot = |component: &&Component| component.kind == ComponentKind::Pilot;
         let pilot = merged.components.iter().find(is_pilot).unwrap();
         let from = charts.catalogue().version("1.26").unwrap();
-        let changes = step_notes::changes(&merged, pilot, from, charts.catalogue());
+        let changes = StepNotes::of(&merged, pilot, Some(from), charts.catalogue()).changes;
         let hub = hub(&merged, Some(from), merged.version, charts.catalogue());
         [
             hub.result,

@@ -84,8 +84,15 @@ fn a_patch_release_that_breaks_old_proxies_is_refused_for_the_oldest_of_them() {
     let (charts, parse) = (Charts::embedded().unwrap(), |text: &str| {
         Version::parse(text)
     });
-    let of =
-        |oldest: &str| patch(parse(oldest), parse("1.30.1").unwrap(), charts.catalogue()).result;
+    let of = |oldest: &str| {
+        patch(
+            parse(oldest),
+            parse("1.30.1").unwrap(),
+            charts.catalogue(),
+            &[],
+        )
+        .result
+    };
     assert_eq!(of("1.29.1"), CheckResult::Failed);
     assert_eq!(of("1.29.2"), CheckResult::Warning);
 }
@@ -190,7 +197,7 @@ fn a_budget_over_a_single_pod_is_told_unless_it_lets_that_pod_go() {
             live.put(deployment, workload_of(replicas));
             live.put(budget, LiveObject::default());
         }
-        disruption::disruption_budgets(&merged, &live)
+        disruption::own_budgets(&merged, &live)
     };
     let default = || json!({"profile": "default"});
     let found = of(default(), 1);
@@ -200,10 +207,41 @@ fn a_budget_over_a_single_pod_is_told_unless_it_lets_that_pod_go() {
         "{}",
         found.message
     );
-    assert_eq!(of(default(), 2).result, CheckResult::Passed);
+    assert_eq!(of(default(), 2).result, CheckResult::NotChecked);
     let may_go =
         json!({"components": {"pilot": {"k8s": {"podDisruptionBudget": {"maxUnavailable": 1}}}}});
-    assert_eq!(of(may_go, 1).result, CheckResult::Passed);
+    assert_eq!(of(may_go, 1).result, CheckResult::NotChecked);
+}
+
+/// Istio's issues 59709 and 59959.
+#[test]
+fn gateways_that_istiod_replaces_at_once_are_told() {
+    let to = Version::parse("1.31.1").unwrap();
+    let found = gateways(to, &proxies(&["1.30.5"], &["1.30.5"]));
+    assert_eq!(found.result, CheckResult::Warning);
+    let told = "1.30.5 in namespaces shop";
+    assert!(found.message.contains(told), "{}", found.message);
+    assert_eq!(
+        gateways(to, &proxies(&["1.30.5"], &["1.31.1"])).result,
+        CheckResult::Passed
+    );
+    let unlisted = ServedProxies {
+        gaps: vec!["pods cannot be listed: forbidden".to_owned()],
+        ..proxies(&[], &[])
+    };
+    assert_eq!(gateways(to, &unlisted).result, CheckResult::NotChecked);
+}
+
+/// Istio's issues 60629 and 60668, which later patch releases mend.
+#[test]
+fn what_a_newer_patch_release_mends_is_told() {
+    let found = precheck("1.29.8", "1.30.2", &[]).unwrap();
+    let patch = found.checks.iter().find(|check| check.name == "patch");
+    let patch = patch.unwrap();
+    assert_eq!(patch.result, CheckResult::Warning);
+    for mended in ["1.30.5 is newer", "pushes configuration", "lost its power"] {
+        assert!(patch.message.contains(mended), "{}", patch.message);
+    }
 }
 
 #[test]

@@ -134,6 +134,33 @@ fn an_unused_revision_goes_after_the_grace_period() {
     assert_eq!(world.after(GRACE), GOES);
 }
 
+/// Istio's issue 35590: without the istiod that validates for everybody, no configuration can be written any more.
+#[test]
+fn the_revision_that_validates_for_everybody_stays() {
+    let mut world = World::new();
+    let validator = ObjectKey {
+        group: "admissionregistration.k8s.io".into(),
+        kind: "ValidatingWebhookConfiguration".into(),
+        namespace: None,
+        name: "istiod-default-validator".into(),
+    };
+    let of = |revision: &str| LiveObject {
+        owner_labels: OwnerLabels {
+            revision: Some(revision.into()),
+            ..OwnerLabels::default()
+        },
+        ..LiveObject::default()
+    };
+    world.state.live.put(validator.clone(), of("blue"));
+    let Verdict::Used(by) = world.after(2 * GRACE) else {
+        panic!("nobody uses it");
+    };
+    assert!(by[0].contains("istiod-default-validator"), "{by:?}");
+    world.state.live.put(validator, of("green"));
+    assert_eq!(world.after(SECOND), WAITS);
+    assert_eq!(world.after(GRACE), GOES);
+}
+
 #[test]
 fn whoever_uses_it_for_a_moment_starts_the_time_anew() {
     let mut world = World::new();
