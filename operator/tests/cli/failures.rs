@@ -52,12 +52,12 @@ fn every_failure_has_a_test_that_exists_or_a_reason() {
             panic!("{row:?} has not four cells");
         };
         assert!(failure.ends_with('.') && answer.ends_with('.'), "{row:?}");
-        let names: Vec<_> = named.captures_iter(shown).collect();
-        for name in &names {
+        let cited: Vec<_> = named.captures_iter(shown).collect();
+        for name in &cited {
             assert!(known.contains(&name[1]), "{} is no test: {row:?}", &name[1]);
         }
         let is_reason = shown.len() > 30 && shown.ends_with('.');
-        assert!(!names.is_empty() || is_reason, "nothing shows {row:?}");
+        assert!(!cited.is_empty() || is_reason, "nothing shows {row:?}");
     }
 }
 
