@@ -6,6 +6,7 @@ mod writes;
 use std::time::{Duration, Instant};
 
 use e2e::{
+    control_plane::ControlPlane,
     error::Error,
     host::go_programs::Bundle,
     operator,
@@ -49,31 +50,38 @@ pub fn prove() -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
-    runtime.map_err(Error::io("tokio"))?.block_on(async {
-        let (argo_cd, flux) = tokio::join!(mesh(Tool::ArgoCd), mesh(Tool::Flux));
-        argo_cd.and(flux)
+    runtime
+        .map_err(Error::io("tokio"))?
+        .block_on(async { tokio::try_join!(mesh(Tool::ArgoCd), mesh(Tool::Flux)).map(drop) })
+}
+
+/// A mesh in a cluster of its own. If something is not as promised, the logs are kept.
+async fn mesh(tool: Tool) -> Result<(), Error> {
+    let plane = ControlPlane::start().await?;
+    Box::pin(life(tool, &plane)).await.map_err(|error| {
+        let kept = match plane.keep_logs() {
+            Ok(kept) => kept.display().to_string(),
+            Err(error) => error.to_string(),
+        };
+        Error::Unexpected(format!("{tool}: {error} (logs: {kept})"))
     })
 }
 
-/// Everything that happens to a mesh in Git.
-async fn mesh(tool: Tool) -> Result<(), Error> {
-    let life = async {
-        let mut stage = installs(tool).await?;
-        upgrades(&mut stage).await?;
-        prunes(&mut stage).await?;
-        an_object_is_edited(&mut stage).await?;
-        the_cr_is_edited(&mut stage).await?;
-        nobody_writes(&mut stage).await?;
-        removes(&mut stage).await
-    };
-    let proved = Box::pin(life).await;
-    proved.map_err(|error| Error::Unexpected(format!("{tool}: {error}")))
+/// Everything that happens to it.
+async fn life(tool: Tool, plane: &ControlPlane) -> Result<(), Error> {
+    let mut stage = installs(tool, plane).await?;
+    upgrades(&mut stage).await?;
+    prunes(&mut stage).await?;
+    an_object_is_edited(&mut stage).await?;
+    the_cr_is_edited(&mut stage).await?;
+    nobody_writes(&mut stage).await?;
+    removes(&mut stage).await
 }
 
 /// From an empty cluster to an application with sidecars, one wave after the other.
-async fn installs(tool: Tool) -> Result<Stage, Error> {
+async fn installs(tool: Tool, plane: &ControlPlane) -> Result<Stage<'_>, Error> {
     let started = Instant::now();
-    let (mut stage, revision) = Stage::set(tool, VERSION, BEFORE).await?;
+    let (mut stage, revision) = Stage::set(tool, plane, VERSION, BEFORE).await?;
     stage.wait_until_synced(&revision).await?;
     let seconds = started.elapsed().as_secs_f64();
     let writes = stage.writes(stage.since());
@@ -106,7 +114,7 @@ async fn installs(tool: Tool) -> Result<Stage, Error> {
 }
 
 /// A commit with another version: the gateways wait for the control plane.
-async fn upgrades(stage: &mut Stage) -> Result<(), Error> {
+async fn upgrades(stage: &mut Stage<'_>) -> Result<(), Error> {
     let (started, since) = (Instant::now(), Timestamp::now());
     for file in ["control-plane/istio.yaml", "gateways/gateways.yaml"] {
         stage.repository.replace(file, BEFORE, VERSION)?;
@@ -136,7 +144,7 @@ async fn upgrades(stage: &mut Stage) -> Result<(), Error> {
 }
 
 /// A commit that takes something away: an object of the mesh configuration, and the gateways with what the operator made for them.
-async fn prunes(stage: &mut Stage) -> Result<(), Error> {
+async fn prunes(stage: &mut Stage<'_>) -> Result<(), Error> {
     let (started, since) = (Instant::now(), Timestamp::now());
     for (file, line) in [
         ("mesh/kustomization.yaml", "  - telemetry.yaml\n"),
@@ -171,8 +179,8 @@ async fn prunes(stage: &mut Stage) -> Result<(), Error> {
 }
 
 /// Somebody edits an object of the operator: the operator repairs it, and the tool has nothing to say.
-async fn an_object_is_edited(stage: &mut Stage) -> Result<(), Error> {
-    let plane = &stage.plane;
+async fn an_object_is_edited(stage: &mut Stage<'_>) -> Result<(), Error> {
+    let plane = stage.plane;
     let target = ["deployment", "istiod", "-n=istio-system"];
     let image = || {
         let path = "-o=jsonpath={.spec.template.spec.containers[0].image}";
@@ -201,7 +209,7 @@ async fn an_object_is_edited(stage: &mut Stage) -> Result<(), Error> {
 }
 
 /// Somebody edits the `IstioOperator`: the tool puts it back, and the operator follows, once.
-async fn the_cr_is_edited(stage: &mut Stage) -> Result<(), Error> {
+async fn the_cr_is_edited(stage: &mut Stage<'_>) -> Result<(), Error> {
     let cr = stage.istio().await?;
     let sampling = |value: u64| json!({"spec": {"values": {"pilot": {"traceSampling": value}}}});
     let before = cr.get().await?;
@@ -234,7 +242,7 @@ async fn the_cr_is_edited(stage: &mut Stage) -> Result<(), Error> {
 }
 
 /// The quiet time: both sides look, and nobody writes.
-async fn nobody_writes(stage: &mut Stage) -> Result<(), Error> {
+async fn nobody_writes(stage: &mut Stage<'_>) -> Result<(), Error> {
     let since = Timestamp::now();
     let looks = stage.looks(since)?;
     let end = Instant::now() + QUIET;
@@ -260,7 +268,7 @@ async fn nobody_writes(stage: &mut Stage) -> Result<(), Error> {
 }
 
 /// All but the operator goes, in reverse.
-async fn removes(stage: &mut Stage) -> Result<(), Error> {
+async fn removes(stage: &mut Stage<'_>) -> Result<(), Error> {
     let (started, since) = (Instant::now(), Timestamp::now());
     stage.remove_mesh().await?;
     let seconds = started.elapsed().as_secs_f64();

@@ -42,24 +42,28 @@ enum Engine {
 }
 
 /// All of it.
-pub struct Stage {
+pub struct Stage<'p> {
     pub tool: Tool,
     // Fields are dropped in this order: clients before what they talk to.
     engine: Engine,
     _istiod: Istiod,
     operator: Operator,
     pub repository: Repository,
-    pub plane: ControlPlane,
+    pub plane: &'p ControlPlane,
     since: Timestamp,
 }
 
 /// The Kustomizations of Flux but for that of the operator, in the order in which they are removed.
 const KUSTOMIZATIONS: [&str; 4] = ["apps", "mesh", "istio-gateways", "istio"];
 
-impl Stage {
+impl<'p> Stage<'p> {
     /// A repository with the samples, in which `version` is `before`, and a tool that has just heard of it; with its revision.
-    pub async fn set(tool: Tool, version: &str, before: &str) -> Result<(Self, String), Error> {
-        let plane = ControlPlane::start().await?;
+    pub async fn set(
+        tool: Tool,
+        plane: &'p ControlPlane,
+        version: &str,
+        before: &str,
+    ) -> Result<(Self, String), Error> {
         let repository = Repository::start(&plane.dir().join("mesh")).await?;
         for file in ["control-plane/istio.yaml", "gateways/gateways.yaml"] {
             repository.replace(file, version, before)?;
@@ -67,16 +71,16 @@ impl Stage {
         let revision = repository.commit("A mesh")?;
         let since = Timestamp::now();
         let engine = match tool {
-            Tool::ArgoCd => Engine::ArgoCd(ArgoCd::start(&plane, &repository).await?),
-            Tool::Flux => Engine::Flux(Flux::start(&plane, &repository).await?),
+            Tool::ArgoCd => Engine::ArgoCd(ArgoCd::start(plane, &repository).await?),
+            Tool::Flux => Engine::Flux(Flux::start(plane, &repository).await?),
         };
         // From here on, what the tool installs is played by processes.
-        let operator = Operator::start_installed(&plane, "istio-operator").await?;
+        let operator = Operator::start_installed(plane, "istio-operator").await?;
         let istiod = wait_until("the Deployment of istiod", SOON, || async {
             plane.kubectl(["get", "deployment", "istiod", "-n=istio-system"])
         });
         istiod.await?;
-        let istiod = Istiod::start(&plane, "istio-system", "istiod").await?;
+        let istiod = Istiod::start(plane, "istio-system", "istiod").await?;
         let stage = Self {
             tool,
             engine,
@@ -100,7 +104,7 @@ impl Stage {
         let synced = wait_until(&what, SOON, || {
             let said = match &mut self.engine {
                 Engine::ArgoCd(argo_cd) => argo_cd.synced(revision),
-                Engine::Flux(flux) => flux.synced(&self.plane, revision),
+                Engine::Flux(flux) => flux.synced(self.plane, revision),
             };
             // An error will not go away by waiting.
             async move { said.map_or_else(|error| Ok(Err(error)), |said| said.map(Ok)) }
