@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use axum::body::{Body, to_bytes};
 use http::{
     HeaderMap, Request, StatusCode, Uri,
-    header::{CONNECTION, HOST},
+    header::{CONNECTION, CONTENT_TYPE, HOST},
 };
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -59,14 +59,24 @@ pub async fn get_with(
         Request::get(path).header(HOST, host(&uri)),
         |request, (name, value)| request.header(*name, *value),
     );
-    send(address, url, request).await
+    send(address, url, request, String::new()).await
+}
+
+/// `POST url` with a body of JSON, sent to the server at `address`.
+pub async fn post(address: SocketAddr, url: &str, body: String) -> Result<Answer, Error> {
+    let uri = parsed(url)?;
+    let request = Request::post(uri.path())
+        .header(HOST, host(&uri))
+        .header(CONTENT_TYPE, "application/json");
+    send(address, url, request, body).await
 }
 
 /// `GET url`, asked of the HTTP proxy at `address`.
 pub async fn get_through(address: SocketAddr, url: &str) -> Result<Answer, Error> {
     let uri = parsed(url)?;
     let host = host(&uri).to_owned();
-    send(address, url, Request::get(uri).header(HOST, host)).await
+    let request = Request::get(uri).header(HOST, host);
+    send(address, url, request, String::new()).await
 }
 
 /// Waits until a process answers `GET path` at `address` with success.
@@ -99,13 +109,13 @@ async fn send(
     address: SocketAddr,
     url: &str,
     request: http::request::Builder,
+    body: String,
 ) -> Result<Answer, Error> {
-    let failed = |error: &dyn std::error::Error| {
-        Error::Unexpected(format!("GET {url} at {address}: {error}"))
-    };
+    let failed =
+        |error: &dyn std::error::Error| Error::Unexpected(format!("{url} at {address}: {error}"));
     let request = request
         .header(CONNECTION, "close")
-        .body(String::new())
+        .body(body)
         .map_err(|error| failed(&error))?;
     let answer = async {
         let stream = TcpStream::connect(address)
