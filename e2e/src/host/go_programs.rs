@@ -105,10 +105,11 @@ impl Bundle {
     }
 
     /// Flags of the compiler. Without inlining it takes a third less time, which counts more than how fast the programs are,
-    /// except for those of Kubernetes: most of the time of the tests is spent in the API server.
+    /// except for those of Kubernetes: most of the time of the tests is spent in the API server. Argo CD's agent has a third of
+    /// its packages from Kubernetes, and they are compiled already.
     fn compiler_flags(self) -> &'static str {
         match self {
-            Self::Kubernetes => "",
+            Self::Kubernetes | Self::ArgoCd | Self::Flux => "",
             Self::Istio | Self::IstioPrevious | Self::Prometheus | Self::Grafana | Self::Gitops => {
                 "-l"
             }

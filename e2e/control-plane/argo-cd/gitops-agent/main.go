@@ -18,6 +18,7 @@ import (
 	"github.com/argoproj/argo-cd/gitops-engine/pkg/cache"
 	"github.com/argoproj/argo-cd/gitops-engine/pkg/sync/common"
 	"github.com/argoproj/argo-cd/gitops-engine/pkg/utils/kube"
+	"github.com/argoproj/argo-cd/gitops-engine/pkg/utils/tracing"
 	"github.com/argoproj/argo-cd/v3/pkg/apis/application/v1alpha1"
 	"github.com/argoproj/argo-cd/v3/util/argo"
 	"github.com/argoproj/argo-cd/v3/util/settings"
@@ -107,7 +108,7 @@ func newAgent(file, checkout string) (*agent, error) {
 	a := &agent{
 		app:      app,
 		config:   config,
-		kubectl:  &kube.KubectlCmd{Log: log},
+		kubectl:  &kube.KubectlCmd{Log: log, Tracer: tracing.NopTracer{}},
 		tracking: argo.NewResourceTracking(),
 		// What Argo CD ignores in every object unless it is told otherwise.
 		overrides: map[string]v1alpha1.ResourceOverride{
