@@ -1,7 +1,5 @@
 //! Argo CD's engine with the Application of the samples: `gitops-agent`, a program of our own around Argo CD's code.
 
-use std::path::PathBuf;
-
 use serde_json::Value;
 
 use crate::{
@@ -18,8 +16,6 @@ use crate::{
 const NAMESPACE: &str = "argocd";
 const ACCOUNT: &str = "argocd-application-controller";
 const APPLICATION: &str = "argocd/application.yaml";
-/// Where the sample has its repository.
-pub(super) const SAMPLE_URL: &str = "https://git.example.com/platform/mesh.git";
 
 /// A running engine; ends when dropped.
 #[derive(Debug)]
@@ -33,8 +29,7 @@ impl ArgoCd {
         let kubeconfig = administrator(plane, NAMESPACE, ACCOUNT).await?;
         let dir = plane.dir().join(NAMESPACE);
         create_dir(&dir)?;
-        let application = repository.read(APPLICATION)?;
-        let application = application.replace(SAMPLE_URL, &repository.url());
+        let application = repository.with_url(APPLICATION)?;
         write(&dir.join("application.yaml"), application)?;
         let process = Process::start(Program {
             name: "gitops-agent".into(),
@@ -42,13 +37,9 @@ impl ArgoCd {
             args: vec!["--application=application.yaml".into()],
             env: vec![("KUBECONFIG".into(), kubeconfig.display().to_string())],
             dir,
-            log: Self::log(plane),
+            log: plane.dir().join("gitops-agent.log"),
         })?;
         Ok(Self { process })
-    }
-
-    fn log(plane: &ControlPlane) -> PathBuf {
-        plane.dir().join("gitops-agent.log")
     }
 
     /// Nothing, once it says that the cluster is as this revision wants it, and healthy; else what it says instead. A sync that

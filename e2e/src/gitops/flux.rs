@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     control_plane::ControlPlane,
     error::Error,
-    gitops::{administrator, argo_cd::SAMPLE_URL, repository::Repository},
+    gitops::{administrator, repository::Repository},
     host::{
         go_programs::Bundle,
         ports,
@@ -43,9 +43,7 @@ impl Flux {
             plane.wait_until_served(resource).await?;
         }
         for file in RESOURCES {
-            let text = repository.read(file)?;
-            let text = text.replace(SAMPLE_URL, &repository.url());
-            plane.apply(&with_short_intervals(&text))?;
+            plane.apply(&with_short_intervals(&repository.with_url(file)?))?;
         }
         Ok(Self { processes })
     }

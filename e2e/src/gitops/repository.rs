@@ -26,6 +26,9 @@ use crate::{
     operator,
 };
 
+/// Where the samples have their repository.
+const SAMPLE_URL: &str = "https://git.example.com/platform/mesh.git";
+
 /// The branch that the samples name.
 const BRANCH: &str = "main";
 
@@ -51,20 +54,16 @@ impl Repository {
         })
     }
 
-    /// Where others clone it from.
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("http://{}/.git", self.server.address())
-    }
-
-    /// A file of it, by its path from the top.
-    pub fn read(&self, file: &str) -> Result<String, Error> {
-        read(&self.dir.join(file))
+    /// A file of it that names the repository, by its path from the top; with the address where this one is cloned from.
+    pub fn with_url(&self, file: &str) -> Result<String, Error> {
+        let text = read(&self.dir.join(file))?;
+        let url = format!("http://{}/.git", self.server.address());
+        Ok(text.replace(SAMPLE_URL, &url))
     }
 
     /// Replaces a text that a file has, wherever the file has it.
     pub fn replace(&self, file: &str, from: &str, to: &str) -> Result<(), Error> {
-        let text = self.read(file)?;
+        let text = read(&self.dir.join(file))?;
         if !text.contains(from) {
             return Err(Error::Unexpected(format!("{file} has no {from:?}")));
         }
