@@ -15,6 +15,7 @@ pub mod actions;
 pub mod addons;
 pub mod control_plane;
 pub mod error;
+pub mod gitops;
 pub mod host;
 pub mod istio;
 pub mod observe;

@@ -36,6 +36,10 @@ pub enum Bundle {
     Grafana,
     /// health-check, a program of our own around Argo CD's script for IstioOperators and the code of kstatus.
     Gitops,
+    /// gitops-agent, a program of our own around Argo CD's engine.
+    ArgoCd,
+    /// source-controller and kustomize-controller.
+    Flux,
 }
 
 /// How much of a failed build's output is worth showing.
@@ -51,7 +55,7 @@ impl Bundle {
         let mut hasher = DefaultHasher::new();
         let mut how = flags.clone() + self.tags() + self.compiler_flags();
         if let Some(program) = self.own_program() {
-            how += &read(&module.join(program).join("main.go"))?;
+            how += &sources(&module.join(program))?;
         }
         (&go_mod, read(&module.join("go.sum"))?, how).hash(&mut hasher);
         let built = state_dir().join(format!("bin/{}-{:016x}", self.name(), hasher.finish()));
@@ -73,6 +77,8 @@ impl Bundle {
             Self::Prometheus => "prometheus",
             Self::Grafana => "grafana",
             Self::Gitops => "gitops",
+            Self::ArgoCd => "argo-cd",
+            Self::Flux => "flux",
         }
     }
 
@@ -81,25 +87,29 @@ impl Bundle {
         match self {
             Self::Grafana => Some("dashboard-check"),
             Self::Gitops => Some("health-check"),
-            Self::Kubernetes | Self::Istio | Self::IstioPrevious | Self::Prometheus => None,
+            Self::ArgoCd => Some("gitops-agent"),
+            Self::Kubernetes
+            | Self::Istio
+            | Self::IstioPrevious
+            | Self::Prometheus
+            | Self::Flux => None,
         }
     }
 
     /// Build tags. Of the many ways to discover what to scrape, only Kubernetes' counts here.
     fn tags(self) -> &'static str {
         match self {
-            Self::Kubernetes | Self::Istio | Self::IstioPrevious | Self::Grafana | Self::Gitops => {
-                ""
-            }
             Self::Prometheus => "remove_all_sd,enable_kubernetes_sd",
+            _ => "",
         }
     }
 
     /// Flags of the compiler. Without inlining it takes a third less time, which counts more than how fast the programs are,
-    /// except for those of Kubernetes: most of the time of the tests is spent in the API server.
+    /// except for those of Kubernetes: most of the time of the tests is spent in the API server. Argo CD's agent has a third of
+    /// its packages from Kubernetes, and they are compiled already.
     fn compiler_flags(self) -> &'static str {
         match self {
-            Self::Kubernetes => "",
+            Self::Kubernetes | Self::ArgoCd | Self::Flux => "",
             Self::Istio | Self::IstioPrevious | Self::Prometheus | Self::Grafana | Self::Gitops => {
                 "-l"
             }
@@ -153,7 +163,9 @@ impl Bundle {
                     ),
                 ]
             }
-            Self::Prometheus | Self::Grafana | Self::Gitops => Vec::new(),
+            Self::Prometheus | Self::Grafana | Self::Gitops | Self::ArgoCd | Self::Flux => {
+                Vec::new()
+            }
         };
         let stamps = stamps.into_iter();
         let stamps: Vec<_> = stamps
@@ -181,7 +193,7 @@ impl Bundle {
         match self {
             Self::Kubernetes => self.rename_and_add_stages(&partial)?,
             Self::Istio | Self::IstioPrevious => self.add_bootstrap_template(&partial)?,
-            Self::Prometheus | Self::Grafana | Self::Gitops => {}
+            Self::Prometheus | Self::Grafana | Self::Gitops | Self::ArgoCd | Self::Flux => {}
         }
         remove_older(self.name(), built)?;
         fs::rename(&partial, built).map_err(Error::io(built.display().to_string()))?;
@@ -291,6 +303,17 @@ impl Bundle {
             .stdin(Stdio::null());
         command
     }
+}
+
+/// The text of all Go files of a program.
+fn sources(program: &Path) -> Result<String, Error> {
+    let failed = || Error::io(program.display().to_string());
+    let mut files = Vec::new();
+    for entry in fs::read_dir(program).map_err(failed())? {
+        files.push(entry.map_err(failed())?.path());
+    }
+    files.sort();
+    files.iter().map(|file| read(file)).collect()
 }
 
 /// Turns what `go install -v` says into progress; returns what is not progress: the complaints.

@@ -7,6 +7,7 @@ pub mod helm;
 use std::{env, io::Write, thread};
 
 use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
 use serde_json::Value;
 
 pub use self::{
@@ -85,16 +86,33 @@ impl Operator {
 
     /// The same, with other options.
     pub async fn start_with(plane: &ControlPlane, options: Options) -> Result<Self, Error> {
-        let mut operator = Self::launch(plane, options).await?;
+        let (objects, deployment) = split(&manifests()?)?;
+        plane.apply(&objects)?;
+        let mut operator = Self::launch(plane, options, &deployment).await?;
         operator.wait_until_ready().await?;
         Ok(operator)
     }
 
-    async fn launch(plane: &ControlPlane, options: Options) -> Result<Self, Error> {
+    /// Runs the operator that somebody else installs, in place of the pods of its Deployment, as soon as it is there. These
+    /// pods are simulated and take no part in anything.
+    pub async fn start_installed(plane: &ControlPlane, namespace: &str) -> Result<Self, Error> {
+        let deployments: Api<Deployment> = Api::namespaced(plane.client().await?, namespace);
+        let installed = wait_until("the Deployment of the operator", SOON, || {
+            deployments.get("istio-operator")
+        });
+        let deployment = installed.await?;
+        let mut operator = Self::launch(plane, Options::default(), &deployment).await?;
+        operator.wait_until_ready().await?;
+        Ok(operator)
+    }
+
+    async fn launch(
+        plane: &ControlPlane,
+        options: Options,
+        deployment: &Deployment,
+    ) -> Result<Self, Error> {
         let name = options.pod_name;
         let path = binary()?;
-        let (objects, deployment) = split(&manifests()?)?;
-        plane.apply(&objects)?;
         plane.wait_until_served("istiooperators").await?;
         let ContainerConfig {
             namespace,
@@ -102,7 +120,7 @@ impl Operator {
             mut args,
             mut env,
             ..
-        } = ContainerConfig::of(&deployment, "operator", &name)?;
+        } = ContainerConfig::of(deployment, "operator", &name)?;
         let dir = plane.dir().join(&name);
         create_dir(&dir)?;
         let mut kubeconfig = plane.kubeconfig_of(&namespace, &service_account).await?;

@@ -87,9 +87,15 @@ pub async fn reconcile(ctx: &Ctx, key: &CrKey) -> Result<Action, ApplyError> {
         Some(cr) if cr.metadata.generation != generation => return Ok(Action::RequeueNow),
         Some(cr) => cr,
     };
-    let rendered = match rendered {
-        Ok(rendered) => agreed(ctx, key, &cr, rendered).await,
-        Err(rejection) => Err(rejection),
+    let (cr, rendered) = match rendered {
+        Ok(rendered) => {
+            let Some(cr) = leave_last_generation(ctx, cr, &rendered).await? else {
+                return Ok(Action::RequeueNow);
+            };
+            let agreed = agreed(ctx, key, &cr, rendered).await;
+            (cr, agreed)
+        }
+        Err(rejection) => (cr, Err(rejection)),
     };
     let rendered = match rendered {
         Ok(rendered) => rendered,
@@ -175,6 +181,23 @@ async fn learn_inventory(ctx: &Ctx, key: &CrKey, cr: &Arc<StoredCr>) {
         }) => state.set_paused(key, merged, rendered),
         Err(_) => state.mark_unreadable(cr),
     });
+}
+
+/// Takes back what the status says of the generation before, ahead of the dry runs that tell what a change does: two seconds
+/// after Argo CD has applied a CR, it believes the health that it finds. `None` if the spec has changed meanwhile.
+async fn leave_last_generation(
+    ctx: &Ctx,
+    cr: Arc<StoredCr>,
+    rendered: &RenderedSpec,
+) -> Result<Option<Arc<StoredCr>>, ApplyError> {
+    let status = cr.status.as_ref();
+    let says_nothing = status.is_none_or(|status| status.status.is_none());
+    // Of a change that may have to wait for a person, it is not known yet whether anything begins.
+    if says_nothing || is_noticed(&cr) || cr.update_strategy().is_manual() {
+        return Ok(Some(cr));
+    }
+    mark_reconciling(ctx, &cr, rendered).await?;
+    Ok(ctx.newest_if_unchanged(&cr))
 }
 
 /// The first write for a new generation or a new version, before anything that takes time.

@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use istio_operator::charts::yaml;
+use serde_json::Value;
+
 use super::help::{commands, run_example, with_files};
-use super::run::{run_on, text};
+use super::run::{run_on, succeed, text};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
@@ -51,6 +54,18 @@ fn the_readme_lists_every_command() {
         .into_iter()
         .filter_map(|command| command.into_iter().next());
     assert_eq!(names, known.collect());
+}
+
+/// Git has the newest version, in both places that an upgrade changes.
+#[test]
+fn the_samples_for_gitops_install_the_default_version() {
+    let versions: Value = serde_json::from_str(&succeed(&["versions", "-o", "json"])).unwrap();
+    for file in ["control-plane/istio.yaml", "gateways/gateways.yaml"] {
+        let file = format!("{ROOT}/samples/gitops/{file}");
+        let cr: Value = yaml::parse(&fs::read_to_string(&file).unwrap()).unwrap();
+        assert_eq!(cr["spec"]["version"], versions["default"], "{file}");
+        assert!(succeed(&["render", "-f", &file]).contains("kind: Deployment"));
+    }
 }
 
 /// The blocks of a document in one language.

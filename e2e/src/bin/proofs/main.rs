@@ -3,6 +3,7 @@
 mod addons;
 mod dashboards;
 mod files;
+mod gitops;
 mod meddling;
 mod silence;
 mod upgrade;
@@ -30,6 +31,8 @@ struct Args {
 enum Proof {
     /// Prometheus scrapes istiod, gateways and the operator; dashboards find data; Zipkin gets traces of Envoy.
     Addons,
+    /// Argo CD and Flux install, upgrade, prune and remove a mesh in waves, and nobody writes in turns with the operator.
+    Gitops,
     /// No request fails and no new pod is refused while Istio 1.30 becomes 1.31, in place and by a canary that is also taken back.
     Upgrade,
 }
@@ -37,6 +40,7 @@ enum Proof {
 fn main() -> ExitCode {
     let proof = match Args::parse().proof {
         Proof::Addons => addons::prove(),
+        Proof::Gitops => gitops::prove(),
         Proof::Upgrade => upgrade::prove(),
     };
     match proof {
