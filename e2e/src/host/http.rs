@@ -55,18 +55,32 @@ pub async fn get_with(
 ) -> Result<Answer, Error> {
     let uri = parsed(url)?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = headers.iter().fold(
-        Request::get(path).header(HOST, host(&uri)),
-        |request, (name, value)| request.header(*name, *value),
-    );
+    let request = with(Request::get(path).header(HOST, host(&uri)), headers);
     send(address, url, request).await
+}
+
+/// `POST url` without a body, asked of the server at `address`.
+pub async fn post(address: SocketAddr, url: &str) -> Result<Answer, Error> {
+    let uri = parsed(url)?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    send(address, url, Request::post(path).header(HOST, host(&uri))).await
 }
 
 /// `GET url`, asked of the HTTP proxy at `address`.
 pub async fn get_through(address: SocketAddr, url: &str) -> Result<Answer, Error> {
+    get_through_with(address, url, &[]).await
+}
+
+/// The same with more headers.
+pub async fn get_through_with(
+    address: SocketAddr,
+    url: &str,
+    headers: &[(&str, &str)],
+) -> Result<Answer, Error> {
     let uri = parsed(url)?;
     let host = host(&uri).to_owned();
-    send(address, url, Request::get(uri).header(HOST, host)).await
+    let request = with(Request::get(uri).header(HOST, host), headers);
+    send(address, url, request).await
 }
 
 /// Waits until a process answers `GET path` at `address` with success.
@@ -95,14 +109,20 @@ pub(crate) async fn wait_until_ok(
     ready.await?
 }
 
+fn with(request: http::request::Builder, headers: &[(&str, &str)]) -> http::request::Builder {
+    let headers = headers.iter();
+    headers.fold(request, |request, (name, value)| {
+        request.header(*name, *value)
+    })
+}
+
 async fn send(
     address: SocketAddr,
     url: &str,
     request: http::request::Builder,
 ) -> Result<Answer, Error> {
-    let failed = |error: &dyn std::error::Error| {
-        Error::Unexpected(format!("GET {url} at {address}: {error}"))
-    };
+    let failed =
+        |error: &dyn std::error::Error| Error::Unexpected(format!("{url} at {address}: {error}"));
     let request = request
         .header(CONNECTION, "close")
         .body(String::new())

@@ -5,6 +5,7 @@ mod dashboards;
 mod files;
 mod meddling;
 mod silence;
+mod tutorials;
 mod upgrade;
 
 use std::{
@@ -30,6 +31,8 @@ struct Args {
 enum Proof {
     /// Prometheus scrapes istiod, gateways and the operator; dashboards find data; Zipkin gets traces of Envoy.
     Addons,
+    /// Each file of samples/bookinfo does what it says, as real requests show.
+    Tutorials,
     /// No request fails and no new pod is refused while Istio 1.30 becomes 1.31, in place and by a canary that is also taken back.
     Upgrade,
 }
@@ -37,6 +40,7 @@ enum Proof {
 fn main() -> ExitCode {
     let proof = match Args::parse().proof {
         Proof::Addons => addons::prove(),
+        Proof::Tutorials => tutorials::prove(),
         Proof::Upgrade => upgrade::prove(),
     };
     match proof {
