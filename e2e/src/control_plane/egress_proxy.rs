@@ -90,6 +90,12 @@ impl EgressProxy {
         routes.push(route);
     }
 
+    /// Removes all routes.
+    pub(crate) fn remove_routes(&self) {
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.clear();
+    }
+
     /// The file that tells the API server about the proxy.
     pub(crate) fn configuration(&self) -> String {
         serde_json::json!({

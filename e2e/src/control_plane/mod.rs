@@ -10,6 +10,8 @@ pub(crate) mod egress_proxy;
 pub(crate) mod nodes;
 pub(crate) mod volumes;
 
+mod etcd;
+mod initial_state;
 mod kubectl;
 
 use std::{
@@ -17,10 +19,14 @@ use std::{
     ffi::OsStr,
     fs,
     io::Write,
+    mem,
     net::{Ipv4Addr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
 };
 
@@ -35,6 +41,7 @@ use crate::{
     control_plane::{
         components::{Component, Site},
         egress_proxy::{EgressProxy, Route},
+        initial_state::InitialState,
     },
     error::Error,
     host::{
@@ -68,12 +75,18 @@ impl Default for Options {
 
 /// A running control plane. It is gone when this value is dropped, and when the process ends in
 /// whatever way; after a panic its logs are kept, and their place is printed.
+///
+/// One of [`ControlPlane::reuse_or_start`] waits for its next user instead.
 #[derive(Debug)]
 pub struct ControlPlane {
     // Fields are dropped in this order: the API server's clients before the API server.
     processes: BTreeMap<Component, Process>,
-    egress: EgressProxy,
-    site: Site,
+    egress: Arc<EgressProxy>,
+    site: Arc<Site>,
+    /// Where the audit log of this use begins, in bytes.
+    audit_start: u64,
+    /// What it becomes again before its next use; absent if there is none.
+    initial: Option<Arc<InitialState>>,
 }
 
 /// How often a start is tried again because a process ended: somebody took its port in between, or the disk was so slow
@@ -103,6 +116,33 @@ impl ControlPlane {
         }
     }
 
+    /// A control plane that another test of this process has done with, made again as it was after its start, or a new one.
+    /// Most of what a short test costs is the start of its control plane.
+    pub async fn reuse_or_start() -> Result<Self, Error> {
+        while let Some(mut plane) = initial_state::take_idle() {
+            match plane.restore().await {
+                Ok(()) => return Ok(plane),
+                Err(error) => {
+                    plane.initial = None;
+                    let said = format!("a control plane is not used again: {error}\n");
+                    // A closed standard error loses only this hint.
+                    let _ = std::io::stderr().write_all(said.as_bytes());
+                }
+            }
+        }
+        let mut plane = Self::start().await?;
+        plane.initial = Some(Arc::new(InitialState::of(&plane).await?));
+        Ok(plane)
+    }
+
+    async fn restore(&mut self) -> Result<(), Error> {
+        if let Some(initial) = self.initial.clone() {
+            initial.restore(self).await?;
+        }
+        self.audit_start = self.audit().len()?;
+        self.check()
+    }
+
     async fn boot(options: Options, bin: PathBuf) -> Result<Self, Error> {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let dir = watchdog::run_dir()?.join(number.to_string());
@@ -111,8 +151,10 @@ impl ControlPlane {
         write(&site.egress_configuration(), egress.configuration())?;
         let mut plane = Self {
             processes: BTreeMap::new(),
-            egress,
-            site,
+            egress: Arc::new(egress),
+            site: Arc::new(site),
+            audit_start: 0,
+            initial: None,
         };
         plane.launch(Component::Etcd)?;
         plane.wait_for_etcd().await?;
@@ -253,14 +295,15 @@ impl ControlPlane {
     /// The API server's record of all requests.
     #[must_use]
     pub fn audit(&self) -> AuditLog {
-        AuditLog::new(self.site.audit_log())
+        AuditLog::new(self.site.audit_log(), self.audit_start)
     }
 
     /// One of the processes, to measure it, kill it, or start it again.
     ///
     /// Waiting until others have noticed is up to the caller; for the API server,
-    /// [`ControlPlane::wait_for_api_server`] does.
+    /// [`ControlPlane::wait_for_api_server`] does. Afterwards no other test uses this control plane.
     pub fn process(&mut self, component: Component) -> Option<&mut Process> {
+        self.initial = None;
         self.processes.get_mut(&component)
     }
 
@@ -391,6 +434,16 @@ impl Drop for ControlPlane {
             let said = format!("logs of the control plane: {}\n", kept.display());
             // A closed standard error loses only this hint.
             let _ = std::io::stderr().write_all(said.as_bytes());
+        }
+        if !thread::panicking() && self.initial.is_some() && self.check().is_ok() {
+            let idle = Self {
+                processes: mem::take(&mut self.processes),
+                egress: Arc::clone(&self.egress),
+                site: Arc::clone(&self.site),
+                audit_start: self.audit_start,
+                initial: self.initial.take(),
+            };
+            return initial_state::keep_idle(idle);
         }
         self.processes.clear();
         // What cannot be removed now is removed when the process ends.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use axum::body::{Body, to_bytes};
 use http::{
     HeaderMap, Request, StatusCode, Uri,
-    header::{CONNECTION, HOST},
+    header::{CONNECTION, CONTENT_TYPE, HOST},
 };
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -56,14 +56,16 @@ pub async fn get_with(
     let uri = parsed(url)?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let request = with(Request::get(path).header(HOST, host(&uri)), headers);
-    send(address, url, request).await
+    send(address, url, request, String::new()).await
 }
 
-/// `POST url` without a body, asked of the server at `address`.
-pub async fn post(address: SocketAddr, url: &str) -> Result<Answer, Error> {
+/// `POST url` with a body of JSON, sent to the server at `address`.
+pub async fn post(address: SocketAddr, url: &str, body: String) -> Result<Answer, Error> {
     let uri = parsed(url)?;
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    send(address, url, Request::post(path).header(HOST, host(&uri))).await
+    let request = Request::post(uri.path())
+        .header(HOST, host(&uri))
+        .header(CONTENT_TYPE, "application/json");
+    send(address, url, request, body).await
 }
 
 /// `GET url`, asked of the HTTP proxy at `address`.
@@ -80,7 +82,7 @@ pub async fn get_through_with(
     let uri = parsed(url)?;
     let host = host(&uri).to_owned();
     let request = with(Request::get(uri).header(HOST, host), headers);
-    send(address, url, request).await
+    send(address, url, request, String::new()).await
 }
 
 /// Waits until a process answers `GET path` at `address` with success.
@@ -120,12 +122,13 @@ async fn send(
     address: SocketAddr,
     url: &str,
     request: http::request::Builder,
+    body: String,
 ) -> Result<Answer, Error> {
     let failed =
         |error: &dyn std::error::Error| Error::Unexpected(format!("{url} at {address}: {error}"));
     let request = request
         .header(CONNECTION, "close")
-        .body(String::new())
+        .body(body)
         .map_err(|error| failed(&error))?;
     let answer = async {
         let stream = TcpStream::connect(address)

@@ -3,13 +3,18 @@
 //! Reads are recorded without bodies, writes with the body that was sent. Long reads (watches)
 //! have two records: one when the answer begins, one when it ends.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{self, Read, Seek, SeekFrom},
+    path::PathBuf,
+};
 
 use k8s_openapi::jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{error::Error, host::workspace::read};
+use crate::error::Error;
 
 /// What `--audit-policy-file` gets.
 pub(crate) const POLICY: &str = r#"{
@@ -25,7 +30,11 @@ pub(crate) const POLICY: &str = r#"{
 
 /// The audit log of one API server.
 #[derive(Clone, Debug)]
-pub struct AuditLog(PathBuf);
+pub struct AuditLog {
+    path: PathBuf,
+    /// In bytes. What stands before belongs to another test.
+    start: u64,
+}
 
 /// One record.
 #[derive(Clone, Debug, Deserialize)]
@@ -93,17 +102,31 @@ pub struct ResponseStatus {
 }
 
 impl AuditLog {
-    pub(crate) fn new(path: PathBuf) -> Self {
-        Self(path)
+    pub(crate) fn new(path: PathBuf, start: u64) -> Self {
+        Self { path, start }
+    }
+
+    /// How long it is now, in bytes.
+    pub(crate) fn len(&self) -> Result<u64, Error> {
+        let metadata = fs::metadata(&self.path).map_err(self.failed())?;
+        Ok(metadata.len())
     }
 
     /// All records so far, in the order in which they were made. A record appears shortly after
     /// its answer, so a test that expects one waits for it.
     pub fn events(&self) -> Result<Vec<Event>, Error> {
-        let text = read(&self.0)?;
+        let mut file = File::open(&self.path).map_err(self.failed())?;
+        let mut text = String::new();
+        file.seek(SeekFrom::Start(self.start))
+            .and_then(|_| file.read_to_string(&mut text))
+            .map_err(self.failed())?;
         // The last line may be half written.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole.lines().map(parse).collect()
+    }
+
+    fn failed(&self) -> impl FnOnce(io::Error) -> Error {
+        Error::io(self.path.display().to_string())
     }
 
     /// Finished requests of users whose name ends with `user`, received at `since` or later.

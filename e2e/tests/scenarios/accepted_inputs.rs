@@ -18,7 +18,7 @@ const MINOR: &str = "1.31";
 
 #[tokio::test]
 async fn any_spec_is_stored_as_it_was_written() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     plane.apply(&crd()).unwrap();
     plane.wait_until_served("istiooperators").await.unwrap();
     plane

@@ -74,7 +74,7 @@ async fn every_rendered_object_is_accepted() {
 
 /// A control plane that has these namespaces, and every kind that charts render.
 pub(crate) async fn prepared<'n>(namespaces: impl Iterator<Item = &'n str>) -> ControlPlane {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     plane.apply(FOREIGN).unwrap();
     plane
         .wait_until_served("network-attachment-definitions")

@@ -182,7 +182,7 @@ async fn addons_of_two_meshes_have_one_owner() {
 /// Every minor's objects are accepted, and so are the pods that its Deployments make, where only restricted ones are.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn addons_of_every_minor_are_admitted() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     plane.apply(PLACE).unwrap();
     let open = ["run", "open", "-n=tools", "--image=x", "--dry-run=server"];
     assert!(

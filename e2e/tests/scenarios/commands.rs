@@ -419,7 +419,7 @@ fn what_is_removed_is_shown_first(users: &Users, plane: &ControlPlane) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_an_operator_one_run_installs_and_one_removes() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let users = Users::create(&plane).await;
     let file = plane.dir().join("istio.yaml");
     std::fs::write(&file, sample("acceptance.yaml")).unwrap();

@@ -70,7 +70,7 @@ pub struct End {
 
 impl Site {
     pub async fn start() -> Self {
-        let plane = ControlPlane::start().await.unwrap();
+        let plane = ControlPlane::reuse_or_start().await.unwrap();
         let proxy = ApiProxy::start(&plane.kubeconfig()).await.unwrap();
         let operator = Operator::start_behind(&plane, &proxy).await.unwrap();
         let inventory = plane.inventory().await.unwrap();

@@ -90,7 +90,7 @@ async fn a_fresh_installation_injects_once_and_validates_everything() {
 /// missing, and no pod met two webhooks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_tag_of_istioctl_install_is_taken_over_in_place() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let file = root().join("samples/default.yaml");
     let file = file.display().to_string();
     istioctl::run(&plane, ["install", "-y", "-f", &file]).unwrap();
@@ -146,7 +146,7 @@ async fn the_tag_of_istioctl_install_is_taken_over_in_place() {
 /// and after it was deleted, before istiod has seen it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_mesh_gets_a_tag_that_answers_at_once() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let manifests = istioctl::generate(&sample("minimal.yaml"))
         .unwrap()
         .unwrap();

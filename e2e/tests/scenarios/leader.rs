@@ -24,7 +24,7 @@ const QUIET: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_operator_takes_over() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let mut first = replica(&plane, "first").await;
     leads(&first).await;
     let mut second = replica(&plane, "second").await;

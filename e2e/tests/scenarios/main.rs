@@ -77,7 +77,7 @@ use e2e::{
 
 /// A control plane with the operator at work on it.
 async fn running() -> (ControlPlane, Operator) {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let operator = Operator::start(&plane).await.unwrap();
     (plane, operator)
 }

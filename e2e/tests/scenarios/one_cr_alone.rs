@@ -153,7 +153,7 @@ async fn a_cr_that_is_too_large_is_refused_and_a_large_one_stops_nobody() {
 /// Foundation row 16: after SIGTERM nothing is written once the lease is given up, and another operator takes over.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_write_comes_after_the_lease_was_given_up() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let mut first = Operator::start(&plane).await.unwrap();
     let cr = Cr::apply(
         &plane,
@@ -186,7 +186,7 @@ async fn no_write_comes_after_the_lease_was_given_up() {
 /// Foundation row 17: health that nobody observes is not told for longer than two minutes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_that_breaks_makes_ready_unknown() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let proxy = ApiProxy::start(&plane.kubeconfig()).await.unwrap();
     let _operator = Operator::start_behind(&plane, &proxy).await.unwrap();
     let cr = healthy(

@@ -12,7 +12,7 @@ const NEW: &str = "registry.example.com/istio-operator:2";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_operator_is_installed_upgraded_and_removed() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let users = Users::create(&plane).await;
     let install = ["operator", "install", "--image", OLD];
     let said = ran(&users.reader, &install);

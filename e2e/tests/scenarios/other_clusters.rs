@@ -14,7 +14,7 @@ use crate::{SOON, manifest};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_is_taken_as_what_it_says_it_is() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let proxy = ApiProxy::start(&plane.kubeconfig()).await.unwrap();
     proxy.report_version("v1.28.15-gke.2403000");
     let mut operator = Operator::start_behind(&plane, &proxy).await.unwrap();

@@ -67,7 +67,7 @@ impl<'p> Chart<'p> {
 /// CRD, and leaves the CRD and its objects behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn helm_installs_upgrades_and_removes_the_operator() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let chart = Chart::written(&plane);
     let labels = "pod-security.kubernetes.io/enforce=restricted";
     plane.create_namespace(NAMESPACE).unwrap();
@@ -122,7 +122,7 @@ async fn available(deployments: &Api<Deployment>, count: i32) {
 /// Helm finds nothing wrong with the chart, renders what `manifests` prints, and refuses wrong values.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn helm_renders_what_the_operator_prints() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let chart = Chart::written(&plane);
     let lint = chart.helm(&["lint", "--strict"], &[]).unwrap();
     assert!(lint.contains("0 chart(s) failed"), "{lint}");
@@ -151,7 +151,7 @@ async fn helm_renders_what_the_operator_prints() {
 /// kustomize builds what `manifests` prints.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kustomize_takes_the_operator_as_a_base() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let base = plane.dir().join("base").display().to_string();
     let flags = ["--namespace", NAMESPACE, "--image", IMAGE];
     manifests_with(&[&flags[..], &["--kustomize", &base]].concat()).unwrap();

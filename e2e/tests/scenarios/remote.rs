@@ -19,8 +19,8 @@ const HOST: &str = "istiod.example.com";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pods_of_a_remote_cluster_are_injected_by_the_istiod_of_another() {
-    let primary = ControlPlane::start().await.unwrap();
-    let remote = ControlPlane::start().await.unwrap();
+    let primary = ControlPlane::reuse_or_start().await.unwrap();
+    let remote = ControlPlane::reuse_or_start().await.unwrap();
     for plane in [&primary, &remote] {
         // Created, not applied: a later apply of the namespace without annotations then leaves these in place.
         let create = ["create", "--filename=-"];

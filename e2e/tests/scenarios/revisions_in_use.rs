@@ -161,7 +161,7 @@ pub(crate) fn gateway_api(plane: &ControlPlane) {
 /// after the grace period, and an Event says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_revision_stays_for_everybody_who_uses_it_and_then_goes() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     gateway_api(&plane);
     plane.wait_until_served("gateways").await.unwrap();
     let operator = Operator::start(&plane).await.unwrap();
@@ -246,7 +246,7 @@ async fn until_used_by(cr: &Cr, expected: &[&str]) {
 /// deletes nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_pods_are_not_known_an_old_revision_stays() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let proxy = ApiProxy::start(&plane.kubeconfig()).await.unwrap();
     let mut operator = Operator::start_behind(&plane, &proxy).await.unwrap();
     let inventory = plane.inventory().await.unwrap();
@@ -338,7 +338,7 @@ async fn a_second_cr_takes_the_old_revision_over() {
 /// goes on, and the end is the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_operator_that_is_killed_meanwhile_deletes_the_old_revision_all_the_same() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let proxy = ApiProxy::start(&plane.kubeconfig()).await.unwrap();
     let mut operator = Operator::start_behind(&plane, &proxy).await.unwrap();
     let inventory = plane.inventory().await.unwrap();

@@ -107,7 +107,7 @@ async fn each_right_is_missed_by_name_and_nothing_else_breaks() {
 
 impl Cluster {
     async fn start() -> Self {
-        let plane = ControlPlane::start().await.unwrap();
+        let plane = ControlPlane::reuse_or_start().await.unwrap();
         plane.apply(&format!("{FOREIGN}\n---\n{VOLUME}")).unwrap();
         gateway_api(&plane);
         let proxy = ApiProxy::start(&plane.kubeconfig()).await.unwrap();

@@ -73,7 +73,7 @@ fn hostile() -> Vec<(Value, String)> {
 /// Accepted row 5: an IstioOperator that reaches further than the operator allows is told so, and nothing of it is written.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_resources_write_nothing() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let limits = [
         ("ALLOWED_NAMESPACES", "istio-system,edge"),
         ("ALLOWED_HUBS", "registry.istio.io/release"),
@@ -188,7 +188,7 @@ async fn said(
 /// by the API server, of a wrong spec, and of one that nobody may have.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_gets_to_know_a_secret() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let options = Options {
         env: vec![("RUST_LOG".into(), "info,istio_operator=trace".into())],
         ..Options::default()

@@ -13,6 +13,8 @@ use e2e::{
     observe::{health::condition, history::History},
     operator::Operator,
 };
+use k8s_openapi::jiff::Timestamp;
+use kube::api::DynamicObject;
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -38,15 +40,20 @@ async fn a_refusal_that_may_pass_is_an_error_only_after_a_minute() {
         .wait_for_condition("Reconciling", "True", Some("Retrying"), SOON)
         .await
         .unwrap();
-    let start = Instant::now();
     assert_eq!(state(&told), "RECONCILING");
     let message = told.data["status"]["message"].as_str().unwrap();
     assert!(message.contains("not yet"), "{message}");
-    cr.wait_for("ERROR", SOON).await.unwrap();
-    let lasted = start.elapsed();
+    let failed = cr.wait_for("ERROR", SOON).await.unwrap();
+    // By the operator's own clock, because a busy machine shows both statuses late.
+    let since = |cr: &DynamicObject, condition_type| -> Timestamp {
+        let condition = condition(&cr.data, condition_type);
+        let time = condition["lastTransitionTime"].as_str().unwrap();
+        time.parse().unwrap()
+    };
+    let lasted = since(&failed, "Stalled").duration_since(since(&told, "Reconciling"));
     println!("ERROR after {lasted:?}");
     assert!(
-        (55..75).contains(&lasted.as_secs()),
+        (59..90).contains(&lasted.as_secs()),
         "an error after {lasted:?} instead of a minute"
     );
     policy.lift().await.unwrap();
@@ -100,7 +107,7 @@ async fn scaling_is_no_news() {
 /// Foundation row 18: four CRs for which the API server does not answer do not hold up the first status of others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_passes_do_not_hold_up_the_first_status_of_others() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let proxy = ApiProxy::start(&plane.kubeconfig()).await.unwrap();
     proxy.inject(Fault::Hang, |call| {
         call.is_write() && call.path.contains("slow-")
@@ -129,7 +136,7 @@ async fn slow_passes_do_not_hold_up_the_first_status_of_others() {
 /// Foundation row 18: a condition that another writer sets while the operator's status is on its way stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn conditions_of_other_writers_stay() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let proxy = ApiProxy::start(&plane.kubeconfig()).await.unwrap();
     let _operator = Operator::start_behind(&plane, &proxy).await.unwrap();
     let cr = healthy(&plane, &minimal("shared")).await;

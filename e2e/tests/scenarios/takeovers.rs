@@ -96,7 +96,7 @@ pub struct Moment(BTreeMap<String, Item>);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_others_installed_is_taken_over_in_place() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     plane.create_namespace("edge").unwrap();
     let site = Site {
         users: Users::create(&plane).await,

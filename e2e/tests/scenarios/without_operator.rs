@@ -12,7 +12,7 @@ use crate::canary::{old_serves, revision, tag, version, with_gateways_and_tag};
 /// waits for approval. The next one carries it out, and the old control plane stays until somebody says that it may go.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_run_without_an_operator_carries_a_canary_as_far_as_it_may() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let said = applied(&plane, &mesh("1.29", "InPlace", "Automatic"));
     assert_eq!(said.code, 0, "{said:?}");
 
@@ -60,7 +60,7 @@ async fn one_run_without_an_operator_carries_a_canary_as_far_as_it_may() {
 /// A change in place that restarts pods waits for its approval, too, and nothing of it is written before.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_run_without_an_operator_writes_nothing_before_its_approval() {
-    let plane = ControlPlane::start().await.unwrap();
+    let plane = ControlPlane::reuse_or_start().await.unwrap();
     let mut mesh = mesh("1.30", "InPlace", "Manual");
     let said = applied(&plane, &mesh);
     assert_eq!(said.code, 0, "{said:?}");

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
 use kube::api::{DynamicObject, ListParams};
+use kube::core::{Selector, SelectorExt};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Failure;
@@ -101,28 +104,11 @@ fn injected(namespace: &DynamicObject, configurations: &[DynamicObject]) -> Inje
 
 /// Whether a label selector, as the API server reads it, selects these labels.
 fn selects(selector: &Value, labels: &BTreeMap<String, String>) -> bool {
-    let equal = selector["matchLabels"].as_object().into_iter().flatten();
-    let has_equal = equal
-        .into_iter()
-        .all(|(key, value)| labels.get(key).map(String::as_str) == value.as_str());
-    let mut expressions = selector["matchExpressions"]
-        .as_array()
-        .into_iter()
-        .flatten();
-    has_equal
-        && expressions.all(|expression| {
-            let found = expression["key"].as_str().and_then(|key| labels.get(key));
-            let values = expression["values"].as_array().into_iter().flatten();
-            let is_listed =
-                found.is_some_and(|found| values.into_iter().any(|value| value == found.as_str()));
-            match expression["operator"].as_str() {
-                Some("In") => is_listed,
-                Some("NotIn") => !is_listed,
-                Some("Exists") => found.is_some(),
-                Some("DoesNotExist") => found.is_none(),
-                _ => false,
-            }
-        })
+    let Ok(selector) = Option::<LabelSelector>::deserialize(selector) else {
+        return false;
+    };
+    let selector = Selector::try_from(selector.unwrap_or_default());
+    selector.is_ok_and(|selector| selector.matches(labels))
 }
 
 impl Injected {

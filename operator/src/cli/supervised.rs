@@ -155,8 +155,7 @@ impl Run<'_> {
             ))
         })?;
         let preview = Preview::of(objects, target_of(&spec.rendered), step);
-        let is_agreed = self.annotations.approved_plan.as_ref() == Some(&preview.digest);
-        if is_agreed || !preview.is_grave() {
+        if !preview.awaits_approval(&self.annotations) {
             return Ok(None);
         }
         Ok(Some(format!(

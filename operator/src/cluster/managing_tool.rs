@@ -6,7 +6,6 @@
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, ObjectMeta};
-
 use kube::core::DynamicObject;
 
 use crate::api::condition::reason;

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::ctx::Ctx;
-use super::rendering::{RenderedCanary, RenderedSpec};
+use super::rendering::RenderedSpec;
 use super::state::{State, annotations_of};
 use crate::api::{Annotations, IstioOperator, PlanState, PlanStatus};
 use crate::apply;
@@ -21,21 +21,9 @@ pub(super) fn precheck(
     state: &State,
     catalogue: &Catalogue,
 ) -> Option<Precheck> {
-    let merged = asked.asked();
-    let proxies = state.served_proxies(&CrKey::of(cr), revision_label(&merged.revision));
-    match &asked.canary {
-        None => Precheck::of_cr(cr, merged, &state.live, catalogue, &proxies),
-        // It serves by now.
-        Some(RenderedCanary { canary, .. }) if canary.is_promoted => None,
-        Some(RenderedCanary { canary, .. }) => Some(Precheck::of_canary(
-            merged,
-            canary.from.version,
-            &state.live,
-            catalogue,
-            &proxies,
-            &annotations_of(cr).skipped_checks,
-        )),
-    }
+    let revision = revision_label(&asked.asked().revision);
+    let proxies = state.served_proxies(&CrKey::of(cr), revision);
+    asked.precheck(cr, &state.live, catalogue, &proxies)
 }
 
 /// What the change to `rendered` does, and whether it may be done; none if that is not known, and nothing has to wait for
@@ -73,9 +61,7 @@ pub(super) async fn agree(
     match apply::preview(&ctx.sender, &draft).await {
         Ok(objects) => {
             let preview = Preview::of(objects, target, upgrade);
-            let is_approved = annotations.approved_plan.as_ref() == Some(&preview.digest);
-            let has_to_wait = is_manual && preview.is_grave() && !is_approved;
-            let state = if has_to_wait {
+            let state = if is_manual && preview.awaits_approval(&annotations) {
                 PlanState::AwaitingApproval
             } else {
                 PlanState::UnderWay

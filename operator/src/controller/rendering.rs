@@ -13,11 +13,15 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::limits::Limits;
+use super::state::annotations_of;
 use crate::api::condition::reason;
-use crate::api::{FieldError, HeldProxyStatus, Path, PlanStatus, RollbackStatus, StoredCr};
-use crate::catalogue::Version;
+use crate::api::{
+    FieldError, HeldProxyStatus, IstioOperator, Path, PlanStatus, RollbackStatus, StoredCr,
+};
+use crate::catalogue::{Catalogue, Version};
 use crate::charts::Charts;
-use crate::cluster::MAX_NAME;
+use crate::cluster::{Live, MAX_NAME};
+use crate::dataplane::ServedProxies;
 use crate::merge::{Cluster, ControlPlane, Merged, merge_spec, pinned, with_proxy_image};
 use crate::plan::{Canary, ControlPlanes, Course, Precheck};
 use crate::render::{HasTime, RenderError, Rendered, render_in_time};
@@ -81,6 +85,31 @@ impl RenderedSpec {
         self.canary
             .as_ref()
             .map_or(&self.merged, |canary| &canary.merged)
+    }
+
+    /// What stands against the change of the version that `cr` asks for, if it asks for one.
+    #[must_use]
+    pub fn precheck(
+        &self,
+        cr: &IstioOperator,
+        live: &Live,
+        catalogue: &Catalogue,
+        proxies: &ServedProxies,
+    ) -> Option<Precheck> {
+        let asked = self.asked();
+        match self.canary.as_ref().map(|rendered| &rendered.canary) {
+            None => Precheck::of_cr(cr, asked, live, catalogue, proxies),
+            // It serves by now.
+            Some(canary) if canary.is_promoted => None,
+            Some(canary) => Some(Precheck::of_canary(
+                asked,
+                canary.from.version,
+                live,
+                catalogue,
+                proxies,
+                &annotations_of(cr).skipped_checks,
+            )),
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::{Selector, SelectorExt};
 use serde::Deserialize;
 
 /// A disruption budget.
@@ -32,35 +33,17 @@ pub fn lets_none_go(budget: &Budget) -> bool {
 /// Whether a budget is about every pod of its namespace.
 #[must_use]
 pub fn is_about_all(budget: &Budget) -> bool {
-    let selector = budget.spec.selector.as_ref();
-    selector.is_some_and(|selector| {
-        let labels = selector.match_labels.iter().flatten().count();
-        labels + selector.match_expressions.iter().flatten().count() == 0
-    })
+    selector(budget).is_some_and(|selector| selector.selects_all())
 }
 
 /// Whether a budget is about pods with these labels, as the API server reads its selector.
 #[must_use]
 pub fn is_about(budget: &Budget, labels: &BTreeMap<String, String>) -> bool {
-    budget.spec.selector.as_ref().is_some_and(|selector| {
-        let mut equal = selector.match_labels.iter().flatten();
-        let mut required = selector.match_expressions.iter().flatten();
-        equal.all(|(key, value)| labels.get(key) == Some(value))
-            && required.all(|required| is_met(required, labels))
-    })
+    selector(budget).is_some_and(|selector| selector.matches(labels))
 }
 
-fn is_met(required: &LabelSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
-    let found = labels.get(&required.key);
-    let mut values = required.values.iter().flatten();
-    let is_listed = found.is_some_and(|found| values.any(|value| value == found));
-    match required.operator.as_str() {
-        "In" => is_listed,
-        "NotIn" => !is_listed,
-        "Exists" => found.is_some(),
-        "DoesNotExist" => found.is_none(),
-        _ => false,
-    }
+fn selector(budget: &Budget) -> Option<Selector> {
+    budget.spec.selector.clone()?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -105,16 +105,18 @@ impl Migration {
         let Some((path, was)) = place::take(&mut self.spec, path) else {
             return false;
         };
-        let why = why.to_owned();
-        self.changes.push(Change {
-            path,
-            what: What::Removed { why, was },
-        });
+        self.removed(path, why, was);
         true
     }
 
     fn moved(&mut self, from: Path, path: Path) {
         let what = What::Moved { from };
+        self.changes.push(Change { path, what });
+    }
+
+    fn removed(&mut self, path: Path, why: impl Into<String>, was: Value) {
+        let why = why.into();
+        let what = What::Removed { why, was };
         self.changes.push(Change { path, what });
     }
 
@@ -244,16 +246,12 @@ impl Migration {
             if at(&self.spec, &["addonComponents", name]).is_some() {
                 self.moved(path, addon(name));
             } else {
-                let why = "is of an addon that is not installed".to_owned();
-                let what = What::Removed { why, was };
-                self.changes.push(Change { path, what });
+                self.removed(path, "is of an addon that is not installed", was);
             }
         }
         for warning in findings.warnings {
             if let Some(was) = at_path(&resource(&before), &warning.path).cloned() {
-                let (path, why) = (warning.path, warning.text);
-                let what = What::Removed { why, was };
-                self.changes.push(Change { path, what });
+                self.removed(warning.path, warning.text, was);
             }
         }
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::precheck::Precheck;
-use crate::api::{PlanState, PlanStatus, UpgradeStatus};
+use crate::api::{Annotations, PlanState, PlanStatus, UpgradeStatus};
 use crate::charts::tree::at;
 use crate::cluster::digest;
 use crate::render::{ObjectKey, Rendered};
@@ -293,10 +293,15 @@ impl Preview {
     }
 
     /// Whether the change has to be agreed to where a person decides: it is one of the version, or pods go.
-    #[must_use]
-    pub fn is_grave(&self) -> bool {
+    fn is_grave(&self) -> bool {
         let is_change = self.upgrade.is_some() && !self.objects.is_empty();
         is_change || self.objects.iter().any(|object| object.restart.is_some())
+    }
+
+    /// Whether, where a person decides, it has to be agreed to, and these annotations do not.
+    #[must_use]
+    pub fn awaits_approval(&self, annotations: &Annotations) -> bool {
+        self.is_grave() && annotations.approved_plan.as_ref() != Some(&self.digest)
     }
 
     /// What the status tells of it.

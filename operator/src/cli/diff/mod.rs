@@ -2,12 +2,11 @@
 
 mod report;
 
-use istio_operator::api::{Annotations, IstioOperator};
+use istio_operator::api::IstioOperator;
 use istio_operator::charts::Charts;
-use istio_operator::controller::{RenderedCanary, RenderedSpec};
+use istio_operator::controller::RenderedSpec;
 use istio_operator::dataplane::ServedProxies;
 use istio_operator::plan::Precheck;
-use kube::ResourceExt;
 
 use super::Failure;
 use super::connection::{ClusterArgs, block_on};
@@ -69,19 +68,7 @@ pub(super) fn step(
         gateway_api_gaps: vec!["this command does not look at CRDs of Gateway API".to_owned()],
         ..ServedProxies::default()
     };
-    let (asked, live, catalogue) = (spec.asked(), &observed.live, charts.catalogue());
-    match &spec.canary {
-        None => Precheck::of_cr(cr, asked, live, catalogue, &proxies),
-        // It serves by now.
-        Some(RenderedCanary { canary, .. }) if canary.is_promoted => None,
-        Some(RenderedCanary { canary, .. }) => {
-            let skipped = Annotations::read(cr.annotations()).skipped_checks;
-            let from = canary.from.version;
-            Some(Precheck::of_canary(
-                asked, from, live, catalogue, &proxies, &skipped,
-            ))
-        }
-    }
+    spec.precheck(cr, &observed.live, charts.catalogue(), &proxies)
 }
 
 /// Tells what to look at, what was not looked at, and what could not be asked.

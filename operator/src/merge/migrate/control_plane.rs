@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Change, Migration, What, place};
+use super::{Migration, place};
 use crate::api::Path;
 use crate::charts::tree::at;
 use crate::merge::tree::set;
@@ -114,20 +114,13 @@ fn write_feature(
         }
     }
     let unknown = feature.into_iter().map(|(key, was)| (path.key(&key), was));
-    let below = written.into_iter().map(|(key, was)| (below.key(&key), was));
-    let why = "Istio 1.4 knows no such setting of a feature";
-    let mut gone: Vec<_> = unknown
-        .chain(below)
-        .map(|(path, was)| (path, was, why))
-        .collect();
+    let unknown_below = written.into_iter().map(|(key, was)| (below.key(&key), was));
+    for (path, was) in unknown.chain(unknown_below) {
+        migration.removed(path, "Istio 1.4 knows no such setting of a feature", was);
+    }
     if let Some(switch) = switch.filter(|_| !is_told) {
         let why = "the profile says which components of this feature are installed";
-        gone.push((path.key("enabled"), switch, why));
-    }
-    for (path, was, why) in gone {
-        let why = why.to_owned();
-        let what = What::Removed { why, was };
-        migration.changes.push(Change { path, what });
+        migration.removed(path.key("enabled"), why, switch);
     }
 }
 
@@ -150,6 +143,7 @@ fn put(spec: &mut Value, home: Home, mut component: Map<String, Value>) -> Path 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::merge::migrate::What;
 
     fn written(spec: Value) -> (Value, Vec<String>) {
         let mut migration = Migration {

@@ -145,7 +145,8 @@ impl Stage {
     pub async fn posted_at_gateway(&self, path: &str) -> Result<Answer, Error> {
         let gateway = self.node.open(ISTIO, "istio-ingressgateway", 8080)?;
         let url = format!("http://shop.example.com{path}");
-        self.answer(&url, http::post(gateway, &url)).await
+        self.answer(&url, http::post(gateway, &url, String::new()))
+            .await
     }
 
     /// What somebody outside gets at the gateway that Istio made for Gateway API.
