@@ -1,23 +1,23 @@
 //! Questions of a service to others.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use axum::http::{HeaderMap, StatusCode, Uri};
 use serde_json::{Value, json};
 use tokio::{net::lookup_host, time::timeout};
 
-use super::{PORT, READER, Reply};
+use super::{READER, Reply};
 use crate::{
     error::Error,
     host::http::{self, Answer},
 };
 
 /// How a service reaches the others.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Calls {
-    /// An HTTP proxy that all questions go to. Without one they go to the addresses of the hosts, and in an injected pod
-    /// they are captured.
-    pub proxy: Option<SocketAddr>,
+    /// Where connections to a port end instead of at their hosts: at the sidecar, as if a node captured them. In a pod of a
+    /// cluster there is nothing, because nodes do it without the services' knowledge.
+    pub captured: BTreeMap<u16, SocketAddr>,
 }
 
 /// How long an answer may take.
@@ -39,12 +39,12 @@ const HANDED_ON: [&str; 8] = [
 impl Calls {
     /// `GET url` with these headers.
     pub async fn get(&self, url: &str, headers: &[(&str, &str)]) -> Result<Answer, Error> {
-        if let Some(proxy) = self.proxy {
-            return http::get_through_with(proxy, url, headers).await;
-        }
         let uri: Uri = url.parse().map_err(|error| failed(url, &error))?;
-        let host = uri.host().unwrap_or_default();
         let port = uri.port_u16().unwrap_or(80);
+        if let Some(sidecar) = self.captured.get(&port) {
+            return http::get_with(*sidecar, url, headers).await;
+        }
+        let host = uri.host().unwrap_or_default();
         let addresses = lookup_host((host, port)).await;
         let address = addresses.map_err(|error| failed(url, &error))?.next();
         let address = address.ok_or_else(|| failed(url, &"it has no address"))?;
@@ -72,7 +72,7 @@ impl Calls {
         service: &str,
         id: &str,
     ) -> Result<Value, (StatusCode, String)> {
-        let url = format!("http://{service}:{PORT}/{service}/{id}");
+        let url = format!("http://{service}/{service}/{id}");
         let handed_on = HANDED_ON.iter().filter_map(|name| {
             let value = headers.get(*name)?.to_str().ok()?;
             Some((*name, value))

@@ -26,7 +26,7 @@ use serde_json::Value;
 
 pub use calls::Calls;
 
-/// The port of every service.
+/// The port of every pod; the Services have port 80.
 pub const PORT: u16 = 9080;
 
 /// The header with the name of the reader, by which the tutorials route.

@@ -5,14 +5,16 @@ use serde_json::json;
 use super::*;
 use crate::host::{http, server::Server};
 
-/// A service behind the same HTTP proxy as all others, and what it saw.
-async fn start(task: Task, proxy: SocketAddr) -> (Server, Arc<Mutex<Vec<Seen>>>) {
+/// A service behind a sidecar, and what it saw.
+async fn start(task: Task, sidecar: SocketAddr) -> (Server, Arc<Mutex<Vec<Seen>>>) {
     let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
     let log = Arc::clone(&seen);
     let workload = Workload {
         task,
         pod: "pod-0".into(),
-        calls: Calls { proxy: Some(proxy) },
+        calls: Calls {
+            captured: [(80, sidecar)].into(),
+        },
         log: Arc::new(move |one| log.lock().unwrap_or_else(PoisonError::into_inner).push(one)),
     };
     let server = Server::start("bookinfo", workload.routes()).await.unwrap();
@@ -21,8 +23,12 @@ async fn start(task: Task, proxy: SocketAddr) -> (Server, Arc<Mutex<Vec<Seen>>>)
 
 /// What stands for a sidecar: it answers for every host by the name of the host.
 async fn sidecar(answer: fn(&str, &HeaderMap) -> Reply) -> Server {
-    let answer = move |uri: Uri, headers: HeaderMap| async move {
-        let (status, kind, body) = answer(uri.host().unwrap_or_default(), &headers);
+    let answer = move |headers: HeaderMap| async move {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        let (name, _) = host
+            .and_then(|host| host.split_once(':'))
+            .unwrap_or_default();
+        let (status, kind, body) = answer(host.unwrap_or_default(), &headers);
         (status, [(CONTENT_TYPE, kind)], body)
     };
     Server::start("sidecar", Router::new().fallback(answer))
@@ -54,7 +60,7 @@ fn broken(host: &str, _: &HeaderMap) -> Reply {
 }
 
 async fn body(server: &Server, path: &str, headers: &[(&str, &str)]) -> (StatusCode, Value) {
-    let url = format!("http://productpage:9080{path}");
+    let url = format!("http://productpage{path}");
     let answer = http::get_with(server.address(), &url, headers)
         .await
         .unwrap();
@@ -64,9 +70,9 @@ async fn body(server: &Server, path: &str, headers: &[(&str, &str)]) -> (StatusC
 
 #[tokio::test]
 async fn stars_have_the_color_of_the_version_and_v1_has_none() {
-    let proxy = sidecar(healthy).await;
+    let sidecar = sidecar(healthy).await;
     let rating = async |version: Version| {
-        let (server, _) = start(Task::Reviews { version }, proxy.address()).await;
+        let (server, _) = start(Task::Reviews { version }, sidecar.address()).await;
         let (status, reviews) = body(&server, "/reviews/0", &[]).await;
         assert_eq!(
             (status, &reviews["version"]),
@@ -87,11 +93,11 @@ async fn stars_have_the_color_of_the_version_and_v1_has_none() {
 
 #[tokio::test]
 async fn reviews_are_readable_without_stars() {
-    let proxy = sidecar(broken).await;
+    let sidecar = sidecar(broken).await;
     let task = Task::Reviews {
         version: Version::V2,
     };
-    let (server, seen) = start(task, proxy.address()).await;
+    let (server, seen) = start(task, sidecar.address()).await;
     let (status, reviews) = body(&server, "/reviews/0", &[]).await;
     assert_eq!(status, StatusCode::OK);
     let rating = &reviews["reviews"][1]["rating"];
@@ -101,7 +107,7 @@ async fn reviews_are_readable_without_stars() {
     );
     let expected = Seen {
         pod: "pod-0".into(),
-        host: "productpage:9080".into(),
+        host: "productpage".into(),
         path: "/reviews/0".into(),
     };
     assert_eq!(*seen.lock().unwrap(), [expected]);
@@ -109,8 +115,8 @@ async fn reviews_are_readable_without_stars() {
 
 #[tokio::test]
 async fn the_page_hands_on_who_reads_and_shows_what_others_tell() {
-    let proxy = sidecar(healthy).await;
-    let (server, _) = start(Task::Productpage, proxy.address()).await;
+    let sidecar = sidecar(healthy).await;
+    let (server, _) = start(Task::Productpage, sidecar.address()).await;
     let (status, page) = body(&server, "/productpage", &[(READER, "<ada>")]).await;
     let page = page.as_str().unwrap();
     assert_eq!(status, StatusCode::OK);
@@ -134,8 +140,8 @@ async fn the_page_hands_on_who_reads_and_shows_what_others_tell() {
 
 #[tokio::test]
 async fn the_page_tells_what_is_not_available() {
-    let proxy = sidecar(broken).await;
-    let (server, _) = start(Task::Productpage, proxy.address()).await;
+    let sidecar = sidecar(broken).await;
+    let (server, _) = start(Task::Productpage, sidecar.address()).await;
     let (status, page) = body(&server, "/productpage", &[]).await;
     let page = page.as_str().unwrap();
     assert_eq!(status, StatusCode::OK);

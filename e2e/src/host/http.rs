@@ -55,7 +55,10 @@ pub async fn get_with(
 ) -> Result<Answer, Error> {
     let uri = parsed(url)?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = with(Request::get(path).header(HOST, host(&uri)), headers);
+    let request = headers.iter().fold(
+        Request::get(path).header(HOST, host(&uri)),
+        |request, (name, value)| request.header(*name, *value),
+    );
     send(address, url, request, String::new()).await
 }
 
@@ -70,18 +73,9 @@ pub async fn post(address: SocketAddr, url: &str, body: String) -> Result<Answer
 
 /// `GET url`, asked of the HTTP proxy at `address`.
 pub async fn get_through(address: SocketAddr, url: &str) -> Result<Answer, Error> {
-    get_through_with(address, url, &[]).await
-}
-
-/// The same with more headers.
-pub async fn get_through_with(
-    address: SocketAddr,
-    url: &str,
-    headers: &[(&str, &str)],
-) -> Result<Answer, Error> {
     let uri = parsed(url)?;
     let host = host(&uri).to_owned();
-    let request = with(Request::get(uri).header(HOST, host), headers);
+    let request = Request::get(uri).header(HOST, host);
     send(address, url, request, String::new()).await
 }
 
@@ -109,13 +103,6 @@ pub(crate) async fn wait_until_ok(
         }
     });
     ready.await?
-}
-
-fn with(request: http::request::Builder, headers: &[(&str, &str)]) -> http::request::Builder {
-    let headers = headers.iter();
-    headers.fold(request, |request, (name, value)| {
-        request.header(*name, *value)
-    })
 }
 
 async fn send(

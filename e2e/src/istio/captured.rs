@@ -23,7 +23,11 @@ use crate::{
     },
 };
 
-/// The setting of the mesh by which every sidecar has an HTTP proxy at [`OUTBOUND`] for its application.
+/// The port of a sidecar for all that its application sends, which nothing is led to here.
+const CATCH_ALL: u16 = 15001;
+
+/// The setting of the mesh by which every sidecar has an HTTP proxy at [`OUTBOUND`] for its application. It knows what the
+/// listeners for captured connections know, but only services at port 80 by the names that applications use.
 #[must_use]
 pub fn mesh_config() -> Value {
     json!({"proxyHttpPort": OUTBOUND})
@@ -42,7 +46,7 @@ pub(crate) async fn service(pod: &Pod, sidecar: Ipv4Addr, log: &Log) -> Result<S
         task: task.map_err(|error| Error::Unexpected(format!("{name}: {error}")))?,
         pod: name.clone(),
         calls: Calls {
-            proxy: Some((sidecar, OUTBOUND).into()),
+            captured: [(80, (sidecar, OUTBOUND).into())].into(),
         },
         log: Arc::clone(log),
     };
@@ -78,9 +82,9 @@ pub(crate) fn sidecar_on_loopback(namespace: &str, address: Ipv4Addr, app: Socke
         "kind": "EnvoyFilter",
         "metadata": {"name": format!("loopback-{address}"), "namespace": namespace},
         "spec": {"configPatches": [
-            listener("SIDECAR_OUTBOUND", json!({"name": "virtualOutbound"}), 15001),
-            listener("SIDECAR_OUTBOUND", json!({"portNumber": OUTBOUND}), OUTBOUND),
             listener("SIDECAR_INBOUND", json!({"name": "virtualInbound"}), INBOUND),
+            listener("SIDECAR_OUTBOUND", json!({"name": "virtualOutbound"}), CATCH_ALL),
+            listener("SIDECAR_OUTBOUND", json!({"portNumber": OUTBOUND}), OUTBOUND),
             patch("CLUSTER", "SIDECAR_INBOUND", address, &of_app, &cluster),
         ]},
     })

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::ensure;
 
-const RATINGS: &str = "http://ratings:9080/ratings/0";
+const RATINGS: &str = "http://ratings/ratings/0";
 
 pub async fn sidecar(stage: &Stage, file: &str) -> Result<String, Error> {
     // It is the file that hides ratings.

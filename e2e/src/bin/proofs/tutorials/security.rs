@@ -31,7 +31,7 @@ pub async fn strict_mtls(stage: &Stage, file: &str) -> Result<String, Error> {
     }
     // It is alive and answers those with a certificate.
     for service in ASKED {
-        let url = format!("http://{service}:9080/{service}/0");
+        let url = format!("http://{service}/{service}/0");
         until(stage, "productpage", &url, 200).await?;
     }
     until_status(stage, PAGE, 200).await?;
@@ -39,8 +39,8 @@ pub async fn strict_mtls(stage: &Stage, file: &str) -> Result<String, Error> {
 }
 
 pub async fn authorization(stage: &Stage, file: &str) -> Result<String, Error> {
-    let details = "http://details:9080/details/0";
-    let ratings = "http://ratings:9080/ratings/0";
+    let details = "http://details/details/0";
+    let ratings = "http://ratings/ratings/0";
     until(stage, "ratings", details, 200).await?;
     until(stage, "productpage", ratings, 200).await?;
     stage.apply(file)?;

@@ -164,13 +164,13 @@ impl Stage {
     /// What the pod of a service gets, as `kubectl exec` would show it.
     pub async fn in_pod(&self, service: &str, url: &str) -> Result<Answer, Error> {
         let sidecar = self.node.open(BOOKINFO, service, OUTBOUND)?;
-        self.answer(url, http::get_through(sidecar, url)).await
+        self.answer(url, http::get(sidecar, url)).await
     }
 
     /// What somebody without a sidecar gets from a service.
     pub async fn without_sidecar(&self, service: &str) -> Result<Answer, Error> {
         let pods = self.node.open(BOOKINFO, service, INBOUND)?;
-        let url = format!("http://{service}:{INBOUND}/{service}/0");
+        let url = format!("http://{service}/{service}/0");
         self.answer(&url, http::get(pods, &url)).await
     }
 
