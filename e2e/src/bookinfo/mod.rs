@@ -81,7 +81,7 @@ pub enum Version {
 pub struct Seen {
     /// The pod of the service.
     pub pod: String,
-    /// The host that was meant. Envoy marks that of a mirrored request by `-shadow` at its end.
+    /// The host that was meant.
     pub host: String,
     /// Its path.
     pub path: String,

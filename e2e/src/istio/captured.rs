@@ -94,6 +94,9 @@ pub(crate) fn sidecar_on_loopback(namespace: &str, address: Ipv4Addr, app: Socke
 /// itself has no address in the cluster.
 pub(crate) fn entry(pod: &Pod, address: Ipv4Addr) -> Value {
     let spec = pod.spec.as_ref();
+    let account = spec.and_then(|spec| spec.service_account_name.clone());
+    // With an account, others would speak TLS to it, which of the pods themselves only injected ones are asked for.
+    let account = account.filter(|_| pod.labels().contains_key("security.istio.io/tlsMode"));
     json!({
         "apiVersion": "networking.istio.io/v1",
         "kind": "WorkloadEntry",
@@ -101,7 +104,7 @@ pub(crate) fn entry(pod: &Pod, address: Ipv4Addr) -> Value {
         "spec": {
             "address": address,
             "labels": pod.labels(),
-            "serviceAccount": spec.and_then(|spec| spec.service_account_name.clone()),
+            "serviceAccount": account,
         },
     })
 }

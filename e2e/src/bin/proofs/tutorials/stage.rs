@@ -185,13 +185,10 @@ impl Stage {
         became
     }
 
-    /// How many requests a pod got whose name begins so, and how many copies of requests, which Envoy marks in the host.
-    pub fn seen_by(&self, pod: &str) -> (usize, usize) {
+    /// How many requests a pod got whose name begins so.
+    pub fn seen_by(&self, pod: &str) -> usize {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_pod = seen.iter().filter(|one| one.pod.starts_with(pod));
-        let (copies, originals): (Vec<_>, Vec<_>) =
-            of_pod.partition(|one| one.host.contains("-shadow"));
-        (originals.len(), copies.len())
+        seen.iter().filter(|one| one.pod.starts_with(pod)).count()
     }
 
     /// Whether a request that the world outside answered came from a pod with this label.
