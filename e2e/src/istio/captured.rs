@@ -93,19 +93,17 @@ pub(crate) fn sidecar_on_loopback(namespace: &str, address: Ipv4Addr, app: Socke
 /// That a proxy stands for a pod: a `WorkloadEntry` with the labels of the pod, so that the same Services choose it. The pod
 /// itself has no address in the cluster.
 pub(crate) fn entry(pod: &Pod, address: Ipv4Addr) -> Value {
-    let spec = pod.spec.as_ref();
-    let account = spec.and_then(|spec| spec.service_account_name.clone());
+    let mut spec = json!({"address": address, "labels": pod.labels()});
     // With an account, others would speak TLS to it, which of the pods themselves only injected ones are asked for.
-    let account = account.filter(|_| pod.labels().contains_key("security.istio.io/tlsMode"));
+    if pod.labels().contains_key("security.istio.io/tlsMode") {
+        let of_pod = pod.spec.as_ref();
+        spec["serviceAccount"] = json!(of_pod.and_then(|spec| spec.service_account_name.clone()));
+    }
     json!({
         "apiVersion": "networking.istio.io/v1",
         "kind": "WorkloadEntry",
         "metadata": {"name": pod.name_any(), "namespace": pod.namespace()},
-        "spec": {
-            "address": address,
-            "labels": pod.labels(),
-            "serviceAccount": account,
-        },
+        "spec": spec,
     })
 }
 
