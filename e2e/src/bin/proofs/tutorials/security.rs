@@ -14,8 +14,14 @@ const ASKED: [&str; 3] = ["details", "ratings", "reviews"];
 
 pub async fn strict_mtls(stage: &Stage, file: &str) -> Result<String, Error> {
     for service in ASKED {
-        let plain = stage.without_sidecar(service).await?;
-        ensure(plain.status == 200, unexpected(&plain).to_string())?;
+        stage
+            .until(&format!("{service} to take plain text"), async || {
+                let plain = stage.without_sidecar(service).await?;
+                (plain.status == 200)
+                    .then_some(())
+                    .ok_or_else(|| unexpected(&plain))
+            })
+            .await?;
     }
     stage.apply(file)?;
     for service in ASKED {
