@@ -13,6 +13,7 @@
 
 pub mod actions;
 pub mod addons;
+pub mod bookinfo;
 pub mod control_plane;
 pub mod error;
 pub mod gitops;

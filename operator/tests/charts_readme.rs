@@ -152,7 +152,7 @@ fn a_minor_can_be_added() {
     let mut samples = 0;
     for file in fs::read_dir(SAMPLES).unwrap() {
         let path = file.unwrap().path();
-        if path.is_dir() {
+        if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
         let text = fs::read_to_string(path).unwrap();

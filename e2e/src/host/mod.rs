@@ -8,9 +8,9 @@ pub mod ports;
 pub mod probe;
 pub mod process;
 pub mod progress;
+pub mod server;
 pub mod workspace;
 
 pub(crate) mod balancer;
-pub(crate) mod server;
 pub(crate) mod tunnel;
 pub(crate) mod watchdog;

@@ -30,8 +30,8 @@ while read -r verb pid; do
     esac
 done
 kill -9 $pids
-# A process that leads a group may have started others; one that leads none is not found.
-for pid in $pids; do kill -9 -- "-$pid"; done
+# A process that leads a group may have started others; one that leads none is not found. (As `-9 --` not every shell takes it.)
+for pid in $pids; do kill -s KILL -- "-$pid"; done
 # Those that were killed may need a moment to stop writing into it.
 for second in 1 2 3 4 5 6 7 8 9 10; do
     rm -rf "$1" && break

@@ -1,6 +1,7 @@
 //! Istio's own programs, as upstream publishes them, and the mesh that they make together.
 
 pub mod app;
+pub mod captured;
 pub mod charts;
 pub mod ingress;
 pub mod istioctl;

@@ -29,7 +29,7 @@ use crate::{
     error::Error,
     host::{balancer::Balancer, ports},
     istio::{
-        pod_process::{self, PodProcess, Site},
+        pod_process::{self, Apps, PodProcess, Site},
         release::Release,
     },
 };
@@ -76,15 +76,15 @@ const NAME: &str = "node-of-processes";
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Node {
-    /// Adds the node to a control plane. `app` is what answers for the applications in its injected pods.
-    pub async fn start(plane: &Arc<ControlPlane>, app: SocketAddr) -> Result<Self, Error> {
+    /// Adds the node to a control plane. `apps` are the applications in its injected pods.
+    pub async fn start(plane: &Arc<ControlPlane>, apps: Apps) -> Result<Self, Error> {
         let client = plane.client().await?;
         nodes::create_own(client.clone(), NAME).await?;
         let kubelet = Arc::new(Kubelet {
             client,
             site: Site {
                 plane: Arc::clone(plane),
-                app,
+                apps,
             },
             pods: Mutex::default(),
             services: Mutex::default(),
@@ -108,14 +108,30 @@ impl Node {
     /// The releases of the pods that are ready and have this label `app`.
     #[must_use]
     pub fn releases(&self, app: &str) -> Vec<Release> {
+        self.ready("app", app, PodProcess::release)
+    }
+
+    /// Where the connections of the pods come from that are ready and have this label.
+    #[must_use]
+    pub fn addresses(&self, label: &str, value: &str) -> Vec<IpAddr> {
+        let address = |process: &PodProcess| process.reached_at(0).map(|address| address.ip());
+        self.ready(label, value, address)
+    }
+
+    fn ready<T>(
+        &self,
+        label: &str,
+        value: &str,
+        of_process: impl Fn(&PodProcess) -> Option<T>,
+    ) -> Vec<T> {
         let pods = lock(&self.kubelet.pods);
         let ready = pods.values().filter_map(|entry| match &entry.state {
             State::Ready(process) => Some((&entry.pod, process)),
             State::Starting | State::Unavailable | State::Ending => None,
         });
-        let of_app = ready.filter(|(pod, _)| pod.labels().get("app").is_some_and(|it| it == app));
-        of_app
-            .filter_map(|(_, process)| process.release())
+        let chosen = ready.filter(|(pod, _)| pod.labels().get(label).is_some_and(|it| it == value));
+        chosen
+            .filter_map(|(_, process)| of_process(process))
             .collect()
     }
 }
@@ -238,8 +254,12 @@ impl Kubelet {
         let [high, low] = self.addresses.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         // Nobody is there: processes are reached where they listen, and the API server's connections are led to them.
         let ip = Ipv4Addr::new(10, 251, high, low);
-        let pod = self.tell(&pod, ip, false).await?;
         let proxied = PodProcess::istiod_of(&pod)?;
+        // Where a Service chooses pods by their own labels, the cluster's address of one would be an endpoint beside the
+        // one where its proxy is reached.
+        let is_hidden = proxied.is_some() && matches!(self.site.apps, Apps::Bookinfo(_));
+        let told = (!is_hidden).then_some(ip);
+        let pod = self.tell(&pod, told, false).await?;
         let discovery = match &proxied {
             Some(host) => Some(host.at(self.open(&host.namespace, &host.service, 15012)?)),
             None => None,
@@ -260,7 +280,7 @@ impl Kubelet {
             entry.pod = pod.clone();
             entry.state = State::Ready(process);
         }
-        self.tell(&pod, ip, true).await?;
+        self.tell(&pod, told, true).await?;
         Ok(())
     }
 
@@ -290,13 +310,13 @@ impl Kubelet {
     }
 
     /// Writes what a kubelet writes into a pod's status; gives the pod as it is then.
-    async fn tell(&self, pod: &Pod, ip: Ipv4Addr, is_ready: bool) -> Result<Pod, Error> {
+    async fn tell(&self, pod: &Pod, ip: Option<Ipv4Addr>, is_ready: bool) -> Result<Pod, Error> {
         let ready = if is_ready { "True" } else { "False" };
         let condition = |kind: &str, status: &str| json!({"type": kind, "status": status});
         let status = json!({"status": {
             "phase": "Running",
             "podIP": ip,
-            "podIPs": [{"ip": ip}],
+            "podIPs": ip.map(|ip| [json!({"ip": ip})]),
             "hostIP": "10.251.0.0",
             "conditions": [
                 condition("Initialized", "True"),

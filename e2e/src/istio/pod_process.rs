@@ -10,12 +10,15 @@ use kube::api::ResourceExt;
 use serde_json::{Value, json};
 
 use crate::{
+    bookinfo::Log,
     control_plane::{
         ControlPlane,
         container_config::{self, ContainerConfig},
     },
     error::Error,
+    host::server::Server,
     istio::{
+        captured,
         istiod::{self, Istiod},
         mesh::{STOCK_ENVOY, gateway_on_loopback, without_metrics},
         proxy::{self, Discovery, Proxy},
@@ -26,11 +29,19 @@ use crate::{
 };
 
 /// What all pods have around them.
-#[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) plane: Arc<ControlPlane>,
-    /// What answers for the applications.
-    pub(crate) app: SocketAddr,
+    pub(crate) apps: Apps,
+}
+
+/// What answers for the applications in injected pods, and how proxies are found.
+pub enum Apps {
+    /// This one for all of them. A `Sidecar` for each pod says where its proxy listens, and Services choose pods by
+    /// [`PROCESS`].
+    One(SocketAddr),
+    /// The services of the tutorials, which the arguments of the containers name. Services choose pods by any labels, and
+    /// a `Sidecar` of the user means what it means in a cluster. Needs [`captured::mesh_config`].
+    Bookinfo(Log),
 }
 
 /// What of a pod runs.
@@ -48,8 +59,10 @@ pub(crate) struct Objects {
     plane: Arc<ControlPlane>,
     /// Where its proxy listens.
     listeners: Value,
-    /// That its application is there; a gateway has none.
+    /// That it is there, for Services that choose it.
     entry: Option<Value>,
+    /// Its application, if it has one of its own.
+    _app: Option<Server>,
 }
 
 /// The istiod that a proxy asks for.
@@ -112,7 +125,10 @@ impl PodProcess {
             return Ok(Self::Nothing);
         };
         let release = Release::of_image(&image)?;
-        let objects = Objects::of(site, pod, address)?;
+        let objects = match &site.apps {
+            Apps::One(app) => Objects::of(plane, *app, pod, address)?,
+            Apps::Bookinfo(log) => Objects::of_captured(plane, log, pod, address).await?,
+        };
         objects.apply(&objects.listeners).await?;
         let proxy = Box::pin(Proxy::start(
             plane,
@@ -181,15 +197,42 @@ impl IstiodOf {
 }
 
 impl Objects {
-    fn of(site: &Site, pod: &Pod, address: Ipv4Addr) -> Result<Self, Error> {
+    async fn of_captured(
+        plane: &Arc<ControlPlane>,
+        log: &Log,
+        pod: &Pod,
+        address: Ipv4Addr,
+    ) -> Result<Self, Error> {
         let namespace = pod.namespace().unwrap_or_default();
-        let plane = Arc::clone(&site.plane);
-        let config = ContainerConfig::of_pod(pod, proxy::CONTAINER)?;
-        if config.args.iter().any(|arg| arg == "router") {
+        let (listeners, app) = if is_gateway(pod)? {
+            (gateway_on_loopback(&namespace, address), None)
+        } else {
+            let app = captured::service(pod, address, log).await?;
+            let listeners = captured::sidecar_on_loopback(&namespace, address, app.address());
+            (listeners, Some(app))
+        };
+        Ok(Self {
+            plane: Arc::clone(plane),
+            listeners,
+            entry: Some(captured::entry(pod, address)),
+            _app: app,
+        })
+    }
+
+    fn of(
+        plane: &Arc<ControlPlane>,
+        answers: SocketAddr,
+        pod: &Pod,
+        address: Ipv4Addr,
+    ) -> Result<Self, Error> {
+        let namespace = pod.namespace().unwrap_or_default();
+        let plane = Arc::clone(plane);
+        if is_gateway(pod)? {
             return Ok(Self {
                 plane,
                 listeners: gateway_on_loopback(&namespace, address),
                 entry: None,
+                _app: None,
             });
         }
         let object = |kind: &str, spec: Value| {
@@ -214,7 +257,7 @@ impl Objects {
                 "port": port(INBOUND, "http", "HTTP"),
                 "bind": address,
                 "captureMode": "NONE",
-                "defaultEndpoint": site.app,
+                "defaultEndpoint": answers,
             }],
             "egress": [{
                 "port": port(OUTBOUND, "proxy", "HTTP_PROXY"),
@@ -233,6 +276,7 @@ impl Objects {
             plane,
             listeners: object("Sidecar", listeners),
             entry: Some(object("WorkloadEntry", entry)),
+            _app: None,
         })
     }
 
@@ -252,6 +296,11 @@ impl Objects {
             .kubectl_with_input(delete, &object.to_string())
             .map(drop)
     }
+}
+
+fn is_gateway(pod: &Pod) -> Result<bool, Error> {
+    let config = ContainerConfig::of_pod(pod, proxy::CONTAINER)?;
+    Ok(config.args.iter().any(|arg| arg == "router"))
 }
 
 /// Whether an image of Istio in a pod cannot be had.

@@ -207,5 +207,9 @@ fn environment(
         ("ISTIO_META_LOOPBACK", address.to_string()),
     ];
     env.extend(own.map(|(name, value)| (name.into(), value)));
+    if !env.iter().any(|(name, _)| name == "INSTANCE_IP") {
+        // The pod has no address in the cluster.
+        env.push(("INSTANCE_IP".into(), address.to_string()));
+    }
     env
 }

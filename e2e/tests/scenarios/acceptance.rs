@@ -53,7 +53,7 @@ async fn every_sample_becomes_healthy_and_goes_away() {
     for entry in fs::read_dir(root().join("samples")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy();
-        if path.is_file() && name != "acceptance.yaml" {
+        if name.ends_with(".yaml") && name != "acceptance.yaml" {
             let cr = Cr::apply(&plane, &sample(&name)).await.unwrap();
             cr.wait_for("HEALTHY", SOON)
                 .await

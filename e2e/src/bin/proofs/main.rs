@@ -6,6 +6,7 @@ mod files;
 mod gitops;
 mod meddling;
 mod silence;
+mod tutorials;
 mod upgrade;
 
 use std::{
@@ -33,6 +34,8 @@ enum Proof {
     Addons,
     /// Argo CD and Flux install, upgrade, prune and remove a mesh in waves, and nobody writes in turns with the operator.
     Gitops,
+    /// Each file of samples/bookinfo does what it says, as real requests show.
+    Tutorials,
     /// No request fails and no new pod is refused while Istio 1.30 becomes 1.31, in place and by a canary that is also taken back.
     Upgrade,
 }
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
     let proof = match Args::parse().proof {
         Proof::Addons => addons::prove(),
         Proof::Gitops => gitops::prove(),
+        Proof::Tutorials => tutorials::prove(),
         Proof::Upgrade => upgrade::prove(),
     };
     match proof {

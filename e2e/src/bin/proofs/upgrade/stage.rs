@@ -10,7 +10,7 @@ use e2e::{
     istio::{
         app::App,
         node::Node,
-        pod_process::{INBOUND, OUTBOUND, PROCESS},
+        pod_process::{Apps, INBOUND, OUTBOUND, PROCESS},
         release::Release,
     },
     operator::Operator,
@@ -62,7 +62,7 @@ impl Stage {
         let plane = Arc::new(ControlPlane::start_with(options).await?);
         let operator = Operator::start(&plane).await?;
         let app = App::start(SERVER).await?;
-        let node = Node::start(&plane, app.address()).await?;
+        let node = Node::start(&plane, Apps::One(app.address())).await?;
         let spec = json!({
             "profile": "default",
             "version": Release::Previous.minor(),
