@@ -25,9 +25,6 @@ async fn start(task: Task, sidecar: SocketAddr) -> (Server, Arc<Mutex<Vec<Seen>>
 async fn sidecar(answer: fn(&str, &HeaderMap) -> Reply) -> Server {
     let answer = move |headers: HeaderMap| async move {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        let (name, _) = host
-            .and_then(|host| host.split_once(':'))
-            .unwrap_or_default();
         let (status, kind, body) = answer(host.unwrap_or_default(), &headers);
         (status, [(CONTENT_TYPE, kind)], body)
     };
