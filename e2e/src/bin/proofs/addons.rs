@@ -56,10 +56,7 @@ pub fn prove() -> Result<(), Error> {
     }
     envoy::path()?;
     operator::binary()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    runtime.map_err(Error::io("tokio"))?.block_on(async {
+    crate::run(async {
         files::prove()?;
         let mut stage = Stage::set().await?;
         stage.is_scraped().await?;

@@ -57,6 +57,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs a proof whose programs are built.
+fn run(proof: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // kubectl blocks the thread that runs it, and requests must not wait for that.
+        .worker_threads(8)
+        .enable_all()
+        .build();
+    runtime.map_err(Error::io("tokio"))?.block_on(proof)
+}
+
 fn say(line: &str) -> Result<(), Error> {
     writeln!(io::stdout(), "{line}").map_err(Error::io("standard output"))
 }

@@ -47,12 +47,7 @@ pub fn prove() -> Result<(), Error> {
         bundle.dir()?;
     }
     operator::binary()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    runtime
-        .map_err(Error::io("tokio"))?
-        .block_on(async { tokio::try_join!(mesh(Tool::ArgoCd), mesh(Tool::Flux)).map(drop) })
+    crate::run(async { tokio::try_join!(mesh(Tool::ArgoCd), mesh(Tool::Flux)).map(drop) })
 }
 
 /// A mesh in a cluster of its own. If something is not as promised, the logs are kept.

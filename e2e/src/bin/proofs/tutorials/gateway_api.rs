@@ -10,7 +10,8 @@ use e2e::{
 
 use super::{
     routing::{
-        ALL, MANY, PAGE, REVIEWS, are_weighted, copies_of, unexpected, until_given_up, version,
+        ALL, MANY, PAGE, REVIEWS, are_weighted, copies_of, count_versions, until_answered,
+        until_given_up, version,
     },
     stage::Stage,
 };
@@ -115,24 +116,10 @@ async fn count(
     headers: &[(&str, &str)],
     times: usize,
 ) -> Result<BTreeMap<String, usize>, Error> {
-    let mut versions = BTreeMap::new();
-    for _ in 0..times {
-        *versions
-            .entry(version(&ask(stage, headers).await?)?)
-            .or_default() += 1;
-    }
-    Ok(versions)
+    count_versions(times, async || ask(stage, headers).await).await
 }
 
 async fn until_status(stage: &Stage, path: &str, status: u16) -> Result<Answer, Error> {
-    stage
-        .until(&format!("{status} for {path} by Gateway API"), async || {
-            let answer = stage.at_made_gateway(path, &[]).await?;
-            if answer.status == status {
-                Ok(answer)
-            } else {
-                Err(unexpected(&answer))
-            }
-        })
-        .await
+    let ask = async || stage.at_made_gateway(path, &[]).await;
+    until_answered(stage, path, status, ask).await
 }

@@ -25,12 +25,7 @@ pub fn prove() -> Result<(), Error> {
     }
     envoy::path()?;
     operator::binary()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        // kubectl blocks the thread that runs it, and requests must not wait for that.
-        .worker_threads(8)
-        .enable_all()
-        .build();
-    runtime.map_err(Error::io("tokio"))?.block_on(async {
+    crate::run(async {
         let stage = Stage::set().await?;
         let done = all(&stage).await;
         stage.end(done)

@@ -212,9 +212,22 @@ pub async fn until_given_up(
 
 /// Waits until a request from outside has this status.
 pub async fn until_status(stage: &Stage, path: &str, status: u16) -> Result<Answer, Error> {
+    until_answered(stage, path, status, async || {
+        stage.at_gateway(path, &[]).await
+    })
+    .await
+}
+
+/// Waits until the answer for a path has this status.
+pub async fn until_answered(
+    stage: &Stage,
+    path: &str,
+    status: u16,
+    ask: impl AsyncFn() -> Result<Answer, Error>,
+) -> Result<Answer, Error> {
     stage
         .until(&format!("{status} for {path}"), async || {
-            let answer = stage.at_gateway(path, &[]).await?;
+            let answer = ask().await?;
             if answer.status == status {
                 Ok(answer)
             } else {
@@ -246,10 +259,17 @@ async fn versions_of(
     headers: &[(&str, &str)],
     times: usize,
 ) -> Result<BTreeMap<String, usize>, Error> {
+    count_versions(times, async || stage.at_gateway(REVIEWS, headers).await).await
+}
+
+/// How often each version answers when it is asked so often.
+pub async fn count_versions(
+    times: usize,
+    ask: impl AsyncFn() -> Result<Answer, Error>,
+) -> Result<BTreeMap<String, usize>, Error> {
     let mut versions = BTreeMap::new();
     for _ in 0..times {
-        let answer = stage.at_gateway(REVIEWS, headers).await?;
-        *versions.entry(version(&answer)?).or_default() += 1;
+        *versions.entry(version(&ask().await?)?).or_default() += 1;
     }
     Ok(versions)
 }

@@ -33,12 +33,7 @@ pub fn prove() -> Result<(), Error> {
     envoy::path()?;
     envoy::previous_path()?;
     operator::binary()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        // kubectl blocks the thread that runs it, and requests must not wait for that.
-        .worker_threads(8)
-        .enable_all()
-        .build();
-    runtime.map_err(Error::io("tokio"))?.block_on(async {
+    crate::run(async {
         let in_place = in_place().await;
         let canary = canary().await;
         in_place.and(canary)
