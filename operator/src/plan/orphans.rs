@@ -237,7 +237,8 @@ fn gone(
 }
 
 /// Whether an object is the workload of istiod.
-fn is_istiod(key: &ObjectKey, object: &LiveObject) -> bool {
+#[must_use]
+pub fn is_istiod(key: &ObjectKey, object: &LiveObject) -> bool {
     key.kind == "Deployment" && object.owner_labels.component == Some(ComponentKind::Pilot)
 }
 

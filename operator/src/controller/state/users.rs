@@ -10,6 +10,7 @@ use crate::dataplane::{
     DataPlane, Policy, Question, SOURCES, ServedProxies, Source, Tag, Tells, Templates, Usage,
     Verdicts,
 };
+use crate::plan::is_istiod;
 use crate::render::ObjectKey;
 
 /// How often a status is written because proxies come and go: each write wakes whoever watches the CR.
@@ -372,21 +373,28 @@ impl State {
         names.into_iter().map(tell).collect()
     }
 
-    /// The revisions of the control planes that a CR has and does not render.
+    /// The revisions of the control planes that a CR has and does not render. A deletion that was cut short may have taken
+    /// istiod already: the rest of its revision has to go too.
     pub(super) fn old_revisions(&self, cr: &CrKey) -> BTreeSet<String> {
-        let old = self
-            .istiods(cr)
-            .filter(|(key, _)| !self.desired.renders(cr, key));
+        let current = self.desired.tag_request(cr);
+        let current = current.map(|request| request.revision.as_str());
+        let old = self.live.iter().filter(|(key, object)| {
+            let labels = &object.owner_labels;
+            let is_control_plane = matches!(
+                labels.component,
+                Some(ComponentKind::Pilot | ComponentKind::Base) | None
+            );
+            // What else is not rendered of the current revision is a setting that was switched off.
+            let is_old = is_istiod(key, object) || labels.revision.as_deref() != current;
+            is_control_plane && is_old && object.is_owned_by(cr) && !self.desired.renders(cr, key)
+        });
         old.filter_map(|(_, object)| object.owner_labels.revision.clone())
             .collect()
     }
 
     fn istiods(&self, cr: &CrKey) -> impl Iterator<Item = (&ObjectKey, &LiveObject)> {
-        self.live.iter().filter(move |(key, object)| {
-            key.kind == "Deployment"
-                && object.owner_labels.component == Some(ComponentKind::Pilot)
-                && object.is_owned_by(cr)
-        })
+        let live = self.live.iter();
+        live.filter(move |(key, object)| is_istiod(key, object) && object.is_owned_by(cr))
     }
 
     /// When the grace period of an old revision that nobody uses ends.

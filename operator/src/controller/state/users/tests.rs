@@ -64,6 +64,10 @@ impl World {
     }
 
     fn run(&mut self, owner: &str, revision: &str) {
+        self.put_object(owner, revision, istiod(revision));
+    }
+
+    fn put_object(&mut self, owner: &str, revision: &str, key: ObjectKey) {
         let owner_labels = OwnerLabels {
             owner: Some(cr(owner)),
             component: Some(ComponentKind::Pilot),
@@ -75,7 +79,7 @@ impl World {
             our_fields: Some(1),
             ..LiveObject::default()
         };
-        self.state.live.put(istiod(revision), object);
+        self.state.live.put(key, object);
     }
 
     fn source(name: &str) -> &'static Source {
@@ -264,6 +268,25 @@ fn a_cr_is_requeued_when_something_else_follows_for_its_old_revision() {
     world.state.live.remove(&istiod("blue"));
     assert_eq!(world.state.judge_old_revisions(world.now), one);
     assert_eq!(world.state.judge_old_revisions(world.now), HashSet::new());
+}
+
+/// The operator may be killed while it deletes a revision, or somebody may delete its istiod.
+#[test]
+fn what_is_left_of_a_revision_is_judged_without_its_istiod() {
+    let mut world = World::new();
+    let service = |revision: &str| ObjectKey {
+        group: String::new(),
+        kind: "Service".into(),
+        ..istiod(revision)
+    };
+    world.put_object("one", "blue", service("blue"));
+    // A setting that was switched off is no old revision.
+    world.put_object("one", "green", service("green"));
+    world.state.live.remove(&istiod("blue"));
+    assert_eq!(world.after(SECOND), WAITS);
+    assert_eq!(world.after(GRACE), GOES);
+    world.put_pod();
+    assert!(matches!(world.after(SECOND), Verdict::Used(_)));
 }
 
 #[test]
