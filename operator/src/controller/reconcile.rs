@@ -143,11 +143,7 @@ pub async fn announce(ctx: &Ctx, key: &CrKey) -> Result<(), ApplyError> {
     let Some(cr) = ctx.state().cr(key) else {
         return Ok(());
     };
-    if finalizer::is_deleting(&cr) || annotations_of(&cr).is_paused || is_noticed(&cr) {
-        return Ok(());
-    }
-    if cr.update_strategy().is_manual() {
-        // Whether anything begins is not known yet.
+    if finalizer::is_deleting(&cr) || annotations_of(&cr).is_paused || !may_be_noticed(&cr) {
         return Ok(());
     }
     match render_spec(ctx, key, &cr).await {
@@ -192,8 +188,7 @@ async fn leave_last_generation(
 ) -> Result<Option<Arc<StoredCr>>, ApplyError> {
     let status = cr.status.as_ref();
     let says_nothing = status.is_none_or(|status| status.status.is_none());
-    // Of a change that may have to wait for a person, it is not known yet whether anything begins.
-    if says_nothing || is_noticed(&cr) || cr.update_strategy().is_manual() {
+    if says_nothing || !may_be_noticed(&cr) {
         return Ok(Some(cr));
     }
     mark_reconciling(ctx, &cr, rendered).await?;
@@ -240,6 +235,12 @@ async fn mark_reconciling(
     ctx.publish(cr, &PassResult::Started(Box::new(start)))
         .await?;
     Ok(())
+}
+
+/// Whether the status may say of a new generation that something begins. Of a change that may have to wait for a person, that
+/// is not known before its plan is.
+fn may_be_noticed(cr: &IstioOperator) -> bool {
+    !is_noticed(cr) && !cr.update_strategy().is_manual()
 }
 
 /// Whether the status is one of this generation.

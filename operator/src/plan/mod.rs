@@ -38,7 +38,9 @@ pub use namespaces::Namespace;
 use namespaces::namespaces;
 use order::Schedule;
 pub use order::in_apply_order;
-pub use orphans::{DeletionStep, ObjectToDelete, deletion_step, is_istiod, prune_preview};
+pub use orphans::{
+    DeletionStep, ObjectToDelete, control_plane_revision, deletion_step, is_istiod, prune_preview,
+};
 use orphans::{Orphans, Rendering};
 pub use precheck::{EnvoyFilter, Precheck, Surroundings};
 pub use preview::{Action, FieldChange, ObjectChange, Preview, is_workload, target_of};

@@ -125,14 +125,7 @@ pub fn orphans(
         .filter_map(|(_, object, _)| object.owner_labels.revision.as_deref())
         .collect();
     let why_kept = |object: &LiveObject| {
-        let labels = &object.owner_labels;
-        let is_control_plane = match labels.component {
-            Some(ComponentKind::Pilot) | None => true,
-            // What base renders is shared, and is of the newest revision.
-            Some(ComponentKind::Base) => labels.revision.as_deref() != Some(rendering.revision),
-            Some(_) => false,
-        };
-        let revision = labels.revision.as_deref().filter(|_| is_control_plane)?;
+        let revision = control_plane_revision(object, Some(rendering.revision))?;
         rendering.why_kept(revision, &istiods)
     };
     let mut orphans = Orphans::default();
@@ -234,6 +227,23 @@ fn gone(
         (revision, why)
     };
     revisions.map(tell).collect()
+}
+
+/// The revision of the control plane that an object is a part of, by its labels; none if it is of a gateway and the like.
+/// What base renders is shared, and is of the newest revision, `current`.
+#[must_use]
+pub fn control_plane_revision<'o>(
+    object: &'o LiveObject,
+    current: Option<&str>,
+) -> Option<&'o str> {
+    let labels = &object.owner_labels;
+    let revision = labels.revision.as_deref()?;
+    let is_part = match labels.component {
+        Some(ComponentKind::Pilot) | None => true,
+        Some(ComponentKind::Base) => Some(revision) != current,
+        Some(_) => false,
+    };
+    is_part.then_some(revision)
 }
 
 /// Whether an object is the workload of istiod.

@@ -10,7 +10,7 @@ use crate::dataplane::{
     DataPlane, Policy, Question, SOURCES, ServedProxies, Source, Tag, Tells, Templates, Usage,
     Verdicts,
 };
-use crate::plan::is_istiod;
+use crate::plan::{control_plane_revision, is_istiod};
 use crate::render::ObjectKey;
 
 /// How often a status is written because proxies come and go: each write wakes whoever watches the CR.
@@ -378,18 +378,14 @@ impl State {
     pub(super) fn old_revisions(&self, cr: &CrKey) -> BTreeSet<String> {
         let current = self.desired.tag_request(cr);
         let current = current.map(|request| request.revision.as_str());
-        let old = self.live.iter().filter(|(key, object)| {
-            let labels = &object.owner_labels;
-            let is_control_plane = matches!(
-                labels.component,
-                Some(ComponentKind::Pilot | ComponentKind::Base) | None
-            );
+        let old = self.live.iter().filter_map(|(key, object)| {
+            let revision = control_plane_revision(object, current)?;
             // What else is not rendered of the current revision is a setting that was switched off.
-            let is_old = is_istiod(key, object) || labels.revision.as_deref() != current;
-            is_control_plane && is_old && object.is_owned_by(cr) && !self.desired.renders(cr, key)
+            let is_old = is_istiod(key, object) || Some(revision) != current;
+            let is_left = is_old && object.is_owned_by(cr) && !self.desired.renders(cr, key);
+            is_left.then(|| revision.to_owned())
         });
-        old.filter_map(|(_, object)| object.owner_labels.revision.clone())
-            .collect()
+        old.collect()
     }
 
     fn istiods(&self, cr: &CrKey) -> impl Iterator<Item = (&ObjectKey, &LiveObject)> {
