@@ -2,14 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    ffi::OsString,
     fs,
-    path::Path,
+    path::PathBuf,
     sync::{Mutex, PoisonError},
 };
-
-use http::Request;
-use serde_json::Value;
 
 use super::{
     ControlPlane,
@@ -17,6 +13,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    host::workspace::entries,
     wait::{SOON, wait_until},
 };
 
@@ -30,7 +27,7 @@ static IDLE: Mutex<Vec<ControlPlane>> = Mutex::new(Vec::new());
 #[derive(Debug)]
 pub(super) struct InitialState {
     store: Backup,
-    files: BTreeSet<OsString>,
+    files: BTreeSet<PathBuf>,
     groups: BTreeSet<String>,
 }
 
@@ -39,7 +36,7 @@ impl InitialState {
         Ok(Self {
             store: store(plane).settled_backup().await?,
             groups: groups(plane).await?,
-            files: files(plane.dir())?,
+            files: files(plane)?,
         })
     }
 
@@ -55,12 +52,11 @@ impl InitialState {
             Err(Error::Unexpected(format!("{served:?}")))
         })
         .await?;
-        for name in files(plane.dir())?.difference(&self.files) {
-            let path = plane.dir().join(name);
+        for path in files(plane)?.difference(&self.files) {
             let removed = if path.is_dir() {
-                fs::remove_dir_all(&path)
+                fs::remove_dir_all(path)
             } else {
-                fs::remove_file(&path)
+                fs::remove_file(path)
             };
             removed.map_err(Error::io(path.display().to_string()))?;
         }
@@ -90,17 +86,10 @@ fn store(plane: &ControlPlane) -> Etcd {
 
 /// The names of the API groups that it serves.
 async fn groups(plane: &ControlPlane) -> Result<BTreeSet<String>, Error> {
-    let request = Request::get("/apis").body(Vec::new());
-    let request = request.map_err(|error| Error::Unexpected(error.to_string()))?;
-    let list: Value = plane.client().await?.request(request).await?;
-    let groups = list["groups"].as_array().into_iter().flatten();
-    let names = groups.filter_map(|group| group["name"].as_str());
-    Ok(names.map(str::to_owned).collect())
+    let list = plane.client().await?.list_api_groups().await?;
+    Ok(list.groups.into_iter().map(|group| group.name).collect())
 }
 
-fn files(dir: &Path) -> Result<BTreeSet<OsString>, Error> {
-    let failed = || Error::io(dir.display().to_string());
-    let entries = fs::read_dir(dir).map_err(failed())?;
-    let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
-    names.collect::<Result<_, _>>().map_err(failed())
+fn files(plane: &ControlPlane) -> Result<BTreeSet<PathBuf>, Error> {
+    Ok(entries(plane.dir())?.into_iter().collect())
 }

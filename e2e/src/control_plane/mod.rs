@@ -49,7 +49,7 @@ use crate::{
         ports,
         process::Process,
         watchdog,
-        workspace::{create_dir, state_dir, write},
+        workspace::{create_dir, entries, state_dir, write},
     },
     observe::{audit::AuditLog, inventory::Inventory},
     wait::{SOON, wait_until},
@@ -414,8 +414,7 @@ impl ControlPlane {
             .replace("::", "-");
         let kept = state_dir().join("failed").join(name);
         create_dir(&kept)?;
-        for entry in fs::read_dir(self.dir()).map_err(Error::io("logs"))? {
-            let path = entry.map_err(Error::io("logs"))?.path();
+        for path in entries(self.dir())? {
             if let (Some("log"), Some(name)) =
                 (path.extension().and_then(OsStr::to_str), path.file_name())
             {

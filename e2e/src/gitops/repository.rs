@@ -21,7 +21,7 @@ use crate::{
     error::Error,
     host::{
         server::Server,
-        workspace::{create_dir, read, root, write},
+        workspace::{create_dir, entries, read, root, write},
     },
     operator,
 };
@@ -80,14 +80,12 @@ impl Repository {
 
 fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     create_dir(to)?;
-    let failed = || Error::io(from.display().to_string());
-    for entry in fs::read_dir(from).map_err(failed())? {
-        let path = entry.map_err(failed())?.path();
+    for path in entries(from)? {
         let target = to.join(path.file_name().unwrap_or_default());
         if path.is_dir() {
             copy(&path, &target)?;
         } else {
-            fs::copy(&path, &target).map_err(failed())?;
+            fs::copy(&path, &target).map_err(Error::io(path.display().to_string()))?;
         }
     }
     Ok(())

@@ -16,7 +16,7 @@ use crate::{
     host::{
         progress::Progress,
         watchdog,
-        workspace::{create_dir, lock, read, state_dir, write},
+        workspace::{create_dir, entries, lock, read, state_dir, write},
     },
 };
 
@@ -307,13 +307,7 @@ impl Bundle {
 
 /// The text of all Go files of a program.
 fn sources(program: &Path) -> Result<String, Error> {
-    let failed = || Error::io(program.display().to_string());
-    let mut files = Vec::new();
-    for entry in fs::read_dir(program).map_err(failed())? {
-        files.push(entry.map_err(failed())?.path());
-    }
-    files.sort();
-    files.iter().map(|file| read(file)).collect()
+    entries(program)?.iter().map(|file| read(file)).collect()
 }
 
 /// Turns what `go install -v` says into progress; returns what is not progress: the complaints.

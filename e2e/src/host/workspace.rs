@@ -48,6 +48,16 @@ pub(crate) fn write(path: &Path, text: impl AsRef<[u8]>) -> Result<(), Error> {
     fs::write(path, text).map_err(Error::io(path.display().to_string()))
 }
 
+/// What a directory holds, sorted by name.
+pub fn entries(dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = || Error::io(dir.display().to_string());
+    let entries = fs::read_dir(dir).map_err(failed())?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths: Vec<_> = paths.collect::<Result<_, _>>().map_err(failed())?;
+    paths.sort();
+    Ok(paths)
+}
+
 /// Reads a text file.
 pub(crate) fn read(path: &Path) -> Result<String, Error> {
     fs::read_to_string(path).map_err(Error::io(path.display().to_string()))

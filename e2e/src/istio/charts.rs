@@ -9,7 +9,7 @@ use crate::{
     error::Error,
     host::{
         go_programs::Bundle,
-        workspace::{create_dir, read, write},
+        workspace::{create_dir, entries, read, write},
     },
 };
 
@@ -27,9 +27,7 @@ pub fn of_release(version: &str, dir: &Path) -> Result<PathBuf, Error> {
 
 fn copy(from: &Path, to: &Path, version: &str) -> Result<(), Error> {
     create_dir(to)?;
-    let failed = |error| Error::io(from.display().to_string())(error);
-    for entry in fs::read_dir(from).map_err(failed)? {
-        let from = entry.map_err(failed)?.path();
+    for from in entries(from)? {
         let to = to.join(from.file_name().unwrap_or_default());
         if from.is_dir() {
             copy(&from, &to, version)?;
@@ -38,7 +36,8 @@ fn copy(from: &Path, to: &Path, version: &str) -> Result<(), Error> {
             write(&to, text.replace(OF_SOURCE, &format!("ersion: {version}")))?;
         } else {
             // Copied without their rights: files of Go's module cache cannot be written.
-            write(&to, fs::read(&from).map_err(failed)?)?;
+            let content = fs::read(&from).map_err(Error::io(from.display().to_string()))?;
+            write(&to, content)?;
         }
     }
     Ok(())

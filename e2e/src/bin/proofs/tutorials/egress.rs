@@ -3,7 +3,7 @@
 use e2e::{error::Error, host::http::Answer};
 
 use super::{
-    routing::{ALL, PAGE, unexpected, until_status},
+    routing::{ALL, PAGE, unexpected, until_answered, until_status},
     stage::{OUTSIDE, Stage},
 };
 use crate::ensure;
@@ -57,14 +57,9 @@ async fn all_come_from(stage: &Stage, label: &str, value: &str) -> Result<(), Er
 
 /// Waits until a request of a service's pod has this status.
 pub async fn until(stage: &Stage, service: &str, url: &str, status: u16) -> Result<Answer, Error> {
-    stage
-        .until(&format!("{status} for {url} from {service}"), async || {
-            let answer = stage.in_pod(service, url).await?;
-            if answer.status == status {
-                Ok(answer)
-            } else {
-                Err(unexpected(&answer))
-            }
-        })
-        .await
+    let what = format!("{url} from {service}");
+    until_answered(stage, &what, status, async || {
+        stage.in_pod(service, url).await
+    })
+    .await
 }

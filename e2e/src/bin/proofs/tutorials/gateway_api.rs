@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs};
 use e2e::{
     bookinfo::READER,
     error::Error,
-    host::{go_programs::Bundle, http::Answer},
+    host::{go_programs::Bundle, http::Answer, workspace::entries},
 };
 
 use super::{
@@ -41,11 +41,9 @@ pub async fn prepare(stage: &Stage) -> Result<(), Error> {
     }
     let crds = Bundle::Istio.source("sigs.k8s.io/gateway-api")?;
     let crds = crds.join("config/crd/standard");
-    let failed = |error| Error::io(crds.display().to_string())(error);
     let mut texts = Vec::new();
-    for entry in fs::read_dir(&crds).map_err(failed)? {
-        let path = entry.map_err(failed)?.path();
-        let text = fs::read_to_string(&path).map_err(failed)?;
+    for path in entries(&crds)? {
+        let text = fs::read_to_string(&path).map_err(Error::io(path.display().to_string()))?;
         if text.contains("kind: CustomResourceDefinition") {
             texts.push(text);
         }

@@ -218,15 +218,15 @@ pub async fn until_status(stage: &Stage, path: &str, status: u16) -> Result<Answ
     .await
 }
 
-/// Waits until the answer for a path has this status.
+/// Waits until the answer for `what` has this status.
 pub async fn until_answered(
     stage: &Stage,
-    path: &str,
+    what: &str,
     status: u16,
     ask: impl AsyncFn() -> Result<Answer, Error>,
 ) -> Result<Answer, Error> {
     stage
-        .until(&format!("{status} for {path}"), async || {
+        .until(&format!("{status} for {what}"), async || {
             let answer = ask().await?;
             if answer.status == status {
                 Ok(answer)

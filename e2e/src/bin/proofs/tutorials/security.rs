@@ -4,7 +4,7 @@ use e2e::error::Error;
 
 use super::{
     egress::until,
-    routing::{PAGE, REVIEWS, unexpected, until_status},
+    routing::{PAGE, REVIEWS, unexpected, until_answered, until_status},
     stage::Stage,
 };
 use crate::ensure;
@@ -14,14 +14,11 @@ const ASKED: [&str; 3] = ["details", "ratings", "reviews"];
 
 pub async fn strict_mtls(stage: &Stage, file: &str) -> Result<String, Error> {
     for service in ASKED {
-        stage
-            .until(&format!("{service} to take plain text"), async || {
-                let plain = stage.without_sidecar(service).await?;
-                (plain.status == 200)
-                    .then_some(())
-                    .ok_or_else(|| unexpected(&plain))
-            })
-            .await?;
+        let what = format!("plain text to {service}");
+        until_answered(stage, &what, 200, async || {
+            stage.without_sidecar(service).await
+        })
+        .await?;
     }
     stage.apply(file)?;
     for service in ASKED {

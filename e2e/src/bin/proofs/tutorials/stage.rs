@@ -24,7 +24,7 @@ use e2e::{
     host::{
         http::{self, Answer},
         server::Server,
-        workspace::root,
+        workspace::{entries, root},
     },
     istio::{
         captured,
@@ -47,6 +47,10 @@ pub const BOOKINFO: &str = "bookinfo";
 pub const OUTSIDE: &str = "http://www.example.com/";
 
 const ISTIO: &str = "istio-system";
+const INGRESS: &str = "istio-ingressgateway";
+
+/// Where the pods of gateways take HTTP.
+const GATEWAY_PORT: u16 = 8080;
 
 /// An answer that takes longer is none. The longest that a file asks for takes two seconds.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -135,16 +139,14 @@ impl Stage {
 
     /// What somebody outside gets at the ingress gateway.
     pub async fn at_gateway(&self, path: &str, headers: &[(&str, &str)]) -> Result<Answer, Error> {
-        let gateway = self.node.open(ISTIO, "istio-ingressgateway", 8080)?;
-        let url = format!("http://shop.example.com{path}");
-        self.answer(&url, http::get_with(gateway, &url, headers))
-            .await
+        let gateway = self.node.open(ISTIO, INGRESS, GATEWAY_PORT)?;
+        self.at(gateway, path, headers).await
     }
 
     /// The same by another method.
     pub async fn posted_at_gateway(&self, path: &str) -> Result<Answer, Error> {
-        let gateway = self.node.open(ISTIO, "istio-ingressgateway", 8080)?;
-        let url = format!("http://shop.example.com{path}");
+        let gateway = self.node.open(ISTIO, INGRESS, GATEWAY_PORT)?;
+        let url = shop(path);
         self.answer(&url, http::post(gateway, &url, String::new()))
             .await
     }
@@ -155,10 +157,8 @@ impl Stage {
         path: &str,
         headers: &[(&str, &str)],
     ) -> Result<Answer, Error> {
-        let gateway = self.node.open(BOOKINFO, "bookinfo-istio", 8080)?;
-        let url = format!("http://shop.example.com{path}");
-        self.answer(&url, http::get_with(gateway, &url, headers))
-            .await
+        let gateway = self.node.open(BOOKINFO, "bookinfo-istio", GATEWAY_PORT)?;
+        self.at(gateway, path, headers).await
     }
 
     /// What the pod of a service gets, as `kubectl exec` would show it.
@@ -201,16 +201,12 @@ impl Stage {
 
     /// Each file of the tutorial is a part of the proof.
     pub fn all_files_were_applied(&self) -> Result<(), Error> {
-        let dir = root().join("samples/bookinfo");
-        let failed = |error| Error::io(dir.display().to_string())(error);
-        let mut files = BTreeSet::new();
-        for entry in fs::read_dir(&dir).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            let name = name.to_string_lossy();
-            if name.ends_with(".yaml") {
-                files.insert(name.into_owned());
-            }
-        }
+        let paths = entries(&root().join("samples/bookinfo"))?;
+        let files = paths
+            .iter()
+            .filter(|path| path.extension().is_some_and(|it| it == "yaml"));
+        let names = files.filter_map(|path| path.file_name()?.to_str());
+        let files: BTreeSet<_> = names.map(str::to_owned).collect();
         let applied = self.applied().clone();
         ensure(
             files == applied,
@@ -228,6 +224,17 @@ impl Stage {
         done
     }
 
+    async fn at(
+        &self,
+        gateway: SocketAddr,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, Error> {
+        let url = shop(path);
+        self.answer(&url, http::get_with(gateway, &url, headers))
+            .await
+    }
+
     async fn answer(
         &self,
         url: &str,
@@ -241,6 +248,11 @@ impl Stage {
     fn applied(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The tutorials' name of the page from outside.
+fn shop(path: &str) -> String {
+    format!("http://shop.example.com{path}")
 }
 
 /// What the world outside answers: which host was meant, and where the connection came from.
